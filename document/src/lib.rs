@@ -1,0 +1,1 @@
+//! stub, see the design note in ARCHITECTURE.md

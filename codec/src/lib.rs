@@ -11,6 +11,7 @@ pub mod error;
 pub mod frame;
 pub mod message;
 pub mod varint;
+pub mod websocket;
 pub mod wire;
 
 pub use error::{Blame, ErrorCode, ProtocolError};

@@ -40,6 +40,9 @@ impl Reader {
     }
 
     /// The next `len` bytes, sharing the frame's memory.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] when fewer are left.
     pub fn take(&mut self, len: usize) -> Result<Bytes, WireError> {
         if len > self.rest.len() {
             return Err(WireError::Truncated);

@@ -9,6 +9,8 @@
 
 pub mod error;
 pub mod frame;
+pub mod handshake;
+pub mod id;
 pub mod message;
 pub mod varint;
 pub mod websocket;

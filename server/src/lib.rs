@@ -1,4 +1,6 @@
-//! The SyncBridge server: one live session on all of a person's devices.
+//! The SyncBridge server. `app.rs` wires the parts; `ARCHITECTURE.md` shows the way of one update through them.
 
+pub mod auth;
 pub mod config;
 pub mod defaults;
+pub mod secret;

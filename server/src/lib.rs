@@ -1,1 +1,6 @@
-//! stub
+//! The SyncBridge server. `app.rs` wires the parts; `ARCHITECTURE.md` shows the way of one update through them.
+
+pub mod auth;
+pub mod config;
+pub mod defaults;
+pub mod secret;

@@ -1,1 +1,3 @@
-//! stub
+//! The SyncBridge server. `app.rs` wires the parts; `ARCHITECTURE.md` shows the way of one update through them.
+
+pub mod secret;

@@ -2,5 +2,12 @@
 
 pub mod auth;
 pub mod config;
+pub mod connection;
 pub mod defaults;
+pub mod fanout;
+pub mod hub;
+pub mod persist;
 pub mod secret;
+pub mod session;
+pub mod shard;
+pub mod transport;

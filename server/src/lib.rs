@@ -1,1 +1,3 @@
-//! stub
+//! The SyncBridge server. ARCHITECTURE.md shows how the modules hang together.
+
+pub mod session;

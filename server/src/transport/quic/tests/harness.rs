@@ -71,20 +71,14 @@ impl Default for Setup {
 
 impl Server {
     pub fn start(folder: &Path, setup: &Setup) -> Self {
-        let identity = Identity::load_or_create(folder, None).unwrap();
-        let config = Config {
-            keys: Keys::load_or_create(folder).unwrap(),
-            tls: tls::quic_config(&identity, 1000).unwrap(),
-            idle_timeout: IDLE,
-            kernel_steering: setup.kernel_steering,
-        };
+        let (config, fingerprint) = config(folder, setup.kernel_steering);
         let sockets = bind(setup.address, setup.shards, &config).unwrap();
         let (address, steering) = (sockets[0].local_addr().unwrap(), sockets[0].steering());
         let links = Arc::new(Mutex::new(Vec::new()));
         let gates: Vec<_> = sockets.iter().map(|_| (setup.gate)()).collect();
         let shards = sockets.into_iter().zip(&gates);
         let threads = shards.map(|(socket, gate)| shard(socket, gate.clone(), Arc::clone(&links))).collect();
-        Self { address, fingerprint: identity.fingerprint(), steering, gates, links, threads }
+        Self { address, fingerprint, steering, gates, links, threads }
     }
 
     pub fn hops(&self) -> u64 {
@@ -103,6 +97,14 @@ impl Drop for Server {
             thread.join().unwrap();
         }
     }
+}
+
+/// What `bind` takes, and the fingerprint that clients pin.
+pub fn config(folder: &Path, kernel_steering: bool) -> (Config, Fingerprint) {
+    let identity = Identity::load_or_create(folder, None).unwrap();
+    let keys = Keys::load_or_create(folder).unwrap();
+    let tls = tls::quic_config(&identity, 1000).unwrap();
+    (Config { keys, tls, idle_timeout: IDLE, kernel_steering }, identity.fingerprint())
 }
 
 fn shard(socket: Socket, gate: Gate, links: Arc<Mutex<Vec<Seen>>>) -> (oneshot::Sender<()>, JoinHandle<()>) {

@@ -1,12 +1,21 @@
 //! One link: its streams, its order, its end; and who is let in.
 
-use quinn::{ConnectionError, VarInt};
-use syncbridge_codec::ErrorCode;
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    task::{Context, Waker},
+};
 
-use super::harness::{Relay, Server, Setup, client, client_config, connect, exchange, stream_open, until, within};
-use crate::{
-    transport::quic::{Gate, LinkError},
-    transport::tls::Fingerprint,
+use bytes::Bytes;
+use quinn::{ConnectionError, VarInt};
+use syncbridge_codec::{ErrorCode, message::Class};
+
+use super::harness::{
+    Relay, Server, Setup, client, client_config, config, connect, exchange, stream_open, until, within,
+};
+use crate::transport::{
+    quic::{Gate, LinkError, accept, bind},
+    tls::Fingerprint,
 };
 
 fn start() -> (tempfile::TempDir, Server, quinn::Endpoint) {
@@ -62,15 +71,48 @@ async fn what_is_for_the_session_stream_waits_until_the_client_has_opened_it() {
 }
 
 #[tokio::test]
+async fn what_is_sent_is_shared_with_quic_until_it_is_acknowledged_never_copied() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, fingerprint) = config(folder.path(), false);
+    let socket = bind("127.0.0.1:0".parse().unwrap(), 1, &config).unwrap().remove(0);
+    let address = socket.local_addr().unwrap();
+    let endpoint = socket.into_endpoint().unwrap();
+    let client = client(fingerprint);
+    let serve = async { accept(endpoint.accept().await.unwrap()).await.unwrap() };
+    let (mut link, connection) = within(async { tokio::join!(serve, connect(&client, address)) }).await;
+    let (mut control, mut control_in) = connection.open_bi().await.unwrap();
+    control.write_all(b"x").await.unwrap();
+    within(poll_fn(|cx| link.poll_recv(cx))).await.unwrap();
+
+    let chunks: Vec<Bytes> = (0..3).map(|fill| Bytes::from(vec![fill; 200 << 10])).collect();
+    let mut queue: VecDeque<Bytes> = chunks.iter().cloned().collect();
+    let sent = within(async {
+        tokio::join!(poll_fn(|cx| link.poll_send(cx, Class::Control, &mut queue)), async {
+            let mut echoed = vec![0; 3 * (200 << 10)];
+            control_in.read_exact(&mut echoed).await.unwrap();
+            echoed
+        })
+    });
+    // The first chunk is QUIC's as soon as it is taken: this very memory, until the client has it.
+    let mut sent = std::pin::pin!(sent);
+    assert!(sent.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert!(!chunks[0].is_unique());
+    let (result, echoed) = sent.await;
+    result.unwrap();
+    assert!(echoed == chunks.concat());
+    until(|| chunks.iter().all(Bytes::is_unique)).await;
+}
+
+#[tokio::test]
 async fn a_second_stream_that_is_not_announced_as_session_is_refused() {
     let mut ping = bytes::BytesMut::new();
     syncbridge_codec::message::Ping { nonce: 7 }.write_frame(&mut ping);
     for (bytes, code) in [
         (stream_open(2), ErrorCode::UnexpectedMessage),
         (ping.freeze(), ErrorCode::UnexpectedMessage),
-        (bytes::Bytes::from_static(&[0]), ErrorCode::MalformedFrame),
-        (bytes::Bytes::from_static(&[0x7f, 0xff]), ErrorCode::FrameTooLarge),
-        (bytes::Bytes::from_static(&[0x01, 0x0e]), ErrorCode::MalformedMessage),
+        (Bytes::from_static(&[0]), ErrorCode::MalformedFrame),
+        (Bytes::from_static(&[0x7f, 0xff]), ErrorCode::FrameTooLarge),
+        (Bytes::from_static(&[0x01, 0x0e]), ErrorCode::MalformedMessage),
     ] {
         let (_folder, server, endpoint) = start();
         let connection = connect(&endpoint, server.address).await;
@@ -101,7 +143,7 @@ async fn one_way_streams_and_datagrams_are_not_taken() {
     let connection = connect(&endpoint, server.address).await;
     assert_eq!(connection.max_datagram_size(), None);
     let mut open = std::pin::pin!(connection.open_uni());
-    let opened = open.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    let opened = open.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(opened.is_pending(), "the server allows one-way streams");
 }
 

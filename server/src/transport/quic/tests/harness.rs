@@ -34,7 +34,7 @@ use crate::transport::{
 /// A wait that lasts longer than this has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Silence after which connections end; far beyond what a test takes.
-pub const IDLE: Duration = Duration::from_secs(60);
+pub const IDLE: Duration = Duration::from_mins(1);
 
 /// What the server knows of a link.
 #[derive(Debug, Clone)]
@@ -322,15 +322,15 @@ impl Relay {
             let (stop, hold) = (Arc::clone(&stop), Arc::clone(&hold));
             move || {
                 let mut buf = [0; 2048];
-                let mut held: VecDeque<Vec<u8>> = VecDeque::new();
+                let mut waiting: VecDeque<Vec<u8>> = VecDeque::new();
                 while !stop.load(SeqCst) {
                     if let Ok(len) = back.recv(&mut buf) {
-                        held.push_back(buf[..len].to_vec());
+                        waiting.push_back(buf[..len].to_vec());
                     }
                     if !hold.load(SeqCst)
                         && let Some(client) = *client.lock()
                     {
-                        held.drain(..).for_each(|packet| {
+                        waiting.drain(..).for_each(|packet| {
                             front.send_to(&packet, client).unwrap();
                         });
                     }

@@ -22,10 +22,10 @@ async fn stream_and_migrate(endpoint: &Endpoint, connection: &Connection, mut en
     let mut moves = 0;
     while !enough(moves) {
         assert!(moves < 200, "the client's packets never landed on another shard's socket");
-        let sent = stretch(moves);
+        let text = stretch(moves);
         let mut echoed = vec![0; STRETCH];
         // Half is under way when the address changes.
-        let (to_send, to_read) = (&sent, &mut echoed);
+        let (to_send, to_read) = (&text, &mut echoed);
         let (sent_all, read_all) = within(async {
             tokio::join!(
                 async {
@@ -39,7 +39,7 @@ async fn stream_and_migrate(endpoint: &Endpoint, connection: &Connection, mut en
         .await;
         sent_all.unwrap();
         read_all.unwrap();
-        assert!(echoed == sent, "bytes changed after {moves} moves");
+        assert!(echoed == text, "bytes changed after {moves} moves");
         moves += 1;
     }
 }
@@ -55,9 +55,9 @@ async fn a_client_that_changes_its_port_lives_by_hand_over_alone_and_loses_no_by
         // A port leads to the connection's own shard or to the other; the client must have been at both kinds.
         let now = server.hops();
         if now > last {
-            hopped += 1
+            hopped += 1;
         } else {
-            straight += 1
+            straight += 1;
         }
         last = now;
         hopped >= 6 && straight >= 3

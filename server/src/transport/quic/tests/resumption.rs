@@ -32,9 +32,9 @@ async fn early_data_is_answered_on_whatever_shard_it_comes_to() {
         exchange(&mut send, &mut recv, b"late").await;
         let now = server.last().shard;
         if now == shard {
-            same += 1
+            same += 1;
         } else {
-            other += 1
+            other += 1;
         }
         shard = now;
         connection.close(0u32.into(), b"");

@@ -215,10 +215,11 @@ impl QuicLink {
     }
 
     /// Sends the chunks of `queue` on the stream of `class`, in order, without copying them. Ready when all are
-    /// handed to QUIC; what is not yet stays in `queue`. Waits for the client to open the stream.
+    /// handed to QUIC; what is not yet stays in `queue`. Waits for the client to open the stream: then it is
+    /// [`QuicLink::poll_recv`], called by the same task, that notices it.
     ///
     /// # Errors
-    /// [`LinkError`].
+    /// [`LinkError`]; `Lost` also when the client has closed the connection in peace.
     pub fn poll_send(
         &mut self,
         cx: &mut Context<'_>,

@@ -19,6 +19,14 @@ impl Store {
         self.under_way.push_back((number, writes));
     }
 
+    /// A write that no core waits for, behind everything that is under way.
+    pub fn append(&mut self, write: Write) {
+        match self.under_way.back_mut() {
+            Some((_, writes)) => writes.push(write),
+            None => self.apply(write),
+        }
+    }
+
     /// The next commit becomes durable. Its number.
     pub fn commit(&mut self) -> Option<u64> {
         let (number, writes) = self.under_way.pop_front()?;

@@ -146,7 +146,8 @@ impl Partition {
         let dedup = self.incarnations.entry((op.user.clone(), op.incarnation)).or_default();
         dedup.record(op.counter, op.answer.clone(), time_ms);
         if self.incarnations.len() > INCARNATIONS_KEPT {
-            let mut by_age: Vec<_> = self.incarnations.iter().map(|(key, dedup)| (dedup.last_ms, key.clone())).collect();
+            let mut by_age: Vec<_> =
+                self.incarnations.iter().map(|(key, dedup)| (dedup.last_ms, key.clone())).collect();
             by_age.sort_unstable();
             by_age.truncate(by_age.len() - INCARNATIONS_LEFT);
             for (_, key) in by_age {

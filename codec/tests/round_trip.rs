@@ -1,5 +1,4 @@
 //! Every message with any values, against the second implementation; every stream of frames at every split point.
-
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod reference;

@@ -1,13 +1,12 @@
 //! The vectors of `proto-spec/vectors`: what every implementation in every language reads. Here the codec reads them, and
 //! they are compared with what the second implementation makes. To write them anew, after a change of the registry:
 //! `SYNCBRIDGE_WRITE_VECTORS=1 cargo test -p syncbridge-codec --test vectors`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "vectors/broken.rs"]
 mod broken;
 #[path = "vectors/generate.rs"]
 mod generate;
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 mod reference;
 #[path = "vectors/samples.rs"]
 mod samples;

@@ -67,7 +67,9 @@ impl Shape {
             Self::List(inner) => {
                 let items = value.as_array().unwrap();
                 out.extend(varint(items.len() as u128));
-                items.iter().for_each(|item| inner.encode(item, out));
+                for item in items {
+                    inner.encode(item, out);
+                }
             }
             Self::Record(fields) => encode_fields(fields, value, out),
             Self::Tag(variants) => {
@@ -273,7 +275,8 @@ pub fn to_json(node: &Node) -> Value {
 }
 
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// Bytes from hexadecimal digits; white space between them is for people.

@@ -242,7 +242,11 @@ pub fn samples() -> Vec<(&'static str, &'static str, Value)> {
         ("SnapshotBegin", "100,000 bytes follow", json!({"session": "todo", "at": at(9000), "size": "100000"})),
         ("SnapshotPart", "the beginning", json!({"session": "todo", "offset": "0", "bytes": document})),
         ("SnapshotPart", "the second part", json!({"session": "todo", "offset": "65536", "bytes": text("]}")})),
-        ("SnapshotEnd", "CRC-32C of the 40 bytes of the example in SnapshotPart", json!({"session": "todo", "checksum": 837_435_690})),
+        (
+            "SnapshotEnd",
+            "CRC-32C of the 40 bytes of the example in SnapshotPart",
+            json!({"session": "todo", "checksum": 837_435_690}),
+        ),
         (
             "Presence",
             "two devices are there",

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use reference::{hex, proto_spec, registry, row, to_json, unhex};
 use serde_json::{Value, json};
 use syncbridge_codec::{
-    Decoder, ErrorCode, Message, ProtocolError,
+    Decoder, ErrorCode, Frame, Message, ProtocolError,
     handshake::{Client, Error, Server},
     websocket::{Event, Parser},
     wire::WireError,
@@ -299,4 +299,20 @@ fn every_sample_belongs_to_a_message() {
     for row in registry() {
         assert!(samples::samples().iter().any(|(message, ..)| *message == row.name), "{} has no example", row.name);
     }
+}
+
+#[test]
+fn bodies_are_those_of_bincode_itself() {
+    let mut seen = BTreeSet::new();
+    for case in cases("golden/bincode.json") {
+        let row = row(case["message"].as_str().unwrap());
+        let frame = Frame { kind: row.kind, body: bytes(&case, "body").into() };
+        let message = Message::decode(frame.clone()).unwrap().unwrap();
+        assert_eq!(to_json(&message.node()), case["fields"], "{}", row.name);
+        let mut written = Decoder::new(usize::MAX);
+        written.push(message.to_frame());
+        assert_eq!(written.next_frame(), Ok(Some(frame)), "{}", row.name);
+        seen.insert(row.name);
+    }
+    assert_eq!(seen, registry().map(|row| row.name).collect(), "run tools/golden again");
 }

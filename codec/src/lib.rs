@@ -9,8 +9,11 @@
 
 pub mod error;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod handshake;
 pub mod id;
+pub mod inspect;
 pub mod message;
 pub mod varint;
 pub mod websocket;

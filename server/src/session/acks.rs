@@ -62,11 +62,6 @@ impl Acks {
         self.last
     }
 
-    /// The last commit's number.
-    pub fn last(&self) -> u64 {
-        self.last
-    }
-
     /// The newest durable version.
     pub fn version(&self) -> u64 {
         self.durable_version

@@ -118,8 +118,8 @@ impl Core {
     fn answer_again(&mut self, writer: &Writer, update: &Update, now: Now, out: &mut Vec<Effect>) -> bool {
         let counter = update.counter;
         let frame = match self.ops.verdict(writer, counter, now.wall_ms) {
-            Verdict::New if counter > 0 => return false,
-            Verdict::New => self.error(ErrorCode::InvalidField, "counters begin with 1", counter, None),
+            _ if counter == 0 => self.error(ErrorCode::InvalidField, "counters begin with 1", counter, None),
+            Verdict::New => return false,
             Verdict::Refused(frame) => frame,
             Verdict::Expired => {
                 self.error(ErrorCode::OpExpired, "the answer to this op is no longer kept", counter, None)

@@ -1,10 +1,13 @@
-//! A session with a store and some clients, for the tests of its rules (`rules.rs`, `resume.rs`, `attendance.rs`) and
+//! A session with a store and some clients, for the tests of its rules (a file each) and
 //! for the simulation of many of them at once (`simulation.rs`).
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod attendance;
 mod resume;
-mod rules;
+mod answers;
+mod conflicts;
+mod ops;
+mod prepared;
 mod simulation;
 mod store;
 

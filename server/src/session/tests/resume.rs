@@ -139,9 +139,9 @@ fn unloading_and_loading_again_begins_no_epoch() {
 fn a_session_is_loaded_from_its_checkpoint_and_the_changes_since() {
     let mut room = Room::new("{}");
     let client = Client::new(1);
-    write(&mut room, &client, 1..=400);
+    write(&mut room, &client, 1..=700);
     assert_eq!(room.core.checkpoint_due().map(|_| ()), None);
-    write(&mut room, &client, 401..=900);
+    write(&mut room, &client, 701..=1_200);
     let (version, document) = room.core.checkpoint_due().expect("64 KiB of changes");
     room.core.checkpoint_taken();
     assert_eq!(room.core.checkpoint_due().map(|_| ()), None);
@@ -154,12 +154,12 @@ fn a_session_is_loaded_from_its_checkpoint_and_the_changes_since() {
             document: document.to_json().into(),
         }],
     );
-    write(&mut room, &client, 901..=905);
+    write(&mut room, &client, 1_201..=1_205);
     while room.store.commit().is_some() {}
     let before = room.json();
     room.crash();
-    assert_eq!((room.version(), room.json()), (906, before));
-    assert_eq!(versions(&room, at(1, 900)), [901, 902, 903, 904, 905, 906]);
+    assert_eq!((room.version(), room.json()), (1_206, before));
+    assert_eq!(versions(&room, at(1, 1_200)), [1_201, 1_202, 1_203, 1_204, 1_205, 1_206]);
 }
 
 #[test]

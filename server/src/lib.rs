@@ -2,7 +2,9 @@
 
 pub mod admin;
 pub mod auth;
+pub mod cli;
 pub mod config;
+pub mod data;
 pub mod defaults;
 pub mod rest;
 pub mod secret;

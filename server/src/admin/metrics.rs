@@ -227,7 +227,7 @@ impl Collector for Scrape {
         out.by("syncbridge_connections_opened", "Connections that were taken", metrics, |shard| &shard.opened)?;
         out.by("syncbridge_connections_closed", "Connections that ended", metrics, |shard| &shard.closed)?;
         out.count("syncbridge_messages_received", "Messages received", metrics.total(|shard| &shard.received))?;
-        out.sum("syncbridge_sent", "Bytes sent", Unit::Bytes, metrics.total(|shard| &shard.sent_bytes))?;
+        out.sum("syncbridge_sent", "Bytes sent", &Unit::Bytes, metrics.total(|shard| &shard.sent_bytes))?;
         out.count("syncbridge_sends", "System calls that sent them", metrics.total(|shard| &shard.sends))?;
         out.count("syncbridge_events", "Events put into rings", metrics.total(|shard| &shard.events))?;
         let deliveries = metrics.total(|shard| &shard.deliveries);
@@ -252,7 +252,7 @@ impl Collector for Scrape {
         out.gauge("syncbridge_draining", "1 while the server is going down", u64::from(now.draining))?;
         out.count("syncbridge_storage_commits", "Commits that are durable", now.storage.commits)?;
         out.count("syncbridge_storage_syncs", "Times the disk was asked to keep", now.storage.syncs)?;
-        out.sum("syncbridge_storage_log", "Bytes appended to the log", Unit::Bytes, now.storage.log_bytes)?;
+        out.sum("syncbridge_storage_log", "Bytes appended to the log", &Unit::Bytes, now.storage.log_bytes)?;
         out.gauge("syncbridge_storage_backlog_bytes", "Log that no checkpoint covers", now.storage.log_backlog)?;
         let hops = now.handovers.iter().map(|(hops, _)| hops).sum();
         out.count("syncbridge_quic_hops", "Packets that another shard's socket received", hops)?;
@@ -263,7 +263,7 @@ impl Collector for Scrape {
             out.gauge("process_resident_memory_bytes", "Resident memory", process.resident_bytes)?;
             out.gauge("process_open_fds", "Open file descriptors", process.open_files)?;
             let help = "Processor time, user and system";
-            out.sum("process_cpu", help, Unit::Seconds, process.cpu_seconds)?;
+            out.sum("process_cpu", help, &Unit::Seconds, process.cpu_seconds)?;
         }
         Ok(())
     }
@@ -281,8 +281,8 @@ impl Out<'_> {
         self.metric(name, help, None, &ConstCounter::new(value))
     }
 
-    fn sum<T: EncodeCounterValue>(&mut self, name: &str, help: &str, unit: Unit, value: T) -> fmt::Result {
-        let encoder = self.0.encode_descriptor(name, help, Some(&unit), MetricType::Counter)?;
+    fn sum<T: EncodeCounterValue>(&mut self, name: &str, help: &str, unit: &Unit, value: T) -> fmt::Result {
+        let encoder = self.0.encode_descriptor(name, help, Some(unit), MetricType::Counter)?;
         ConstCounter::new(value).encode(encoder)
     }
 

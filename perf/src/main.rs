@@ -8,6 +8,7 @@ mod error;
 mod figures;
 mod floor;
 mod load;
+mod machine;
 mod peer;
 mod place;
 mod process;
@@ -94,6 +95,9 @@ struct Common {
     /// Length of a round in seconds.
     #[arg(long)]
     seconds: Option<f64>,
+    /// A round in which the rest of the machine worked more than a sixth of a core is done again, so often at most.
+    #[arg(long)]
+    retries: Option<usize>,
     /// What the connections run over.
     #[arg(long, default_value = "ws", value_parser = ["ws", "quic"])]
     transport: String,
@@ -123,6 +127,7 @@ impl Common {
             settings: self.settings.clone(),
             rounds: self.rounds.unwrap_or(if self.short { 1 } else { 5 }).max(1),
             round: Duration::from_secs_f64(seconds),
+            retries: self.retries.unwrap_or(if self.short { 0 } else { 3 }),
             place: if self.no_pin { Placement::default() } else { Placement::pinned()? },
         })
     }
@@ -136,7 +141,7 @@ impl Common {
         let document = json!({
             "scenario": scenario,
             "short": self.short,
-            "machine": machine(),
+            "machine": machine::describe(),
             "server": { "binary": options.server_bin, "storage": options.storage, "settings": options.settings },
             "round_seconds": options.round.as_secs_f64(),
             "cores": options.place,
@@ -144,21 +149,6 @@ impl Common {
         });
         fs::write(path, format!("{document:#}\n")).context(format!("writing {}", path.display()))
     }
-}
-
-/// What the figures were made on.
-fn machine() -> serde_json::Value {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let cpu = read("/proc/cpuinfo");
-    let model =
-        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':')).map(|(_, name)| name.trim());
-    json!({
-        "cpu": model,
-        "cores": std::thread::available_parallelism().map_or(0, usize::from),
-        "kernel": read("/proc/sys/kernel/osrelease").trim(),
-        "congestion_control": read("/proc/sys/net/ipv4/tcp_congestion_control").trim(),
-        "load_average": read("/proc/loadavg").trim(),
-    })
 }
 
 fn run(command: Command) -> Result<()> {

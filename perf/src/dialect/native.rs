@@ -16,6 +16,7 @@ use syncbridge_codec::{
         Pong, Position, Refused, Reset, Scope, Subscribe, Update,
     },
     varint,
+    websocket::accept_key,
 };
 
 use crate::{
@@ -136,8 +137,7 @@ impl Handshake {
             }
         };
         let head = String::from_utf8_lossy(&self.read[..size]).into_owned();
-        if !head.starts_with("HTTP/1.1 101") || http::header(&head, "sec-websocket-accept") != Some(&http::accept(&key))
-        {
+        if !head.starts_with("HTTP/1.1 101") || http::header(&head, "sec-websocket-accept") != Some(&accept_key(&key)) {
             return Err(Error::Server(format!("refused the upgrade: {head}")));
         }
         self.read.drain(..size);

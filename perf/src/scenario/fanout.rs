@@ -131,7 +131,7 @@ fn round(peer: &dyn Peer, workload: Workload, options: &Options) -> Result<Round
     let topic = Topic { name: "perf".into(), event_bytes: workload.event_bytes };
     let server = peer.start(options.place)?;
     let mut load = Load::open(peer.dialect(&topic), server.address, workload.crowd)?;
-    let round = Round::measure(&server, &mut load, workload.pace, options.round, options.place)?;
+    let round = Round::measure(&server, &mut load, workload.pace, options)?;
     drop(load);
     server.stop()?;
     Ok(round)
@@ -164,8 +164,8 @@ impl Compared {
         )?;
         writeln!(
             out,
-            "{:<28} {:>12} {:>10} {:>10} {:>9} {:>10} {:>10} {:>7} {:>7}",
-            "", "deliveries/s", "CPU µs/del", "least", "together", "p50 µs", "p99 µs", "server", "client"
+            "{:<28} {:>12} {:>10} {:>10} {:>9} {:>10} {:>10} {:>7} {:>7} {:>7}",
+            "", "deliveries/s", "CPU µs/del", "least", "together", "p50 µs", "p99 µs", "server", "client", "others"
         )?;
         for peer in &self.peers {
             peer.write(out)?;
@@ -187,7 +187,7 @@ impl Measured {
         let median = |figure| of(figure).map_or(f64::NAN, |summary| summary.median);
         writeln!(
             out,
-            "{:<28} {:>12.0} {:>10.3} {:>10.3} {:>9.1} {:>10.0} {:>10.0} {:>6.0}% {:>6.0}%{}",
+            "{:<28} {:>12.0} {:>10.3} {:>10.3} {:>9.1} {:>10.0} {:>10.0} {:>6.0}% {:>6.0}% {:>6.0}%{}",
             self.name,
             median(|round| round.deliveries_per_second),
             median(|round| round.server_cpu_us),
@@ -197,6 +197,7 @@ impl Measured {
             median(|round| round.p99_us),
             100.0 * median(|round| round.server_busy),
             100.0 * median(|round| round.client_busy),
+            100.0 * median(|round| round.others_busy),
             if self.rounds.iter().any(|round| round.strays) { "  (may run on the client's core!)" } else { "" },
         )
     }

@@ -29,6 +29,8 @@ pub struct Options {
     pub rounds: usize,
     /// Length of a round.
     pub round: Duration,
+    /// A disturbed round is done again, so often at most.
+    pub retries: usize,
     /// Which core runs what.
     pub place: Placement,
 }

@@ -106,7 +106,7 @@ fn round(peer: &dyn Peer, plan: Plan, options: &Options, sleeping: bool) -> Resu
     let mut load = Load::open(peer.dialect(&topic), server.address, Crowd::one_user(1, plan.subscribers))?;
     let sleeper = sleeping.then(|| Sleeper::open(peer.dialect(&topic), server.address, options.round)).transpose()?;
     let pace = Pace::Open { per_second: plan.per_second };
-    let others = Round::measure(&server, &mut load, pace, options.round, options.place)?;
+    let others = Round::measure(&server, &mut load, pace, options)?;
     let resident_peak = server.resident_peak()?;
     let sleeper = sleeper.map(|sleeper| sleeper.wake(server.address, load.newest(), plan.event_bytes)).transpose()?;
     drop(load);

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Crowd, Load, Pace, Violation};
+use super::{Crowd, Load, Pace, Sample, Violation};
 use crate::{
     dialect::{Dialect, Heard, Opened, Place, Role},
     error::{Context, Error, Result},
@@ -43,6 +43,11 @@ impl Dialect for Bytewise {
 
 /// Runs one publisher and one subscriber; `lie` turns a publish into what publisher and subscriber are sent.
 fn run(lie: fn(u8) -> [Vec<u8>; 2]) -> Result<u64> {
+    // One event, due at once; the second would be due long after the end.
+    play(Pace::Open { per_second: 0.01 }, lie).map(|sample| sample.deliveries)
+}
+
+fn play(pace: Pace, lie: fn(u8) -> [Vec<u8>; 2]) -> Result<Sample> {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let server = thread::spawn(move || {
@@ -57,16 +62,29 @@ fn run(lie: fn(u8) -> [Vec<u8>; 2]) -> Result<u64> {
         }
     });
     let mut load = Load::open(Box::new(Bytewise), address, Crowd::one_user(1, 1)).expect("both connect");
-    // One event, due at once; the second would be due long after the end.
-    let result = load.run(Pace::Open { per_second: 0.01 }, Duration::from_millis(200));
+    let result = load.run(pace, Duration::from_millis(200));
     drop(load);
     server.join().expect("the server does not panic");
-    result.map(|sample| sample.deliveries)
+    result
 }
 
 #[test]
 fn an_honest_server_passes_and_every_delivery_is_counted() {
     assert_eq!(run(|publish| [vec![publish], vec![publish]]).expect("honest"), 2);
+}
+
+#[test]
+fn every_event_that_was_due_is_published_however_late_the_server() {
+    // Five were due at 0, 40, … 160 ms, and the first answer takes longer than the run.
+    let result = play(Pace::Open { per_second: 25.0 }, |publish| {
+        if publish == 1 {
+            thread::sleep(Duration::from_millis(250));
+        }
+        [vec![publish], vec![publish]]
+    });
+    let sample = result.expect("late is not wrong");
+    assert_eq!((sample.published, sample.deliveries), (5, 10));
+    assert!(sample.latency_us(1.0) >= 250_000.0, "the wait of the late ones counts");
 }
 
 #[test]

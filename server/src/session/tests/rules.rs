@@ -1,0 +1,3 @@
+//! The rules of an update, a sentence each (DESIGN §4).
+
+use super::*;

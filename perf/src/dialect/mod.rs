@@ -1,6 +1,7 @@
 //! How clients speak to a server: connecting, publishing, and telling deliveries in what comes back. The load client
 //! knows nothing of any protocol but through [`Dialect`].
 
+mod handshake;
 mod native;
 mod scan;
 

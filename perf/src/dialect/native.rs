@@ -1,32 +1,23 @@
 //! SyncBridge's own protocol over plain WebSocket: native frames in binary messages.
 
-use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
-    time::Duration,
-};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use rustix::net::{AddressFamily, SocketType, sockopt};
 use syncbridge_codec::{
-    Frame, Message, PROTOCOL_VERSION, frame,
+    Frame, Message, PROTOCOL_VERSION,
     message::{
         Accepted, Close, Conflict, Create, Delta, Draining, Durability, Error as ErrorMessage, Hello, Origin, Ping,
         Pong, Position, Refused, Reset, Scope, Subscribe, Update,
     },
-    varint,
-    websocket::accept_key,
 };
 
 use crate::{
-    dialect::{Dialect, Heard, Opened, Place, Role, Topic, scan},
-    error::{Context, Error, Result},
-    wire::{http, websocket},
+    dialect::{Dialect, Heard, Opened, Place, Role, Topic, handshake::Handshake, scan},
+    error::{Error, Result},
+    wire::websocket,
 };
 
-/// The server may take so long to answer a step of connecting.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// The upper half of all incarnations of a run; the lower half is the connection's number. As wide as a real one.
 const INCARNATION: u128 = 0x5BBE_0000_0000_0000 << 64;
 
@@ -67,9 +58,7 @@ impl Native {
     }
 
     fn connect(server: SocketAddr, role: &Role) -> Result<Handshake> {
-        let stream = connect(server, role.receive_buffer)?;
-        let mut handshake = Handshake { stream, read: Vec::new() };
-        handshake.upgrade(server)?;
+        let mut handshake = Handshake::upgrade(server, role.receive_buffer)?;
         handshake.send(Hello {
             min_version: PROTOCOL_VERSION,
             max_version: PROTOCOL_VERSION,
@@ -88,107 +77,6 @@ impl Native {
 /// The device of a connection: one each, since a device has one connection a scope.
 fn device(number: u32) -> String {
     format!("{number:x}")
-}
-
-fn connect(server: SocketAddr, receive_buffer: Option<usize>) -> Result<TcpStream> {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).context("making a socket")?;
-    if let Some(size) = receive_buffer {
-        // Before connecting: the window that is announced first comes from it.
-        sockopt::set_socket_recv_buffer_size(&socket, size).context("setting the receive buffer")?;
-    }
-    rustix::net::connect(&socket, &server).context(format!("connecting to {server}"))?;
-    let stream = TcpStream::from(socket);
-    stream.set_nodelay(true).context("setting TCP_NODELAY")?;
-    stream.set_read_timeout(Some(ANSWER_WITHIN)).context("setting a time limit")?;
-    Ok(stream)
-}
-
-/// A connection before load begins: blocking, one step after the other.
-struct Handshake {
-    stream: TcpStream,
-    /// What was read and not used yet.
-    read: Vec<u8>,
-}
-
-impl Handshake {
-    fn fill(&mut self) -> Result<()> {
-        let mut chunk = [0; 4096];
-        match self.stream.read(&mut chunk).context("waiting for the server's answer")? {
-            0 => Err(Error::Server("closed while connecting".into())),
-            size => {
-                self.read.extend_from_slice(&chunk[..size]);
-                Ok(())
-            }
-        }
-    }
-
-    fn upgrade(&mut self, server: SocketAddr) -> Result<()> {
-        let key = http::new_key();
-        self.stream
-            .write_all(http::upgrade_request(&server.to_string(), &key).as_bytes())
-            .context("asking for the upgrade")?;
-        let size = loop {
-            match http::head_size(&self.read) {
-                Some(size) => break size,
-                None if self.read.len() > http::MAX_HEAD => {
-                    return Err(Error::Server("answered the upgrade with an endless head".into()));
-                }
-                None => self.fill()?,
-            }
-        };
-        let head = String::from_utf8_lossy(&self.read[..size]).into_owned();
-        if !head.starts_with("HTTP/1.1 101") || http::header(&head, "sec-websocket-accept") != Some(&accept_key(&key)) {
-            return Err(Error::Server(format!("refused the upgrade: {head}")));
-        }
-        self.read.drain(..size);
-        Ok(())
-    }
-
-    fn send(&mut self, message: impl Into<Message>) -> Result<()> {
-        let mut out = Vec::new();
-        websocket::write_masked(&mut out, websocket::BINARY, &message.into().to_frame());
-        self.stream.write_all(&out).context("writing to the server")
-    }
-
-    /// The next native message; frames of one WebSocket message are taken one by one.
-    fn next(&mut self) -> Result<Message> {
-        loop {
-            let Some(head) =
-                websocket::read_head(&self.read)?.filter(|head| self.read.len() >= head.size + head.payload)
-            else {
-                self.fill()?;
-                continue;
-            };
-            let payload = Bytes::copy_from_slice(&self.read[head.size..head.size + head.payload]);
-            if head.opcode != websocket::BINARY {
-                return Err(Error::Server(format!("sent opcode {} while connecting", head.opcode)));
-            }
-            let (kind, body, taken) = first_frame(&payload)?;
-            let frame = Frame { kind, body: payload.slice_ref(body) };
-            // What follows in the same message stays, under a head of its own.
-            let mut rest = Vec::new();
-            if taken < payload.len() {
-                websocket::write_head(&mut rest, websocket::BINARY, payload.len() - taken, None);
-                rest.extend_from_slice(&payload[taken..]);
-            }
-            self.read.splice(..head.size + head.payload, rest);
-            if let Some(message) = Message::decode(frame).map_err(|error| Error::Server(format!("sent {error}")))? {
-                return Ok(message);
-            }
-        }
-    }
-}
-
-/// Type and body of the frame at the front of a WebSocket message, and its whole size.
-fn first_frame(payload: &[u8]) -> Result<(u64, &[u8], usize)> {
-    let broken = || Error::Server("sent a WebSocket message that does not hold whole frames".into());
-    let total = frame::frame_size(payload, websocket::MAX_PAYLOAD)
-        .map_err(|error| Error::Server(format!("sent {error}")))?
-        .filter(|total| *total <= payload.len())
-        .ok_or_else(broken)?;
-    let (_, head) = varint::read(payload).ok_or_else(broken)?;
-    let (kind, size) = varint::read(&payload[head..total]).ok_or_else(broken)?;
-    Ok((kind, &payload[head + size..total], total))
 }
 
 /// An answer that is not the one waited for.
@@ -282,7 +170,7 @@ fn closed(payload: &[u8]) -> Error {
 
 fn hear_frames(mut payload: &[u8], heard: &mut Vec<Heard>, replies: &mut Vec<u8>) -> Result<()> {
     while !payload.is_empty() {
-        let (kind, body, taken) = first_frame(payload)?;
+        let (kind, body, taken) = scan::first_frame(payload)?;
         match kind {
             Delta::KIND => {
                 let delta = scan::delta(body).ok_or_else(|| Error::Server("sent a broken Delta".into()))?;
@@ -335,7 +223,7 @@ mod tests {
         message::{Accepted, Delta, Error as ErrorMessage, Origin, Ping, Position, Reset, Update},
     };
 
-    use super::{Dialect, Heard, INCARNATION, Native, Topic, device, first_frame, websocket};
+    use super::{Dialect, Heard, INCARNATION, Native, Topic, device, scan, websocket};
     use crate::dialect::Place;
 
     fn native() -> Native {
@@ -369,7 +257,7 @@ mod tests {
         let head = websocket::read_head(&out).expect("valid").expect("whole");
         let mut payload = out.split_off(head.size);
         websocket::apply_mask(&mut payload, head.mask.expect("masked"));
-        let (kind, body, _) = first_frame(&payload).expect("whole");
+        let (kind, body, _) = scan::first_frame(&payload).expect("whole");
         assert_eq!(kind, Update::KIND);
         let update = Update::decode(Bytes::copy_from_slice(body)).expect("an update");
         assert_eq!((update.base.version, update.counter), (9, 70_000));

@@ -1,6 +1,25 @@
 //! The few fields that the load client checks, read off a body without allocating: the client shares its core with
 //! nobody, but at a quarter of a microsecond a delivery it must not become the slower side. Tests compare with the codec.
 
+use syncbridge_codec::{frame, varint};
+
+use crate::{
+    error::{Error, Result},
+    wire::websocket::MAX_PAYLOAD,
+};
+
+/// Type and body of the frame at the front of a WebSocket message, and its whole size.
+pub fn first_frame(payload: &[u8]) -> Result<(u64, &[u8], usize)> {
+    let broken = || Error::Server("sent a WebSocket message that does not hold whole frames".into());
+    let total = frame::frame_size(payload, MAX_PAYLOAD)
+        .map_err(|error| Error::Server(format!("sent {error}")))?
+        .filter(|total| *total <= payload.len())
+        .ok_or_else(broken)?;
+    let (_, head) = varint::read(payload).ok_or_else(broken)?;
+    let (kind, size) = varint::read(&payload[head..total]).ok_or_else(broken)?;
+    Ok((kind, &payload[head + size..total], total))
+}
+
 /// Reads values of the wire's layout (`proto-spec/framing.md`) off a slice; `None` when they are not all there.
 struct Scan<'a>(&'a [u8]);
 

@@ -175,6 +175,17 @@ pub fn frame_size(buf: &[u8], max: usize) -> Result<Option<usize>, ProtocolError
     }
 }
 
+/// Takes the first frame off `bytes`, where frames come whole (a WebSocket message); `None` when it is not all there.
+///
+/// # Errors
+/// As [`frame_size`], and [`ProtocolError::MalformedFrame`] when no whole type is in the frame.
+pub fn split_first(bytes: &mut Bytes, max: usize) -> Result<Option<Frame>, ProtocolError> {
+    match frame_size(bytes, max)? {
+        Some(total) if bytes.len() >= total => split(bytes.split_to(total)).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Splits one whole frame into type and body.
 fn split(mut frame: Bytes) -> Result<Frame, ProtocolError> {
     let (length, head) = varint::read(&frame).ok_or(ProtocolError::MalformedFrame { length: 0 })?;

@@ -14,23 +14,24 @@ use std::{
 };
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use dashmap::DashMap;
 use parking_lot::{Mutex, MutexGuard};
 use syncbridge_codec::{
     ErrorCode, Message,
     message::{self, Position},
 };
-use syncbridge_document::{Limits, Value};
+use syncbridge_document::Value;
 use syncbridge_storage::{Engine, Outcome, Write};
 
-pub use subscribe::{Request, Subscribed};
+pub use subscribe::{Request, Snapshot, Subscribed};
 
 use crate::{
-    access::{self, Operation},
+    auth::access::{self, Decision, Operation, Resource, Role},
     connection::Identity,
     fanout::{Event, TopicId},
     persist::{Persist, Refusal},
-    session::{self, ConnId, Core, Effect, Now, Writer},
+    session::{self, ConnId, Core, Effect, Meta, Now, Preparation, Prepared, Writer},
     shard::inbox::{Inbox, Item},
 };
 
@@ -63,8 +64,7 @@ struct Live {
     interest: Vec<Interest>,
     /// The document as text, encoded once per version.
     text: Option<(u64, Bytes)>,
-    /// The newest version handed to the persist queue, and whether the session is over (deleted, lost).
-    submitted: u64,
+    /// It is no longer this server's, or its store failed: nothing it says is true any more.
     over: bool,
     used_ms: u64,
 }
@@ -106,8 +106,8 @@ pub struct Bounds {
     pub unload_after_ms: u64,
     /// Items that may wait in a shard's inbox before updates are `Busy`.
     pub max_inbox: usize,
-    /// What a document may be.
-    pub document: Limits,
+    /// Connections that one user may have.
+    pub max_connections: u32,
     /// The rules of the session core.
     pub session: session::Bounds,
 }
@@ -122,6 +122,8 @@ pub struct Hub {
     persist: Arc<Persist>,
     checkpoints: std::sync::mpsc::SyncSender<Checkpoint>,
     topics: AtomicU64,
+    /// Connections of each user.
+    users: DashMap<Arc<str>, u32>,
     timers: Mutex<BinaryHeap<Reverse<Timer>>>,
     draining: AtomicBool,
     open: bool,
@@ -147,9 +149,9 @@ impl Ord for Timer {
     }
 }
 
-/// A document that is to be written behind the log.
+/// A document that is to be written behind the log. It shares its structure with the live one.
 pub struct Checkpoint {
-    session: Arc<Session>,
+    session: Arc<str>,
     epoch: u64,
     version: u64,
     document: Value,
@@ -178,6 +180,7 @@ impl Hub {
             persist: Arc::clone(&persist),
             checkpoints,
             topics: AtomicU64::new(0),
+            users: DashMap::new(),
             timers: Mutex::default(),
             draining: AtomicBool::new(false),
             open,
@@ -236,22 +239,17 @@ impl Hub {
         }
         let Some(stored) = self.engine().load(id).map_err(|error| storage_fault(&error))? else { return Ok(None) };
         let id: Arc<str> = id.into();
-        let version = stored.version;
-        let core = Core::restore(Arc::clone(&id), stored, self.epoch(), self.bounds.session, &self.bounds.document)
+        let core = Core::restore(Arc::clone(&id), stored, self.epoch(), self.bounds.session)
             .map_err(|damaged| {
                 tracing::error!(session = &*id, %damaged, "a stored session cannot be restored");
                 Fault::new(ErrorCode::SessionDamaged, damaged.to_string())
             })?;
-        Ok(Some(self.insert(id, core, version, now)))
-    }
-
-    fn insert(&self, id: Arc<str>, core: Core, submitted: u64, now: Now) -> Arc<Session> {
-        let session = self.wrap(id, core, submitted, now);
+        let session = self.wrap(id, core, now);
         self.sessions.insert(Arc::clone(&session.id), Arc::clone(&session));
-        session
+        Ok(Some(session))
     }
 
-    fn wrap(&self, id: Arc<str>, core: Core, submitted: u64, now: Now) -> Arc<Session> {
+    fn wrap(&self, id: Arc<str>, core: Core, now: Now) -> Arc<Session> {
         Arc::new(Session {
             id,
             topic: TopicId(self.topics.fetch_add(2, Ordering::Relaxed)),
@@ -259,7 +257,6 @@ impl Hub {
                 core,
                 interest: vec![Interest::default(); self.inboxes.len()],
                 text: None,
-                submitted,
                 over: false,
                 used_ms: now.mono_ms,
             }),
@@ -276,30 +273,24 @@ impl Hub {
         let id: Arc<str> = if create.session.is_empty() {
             random_id().into()
         } else {
-            if !syncbridge_codec::id::is_session_id(&create.session) {
+            if !syncbridge_codec::id::is_session(&create.session) {
                 return Err(Fault::new(
                     ErrorCode::InvalidSessionId,
                     "a session id is 1 to 128 of A-Z a-z 0-9 . _ ~ : @ - and neither . nor ..",
                 ));
             }
-            create.session.as_ref().into()
+            (&*create.session).into()
         };
         let writer = Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn };
         let _stripe = self.stripe(&id);
         if let Some(session) = self.load_in_stripe(&id, now)? {
-            let visible = self.run(&session, now, |live, out| {
-                let visible = access::may(&who.user, Operation::Read, live.core.meta(), self.open).is_ok();
-                if visible {
-                    live.core.create_again(&writer, create, now, out);
-                }
-                visible
-            });
             // Ids are global: that one is taken is said to strangers too, and nothing else of it.
-            return if visible { Ok(()) } else { Err(Fault::new(ErrorCode::AlreadyExists, "the id is taken")) };
+            self.run(&session, now, |live, out| live.core.create_again(&writer, create, now, out));
+            return Ok(());
         }
-        let state = Value::parse(&create.state, &self.bounds.document)
+        let state = Value::parse(&create.state, &self.bounds.session.document)
             .map_err(|invalid| Fault::new(ErrorCode::InvalidJson, invalid.to_string()))?;
-        let meta = session::Meta::owned(&who.user, create.conflict, create.devices, &who.device);
+        let meta = Meta::owned(&who.user, create.conflict, create.devices, &who.device);
         self.make(id, meta, state, &writer, create.counter, now);
         Ok(())
     }
@@ -316,11 +307,11 @@ impl Hub {
         if let Some(session) = self.load_in_stripe(id, now)? {
             return Ok(Some(session));
         }
-        if !self.open || !syncbridge_codec::id::is_session_id(id) {
+        if !self.open || !syncbridge_codec::id::is_session(id) {
             return Ok(None);
         }
         self.accepting(now)?;
-        let meta = session::Meta::open(&who.user);
+        let meta = Meta::open(&who.user);
         // No connection waits for an answer, and counter 0 is nobody's op.
         let writer =
             Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn: ConnId(u64::MAX) };
@@ -330,7 +321,7 @@ impl Hub {
     fn make(
         &self,
         id: Arc<str>,
-        meta: session::Meta,
+        meta: Meta,
         state: Value,
         writer: &Writer<'_>,
         counter: u64,
@@ -348,7 +339,7 @@ impl Hub {
             self.bounds.session,
             &mut out,
         );
-        let session = self.wrap(id, core, 0, now);
+        let session = self.wrap(id, core, now);
         // Locked before it can be found, so that its first commit is queued before any other.
         let mut live = session.live.lock();
         self.sessions.insert(Arc::clone(&session.id), Arc::clone(&session));
@@ -379,7 +370,8 @@ impl Hub {
         }
     }
 
-    /// Changes a document. The answer goes to the connection's inbox, in the session's order.
+    /// Changes a document. The answer goes to the connection's inbox, in the session's order. `Some`: it is much work;
+    /// run it off the shard and come back with [`Hub::update_prepared`].
     ///
     /// # Errors
     /// [`Fault`] when the writer may not.
@@ -390,7 +382,35 @@ impl Hub {
         who: &Identity,
         update: &message::Update,
         now: Now,
-    ) -> Result<(), Fault> {
+    ) -> Result<Option<Preparation>, Fault> {
+        self.write(session, conn, who, update, None, now)
+    }
+
+    /// The same update, prepared. `Some`: the document had changed; once more.
+    ///
+    /// # Errors
+    /// [`Fault`] when the writer may not, or no longer.
+    pub fn update_prepared(
+        &self,
+        session: &Arc<Session>,
+        conn: ConnId,
+        who: &Identity,
+        update: &message::Update,
+        prepared: Prepared,
+        now: Now,
+    ) -> Result<Option<Preparation>, Fault> {
+        self.write(session, conn, who, update, Some(prepared), now)
+    }
+
+    fn write(
+        &self,
+        session: &Arc<Session>,
+        conn: ConnId,
+        who: &Identity,
+        update: &message::Update,
+        prepared: Option<Prepared>,
+        now: Now,
+    ) -> Result<Option<Preparation>, Fault> {
         let writer = Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn };
         let accepting = match self.inbox(conn) {
             Some(inbox) if inbox.len() > self.bounds.max_inbox => Err(Fault {
@@ -401,36 +421,41 @@ impl Hub {
             _ => self.accepting(now),
         };
         self.run(session, now, |live, out| {
-            if live.over {
-                return Err(Fault::not_found(&session.id));
+            self.check(who, Operation::Update, session, live)?;
+            if let Err(fault) = accepting {
+                let retry_after_ms = fault.retry_after_ms.unwrap_or(crate::defaults::FAILED_RETRY_MS);
+                live.core.refuse_busy(&writer, update, fault.code, retry_after_ms, now, out);
+                return Ok(None);
             }
-            self.check(who, Operation::Write, session, live)?;
-            match accepting {
-                Ok(()) => live.core.update(&writer, update, now, out),
-                Err(Fault { code: ErrorCode::Busy, retry_after_ms, .. }) => {
-                    live.core.refuse_busy(&writer, update, retry_after_ms.unwrap_or(0), out);
-                }
-                Err(fault) => return Err(fault),
-            }
-            Ok(())
+            Ok(match prepared {
+                None => live.core.update(&writer, update, now, out),
+                Some(prepared) => live.core.update_prepared(&writer, update, prepared, now, out),
+            })
         })
     }
 
-    /// A session's document.
+    /// A session's document, where it stands, and the active device.
     ///
     /// # Errors
     /// [`Fault`] when the asker may not.
-    pub fn read(&self, session: &Arc<Session>, who: &Identity) -> Result<(Position, Value, Option<Arc<str>>), Fault> {
+    pub fn read(&self, session: &Arc<Session>, who: &Identity) -> Result<(Position, Value, Option<ByteString>), Fault> {
         let live = session.live.lock();
-        self.check(who, Operation::Read, session, &live)?;
-        Ok((live.core.position(), live.core.document().clone(), live.core.meta().active_device()))
+        self.check(who, Operation::Get, session, &live)?;
+        Ok((live.core.position(), live.core.document().clone(), live.core.active_device()))
     }
 
+    /// Asks the one function that decides, about a session that is in memory.
     fn check(&self, who: &Identity, operation: Operation, session: &Session, live: &Live) -> Result<(), Fault> {
-        access::may(&who.user, operation, live.core.meta(), self.open).map_err(|denied| match denied {
-            access::Denied::NotFound => Fault::not_found(&session.id),
-            access::Denied::Forbidden => Fault::new(ErrorCode::Forbidden, "your role in this session does not allow it"),
-        })
+        if live.over {
+            return Err(Fault::not_found(&session.id));
+        }
+        match access::may(&who.user, operation, Resource::Session(live.core.meta())) {
+            Decision::Allowed => Ok(()),
+            Decision::Forbidden => {
+                Err(Fault::new(ErrorCode::Forbidden, "your role in this session does not allow it"))
+            }
+            _ => Err(Fault::not_found(&session.id)),
+        }
     }
 
     /// Runs one command on a session's core and hands its effects out, all under the session's lock.
@@ -455,17 +480,23 @@ impl Hub {
                         inbox.push(Item::Answer(conn, frame));
                     }
                 }
-                Effect::Commit { version, writes } => {
-                    live.submitted = version;
-                    self.persist.submit(Some((Arc::clone(session), version)), writes, now);
+                Effect::Commit { number, writes } => {
+                    self.persist.submit(Some((Arc::clone(session), number)), writes, now);
+                }
+                Effect::Durable { frame, .. } => {
+                    for (inbox, interest) in self.inboxes.iter().zip(&live.interest) {
+                        if interest.durable > 0 {
+                            inbox.push(Item::Durable(session.state_topic(), frame.clone()));
+                        }
+                    }
                 }
             }
         }
         if let Some((version, document)) = live.core.checkpoint_due() {
-            let epoch = live.core.position().epoch;
+            let (session, epoch) = (Arc::clone(&session.id), live.core.position().epoch);
             // A full queue is no loss: the next change finds it due again.
-            if self.checkpoints.try_send(Checkpoint { session: Arc::clone(session), epoch, version, document }).is_ok() {
-                live.core.checkpoint_taken(version);
+            if self.checkpoints.try_send(Checkpoint { session, epoch, version, document }).is_ok() {
+                live.core.checkpoint_taken();
             }
         }
     }
@@ -493,20 +524,9 @@ impl Hub {
         }
     }
 
-    /// Everything up to `version` is durable.
-    pub fn committed(&self, session: &Arc<Session>, version: u64, now: Now) {
-        self.run(session, now, |live, out| {
-            live.core.committed(version, out);
-            if live.interest.iter().any(|interest| interest.durable > 0) {
-                let at = Position { epoch: live.core.position().epoch, version: live.core.durable() };
-                let frame = Message::from(message::Durable { session: session.id.as_ref().into(), at }).to_frame();
-                for (inbox, interest) in self.inboxes.iter().zip(&live.interest) {
-                    if interest.durable > 0 {
-                        inbox.push(Item::Durable(session.state_topic(), frame.clone()));
-                    }
-                }
-            }
-        });
+    /// The session's commits up to `number` are durable.
+    pub fn committed(&self, session: &Arc<Session>, number: u64, now: Now) {
+        self.run(session, now, |live, out| live.core.committed(number, out));
     }
 
     /// The store took a commit of this session not: it belongs to somebody else, or the id was taken.
@@ -586,8 +606,7 @@ impl Hub {
             // Nobody else holds it, and nobody can find it while its part of the map is locked.
             Arc::strong_count(session) > 1
                 || session.live.try_lock().is_none_or(|live| {
-                    live.core.durable() < live.submitted
-                        || live.interest.iter().any(|interest| interest.state > 0)
+                    live.interest.iter().any(|interest| interest.state > 0)
                         || !live.core.is_quiet()
                         || now.mono_ms.saturating_sub(live.used_ms) < self.bounds.unload_after_ms
                 })
@@ -596,15 +615,41 @@ impl Hub {
 
     /// Writes checkpoints as they come, until every sender is gone. Blocks: has a thread of its own.
     pub fn write_checkpoints(persist: &Persist, receiver: &std::sync::mpsc::Receiver<Checkpoint>, clock: fn() -> Now) {
-        while let Ok(Checkpoint { session, epoch, version, document }) = receiver.recv() {
-            let write = Write::Checkpoint {
-                session: Arc::clone(&session.id),
-                epoch,
-                version,
-                document: document.to_json().into(),
-            };
-            drop(session);
+        while let Ok(checkpoint) = receiver.recv() {
+            let Checkpoint { session, epoch, version, document } = checkpoint;
+            let write = Write::Checkpoint { session, epoch, version, document: document.to_json().into() };
             persist.submit(None, vec![write], clock());
+        }
+    }
+
+    /// A connection of this user was let in.
+    ///
+    /// # Errors
+    /// [`Fault`] when the user has too many.
+    pub fn connected(&self, user: &Arc<str>) -> Result<(), Fault> {
+        let mut count = self.users.entry(Arc::clone(user)).or_insert(0);
+        if *count >= self.bounds.max_connections {
+            return Err(Fault::new(ErrorCode::LimitReached, "this user has too many connections"));
+        }
+        *count += 1;
+        Ok(())
+    }
+
+    /// A connection that was let in is gone.
+    pub fn disconnected(&self, user: &Arc<str>) {
+        self.users.remove_if_mut(user, |_, count| {
+            *count = count.saturating_sub(1);
+            *count == 0
+        });
+    }
+}
+
+impl access::Members for Meta {
+    fn role(&self, user: &str) -> Option<Role> {
+        if &*self.owner == user {
+            Some(Role::Owner)
+        } else {
+            self.everyone.then_some(Role::Editor)
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The SyncBridge server. `app.rs` wires the parts; `ARCHITECTURE.md` shows the way of one update through them.
 
+pub mod app;
 pub mod auth;
 pub mod config;
 pub mod connection;

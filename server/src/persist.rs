@@ -87,8 +87,8 @@ impl Persist {
         self.engine.get().expect("attached before anything is served")
     }
 
-    /// Queues a commit of `session` that makes everything up to `version` durable. The caller holds the session's
-    /// lock, so one session's commits are queued in version order.
+    /// Queues a commit; with whose it is and its number there, unless nobody waits for it. The caller holds the session's
+    /// lock, so one session's commits are queued in their order.
     pub fn submit(&self, session: Option<(Arc<Session>, u64)>, writes: Vec<Write>, now: Now) {
         let mut queue = self.queue.lock();
         let ticket = queue.first + queue.pending.len() as u64;
@@ -131,7 +131,7 @@ impl Persist {
         queue.pending.is_empty()
     }
 
-    /// Takes ended commits off the queue: (session, newest version, outcome) of each that somebody waits for.
+    /// Takes ended commits off the queue: (session, number, outcome) of each that somebody waits for.
     fn take(&self, ended: &[(Ticket, Outcome)]) -> Vec<(Arc<Session>, u64, Outcome)> {
         let mut queue = self.queue.lock();
         let mut told: Vec<(Arc<Session>, u64, Outcome)> = Vec::with_capacity(ended.len());
@@ -139,9 +139,9 @@ impl Persist {
             let index = ticket.checked_sub(queue.first).and_then(|index| usize::try_from(index).ok());
             if let Some(slot) = index.and_then(|index| queue.pending.get_mut(index))
                 && let Some(pending) = slot.take()
-                && let Some((session, version)) = pending.session
+                && let Some((session, number)) = pending.session
             {
-                told.push((session, version, *outcome));
+                told.push((session, number, *outcome));
             }
         }
         while let Some(None) = queue.pending.front() {
@@ -174,14 +174,14 @@ impl Sink for Persist {
     fn completed(&self, ended: &[(Ticket, Outcome)]) {
         let mut told = self.take(ended);
         let Some(hub) = self.hub.get().and_then(Weak::upgrade) else { return };
-        // One lock a session and batch: the newest version stands for all below it.
-        told.sort_by_key(|(session, version, _)| (Arc::as_ptr(session).addr(), *version));
+        // One lock a session and batch: the newest commit stands for all before it.
+        told.sort_by_key(|(session, number, _)| (Arc::as_ptr(session).addr(), *number));
         let mut rest = told.iter().peekable();
-        while let Some((session, version, outcome)) = rest.next() {
+        while let Some((session, number, outcome)) = rest.next() {
             if *outcome != Outcome::Committed {
                 hub.lost(session, *outcome);
             } else if rest.peek().is_none_or(|(next, _, ended)| !Arc::ptr_eq(next, session) || ended != outcome) {
-                hub.committed(session, *version, (self.clock)());
+                hub.committed(session, *number, (self.clock)());
             }
         }
     }

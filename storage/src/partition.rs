@@ -100,6 +100,18 @@ impl Partition {
                     session.record(op.as_ref(), time_ms);
                 }
             }
+            Write::Op { epoch, op, .. } => {
+                if let Some(session) = slot {
+                    session.enter(*epoch);
+                    session.record(Some(op), time_ms);
+                }
+            }
+            Write::Forget { epoch, user, incarnation, .. } => {
+                if let Some(session) = slot {
+                    session.enter(*epoch);
+                    session.incarnations.remove(&(user.clone(), *incarnation));
+                }
+            }
             Write::Meta { epoch, meta, .. } => {
                 if let Some(session) = slot {
                     session.enter(*epoch);
@@ -146,7 +158,8 @@ impl Partition {
         let dedup = self.incarnations.entry((op.user.clone(), op.incarnation)).or_default();
         dedup.record(op.counter, op.answer.clone(), time_ms);
         if self.incarnations.len() > INCARNATIONS_KEPT {
-            let mut by_age: Vec<_> = self.incarnations.iter().map(|(key, dedup)| (dedup.last_ms, key.clone())).collect();
+            let mut by_age: Vec<_> =
+                self.incarnations.iter().map(|(key, dedup)| (dedup.last_ms, key.clone())).collect();
             by_age.sort_unstable();
             by_age.truncate(by_age.len() - INCARNATIONS_LEFT);
             for (_, key) in by_age {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use syncbridge_codec::{
     Message, ProtocolError,
-    message::{self, Class, Direction, Pong, Transport},
+    handshake::{self, Server},
+    message::{self, Class, Pong, Transport},
 };
 
 use crate::session::Now;
@@ -25,7 +26,7 @@ pub struct Identity {
 #[derive(Debug)]
 pub enum Command {
     /// Check the credentials, then [`Core::welcome`] or refuse.
-    Hello(Box<message::Hello>),
+    Hello(Box<handshake::Request>),
     /// Make a session.
     Create(message::Create),
     /// Send a document once.
@@ -42,6 +43,13 @@ pub enum Command {
     Close,
 }
 
+impl Command {
+    /// Whether it may be carried out though it may be the replay of an earlier first flight (QUIC 0-RTT).
+    pub const fn is_harmless(&self) -> bool {
+        matches!(self, Self::Hello(_) | Self::Get(_) | Self::Subscribe(_) | Self::Resume(_) | Self::Close)
+    }
+}
+
 /// What came of a message.
 #[derive(Debug)]
 pub enum Step {
@@ -56,7 +64,7 @@ pub enum Step {
 #[derive(Debug)]
 enum State {
     /// `Hello` has not come.
-    Fresh,
+    Fresh(Server),
     /// `Hello` came; its token is being checked.
     Greeted,
     Ready(Box<Identity>),
@@ -83,7 +91,7 @@ pub struct Core {
 impl Core {
     /// A connection that begins now.
     pub const fn new(transport: Transport, now: Now) -> Self {
-        Self { state: State::Fresh, transport, heard_ms: now.mono_ms }
+        Self { state: State::Fresh(Server::new()), transport, heard_ms: now.mono_ms }
     }
 
     /// What the connection runs over.
@@ -102,39 +110,54 @@ impl Core {
     /// Takes one message; `class` is the QUIC stream it came on, `None` where there is one pipe for all.
     ///
     /// # Errors
-    /// [`ProtocolError::UnexpectedMessage`] when it may not come here or now.
-    pub fn receive(&mut self, message: Message, class: Option<Class>, now: Now) -> Result<Step, ProtocolError> {
-        let unexpected = |when| Err(ProtocolError::UnexpectedMessage { name: message.name(), when });
-        self.heard_ms = now.mono_ms;
-        if message.direction() == Direction::ToClient {
-            return unexpected("from a client");
-        }
+    /// [`handshake::Error`] when it may not come here or now, or a `Hello` holds what it may not. Before `Welcome` the
+    /// client is told by `Refused`.
+    pub fn receive(
+        &mut self,
+        message: Message,
+        class: Option<Class>,
+        now: Now,
+    ) -> Result<Step, handshake::Error> {
         if class.is_some_and(|class| class != message.class()) {
-            return unexpected("on this stream");
+            return Err(unexpected(&message, "on this stream"));
         }
-        match (&self.state, message) {
-            (_, Message::Ping(ping)) => Ok(Step::Reply(Pong { nonce: ping.nonce }.into())),
-            (_, Message::Pong(_)) => Ok(Step::Nothing),
-            (_, Message::Close(_)) => Ok(Step::Do(Command::Close)),
-            (State::Fresh, Message::Hello(hello)) => {
-                self.state = State::Greeted;
-                Ok(Step::Do(Command::Hello(Box::new(hello))))
-            }
-            (State::Fresh, message) => {
-                Err(ProtocolError::UnexpectedMessage { name: message.name(), when: "before Hello" })
-            }
-            (_, Message::Create(create)) => Ok(Step::Do(Command::Create(create))),
-            (_, Message::Get(get)) => Ok(Step::Do(Command::Get(get))),
-            (_, Message::Subscribe(subscribe)) => Ok(Step::Do(Command::Subscribe(subscribe))),
-            (_, Message::Unsubscribe(unsubscribe)) => Ok(Step::Do(Command::Unsubscribe(unsubscribe))),
-            (_, Message::Update(update)) => Ok(Step::Do(Command::Update(update))),
-            (_, message) => Err(ProtocolError::UnexpectedMessage { name: message.name(), when: "after Hello" }),
+        if let State::Fresh(server) = &mut self.state {
+            return Ok(match server.receive(message)? {
+                handshake::Step::Reply(pong) => Step::Reply(pong.into()),
+                handshake::Step::Closed(_) => Step::Do(Command::Close),
+                handshake::Step::Decide(request) => {
+                    self.state = State::Greeted;
+                    Step::Do(Command::Hello(request))
+                }
+            });
         }
+        self.heard_ms = now.mono_ms;
+        Ok(Step::Do(match message {
+            Message::Ping(ping) => return Ok(Step::Reply(Pong { nonce: ping.nonce }.into())),
+            Message::Pong(_) => return Ok(Step::Nothing),
+            Message::Close(_) => Command::Close,
+            Message::Create(create) => Command::Create(create),
+            Message::Get(get) => Command::Get(get),
+            Message::Subscribe(subscribe) => Command::Subscribe(subscribe),
+            Message::Unsubscribe(unsubscribe) => Command::Unsubscribe(unsubscribe),
+            Message::Update(update) => Command::Update(update),
+            message => return Err(unexpected(&message, "here")),
+        }))
+    }
+
+    /// Whether the client was let in.
+    pub const fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready(_))
     }
 
     /// The token was good: the connection speaks for `identity` from here on.
     pub fn welcome(&mut self, identity: Identity) {
         self.state = State::Ready(Box::new(identity));
+    }
+
+    /// Something of the connection went on although nothing came.
+    pub const fn alive(&mut self, now: Now) {
+        self.heard_ms = now.mono_ms;
     }
 
     /// When the connection has been silent for too long, in monotonic milliseconds.
@@ -144,4 +167,8 @@ impl Core {
             _ => self.heard_ms + timing.hello_ms,
         }
     }
+}
+
+fn unexpected(message: &Message, when: &'static str) -> handshake::Error {
+    ProtocolError::UnexpectedMessage { name: message.name(), when }.into()
 }

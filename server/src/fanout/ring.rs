@@ -41,6 +41,8 @@ pub struct Ring {
     /// Where the sweep goes on, and how many slots it has yet to visit.
     sweep_at: usize,
     sweep_left: usize,
+    /// The end when the last sweep was through: what came since, nobody could have taken yet.
+    settled: u64,
 }
 
 impl Ring {
@@ -139,6 +141,7 @@ impl Ring {
     /// Lets go what every slot has been given. Call it when a sweep is through.
     pub fn trim(&mut self) {
         let end = self.end();
+        self.settled = end;
         // The usual case costs one pass over dense slots only while somebody is behind; otherwise the first look ends it.
         let keep = self.slots.iter().map(|slot| slot.cursor).min().unwrap_or(end);
         if keep == end {
@@ -160,10 +163,13 @@ impl Ring {
         self.log.len() > max_bytes
     }
 
-    /// The connections whose slots lag by more than `max_bytes`; the caller unsubscribes or forwards them.
+    /// The slots that lag: more than `max_bytes` lie behind the first event that they lack, and had their time. So one
+    /// event may be of any size, and who was quick so far is not blamed for what came a moment ago.
     pub fn lagging(&self, max_bytes: usize) -> impl Iterator<Item = Slot> + '_ {
-        let oldest = self.end().saturating_sub(max_bytes as u64);
-        self.slots.iter().copied().filter(move |slot| slot.cursor < oldest)
+        self.slots.iter().copied().filter(move |slot| {
+            let first = self.entries.partition_point(|entry| entry.end <= slot.cursor);
+            self.entries.get(first).is_some_and(|entry| entry.end + (max_bytes as u64) < self.settled)
+        })
     }
 }
 
@@ -231,6 +237,21 @@ mod tests {
         ring.slot_mut(0).cursor = 15;
         ring.trim();
         assert_eq!((ring.bytes(), ring.end()), (0, 15));
+    }
+
+    #[test]
+    fn one_event_of_any_size_is_no_lag_and_neither_is_what_just_came() {
+        let mut ring = ring(&[]);
+        let conns = |ring: &Ring| ring.lagging(100).map(|slot| slot.conn).collect::<Vec<_>>();
+        ring.push(1, Bytes::from(vec![0; 5_000]));
+        ring.push(2, Bytes::from(vec![0; 5_000]));
+        assert_eq!(conns(&ring), [] as [u32; 0], "nobody had the time to take it");
+        ring.slot_mut(0).cursor = ring.frame_end(1);
+        ring.trim();
+        assert_eq!(conns(&ring), [] as [u32; 0], "one event is never too much");
+        ring.push(3, Bytes::from(vec![0; 500]));
+        ring.trim();
+        assert_eq!(conns(&ring), [0]);
     }
 
     #[test]

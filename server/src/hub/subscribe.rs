@@ -12,7 +12,7 @@ use syncbridge_document::Value;
 
 use super::{Fault, Hub, Live, Session};
 use crate::{
-    access::Operation,
+    auth::access::Operation,
     connection::Identity,
     session::{ConnId, Now, Resume},
     shard::{core::Activation, inbox::Item},
@@ -31,6 +31,8 @@ pub struct Request {
     pub durable: bool,
     /// What the connection runs over, for the other devices.
     pub transport: Transport,
+    /// Whether the others are told; not while all that came may be a replay (QUIC 0-RTT).
+    pub present: bool,
     /// Why it is reset, when it has to be whatever `have` says.
     pub reset: Option<ResetReason>,
     /// `Resumed` was said already: this goes on with what the store had.
@@ -102,10 +104,7 @@ impl Hub {
         now: Now,
     ) -> Result<Subscribed, Fault> {
         self.run(session, now, |live, out| {
-            if live.over {
-                return Err(Fault::not_found(&session.id));
-            }
-            self.check(who, Operation::Read, session, live)?;
+            self.check(who, Operation::Subscribe, session, live)?;
             let resume = match request.reset {
                 Some(reason) => Resume::Reset { reason, last_kept: None },
                 None => live.core.resume(request.have.as_ref()),
@@ -114,7 +113,7 @@ impl Hub {
             let mut prelude = Vec::new();
             let mut held = None;
             match resume {
-                Resume::Store { after } => {
+                Resume::Store { after, .. } => {
                     return Ok(Subscribed::Store { after, version: at.version, epoch: at.epoch });
                 }
                 Resume::Live { after, frames } => {
@@ -141,8 +140,10 @@ impl Hub {
                 }
             }
             // The join is told before the subscription begins: the newcomer reads itself in the list, not as news.
-            live.core.attach(conn, &who.user, &who.device, request.transport, now, out);
-            self.arm(session, live, now, out);
+            if request.present {
+                live.core.attach(conn, &who.user, &who.device, request.transport, now, out);
+                self.arm(session, live, now, out);
+            }
             self.hand_out(session, live, out, now);
             let presence = request.notices.then(|| Message::from(live.core.presence()).to_frame());
             let shard = crate::shard::shard_of(conn);
@@ -171,9 +172,22 @@ impl Hub {
             interest.state -= 1;
             interest.notices -= u32::from(notices);
             interest.durable -= u32::from(durable);
-            live.core.detach(conn, now, out);
+            live.core.forget(conn, now);
             self.arm(session, live, now, out);
         });
+    }
+
+    /// A subscribed connection is there, now that it is known to be no replay.
+    pub fn attach(&self, session: &Arc<Session>, conn: ConnId, who: &Identity, transport: Transport, now: Now) {
+        self.run(session, now, |live, out| {
+            live.core.attach(conn, &who.user, &who.device, transport, now, out);
+            self.arm(session, live, now, out);
+        });
+    }
+
+    /// A subscribed connection was heard of.
+    pub fn touch(&self, session: &Arc<Session>, conn: ConnId, now: Now) {
+        session.live.lock().core.touch(conn, now);
     }
 }
 

@@ -9,6 +9,7 @@ use syncbridge_codec::{
     message::{Class, Transport},
     websocket::{self, Opcode},
 };
+use tokio::io::DuplexStream;
 
 use super::job::CatchUp;
 use crate::{
@@ -16,13 +17,13 @@ use crate::{
     fanout::{Ring, TopicId},
     hub::Session,
     session::ConnId,
-    transport::Link,
+    transport::{Link as _, pipe::Pipe},
 };
 
 /// A connection that comes to a shard from outside its own listeners.
 pub struct Adopted {
     /// Its bytes.
-    pub link: Link,
+    pub link: Pipe<DuplexStream>,
 }
 
 impl std::fmt::Debug for Adopted {
@@ -116,6 +117,8 @@ pub struct Sub {
     pub held: bool,
     /// Whether every `Durable` is wanted.
     pub durable: bool,
+    /// The newest `Durable` that was not sent; an older one in its place is of no use.
+    pub durable_due: Option<Bytes>,
 }
 
 /// See the file's head.
@@ -139,6 +142,12 @@ pub struct Conn {
     pub busy: bool,
     /// What it catches up with from the store.
     pub catch_up: Option<Box<CatchUp>>,
+    /// What came is no replay. False during QUIC 0-RTT only.
+    pub confirmed: bool,
+    /// Its bytes in the shard's count of cut frames.
+    pub cut_counted: usize,
+    /// Its link is to be dropped without a word more.
+    pub aborted: bool,
     /// Its socket takes nothing now: its own task alone writes, when it does.
     pub blocked: bool,
     /// It is on the shard's list of connections with something to send.
@@ -175,6 +184,15 @@ impl Conn {
                 }
                 _ => true,
             })
+    }
+
+    /// Whether it is read from: not while something of it runs, nor while it does not read what it is sent.
+    pub fn wants_read(&self) -> bool {
+        !self.busy
+            && self.catch_up.is_none()
+            && self.closing.is_none()
+            && self.todo.is_empty()
+            && self.outbox.bytes() < MAX_WAITING
     }
 
     /// Wakes the connection's own task.
@@ -322,6 +340,9 @@ impl Outbox {
         sent
     }
 }
+
+/// A connection that has this much waiting is not read from: it gets no more answers until it reads some.
+const MAX_WAITING: usize = 64 << 10;
 
 /// Which QUIC stream carries a class.
 pub const fn class_index(class: Class) -> usize {

@@ -1,27 +1,32 @@
 //! One shard, sans-IO: its connections, its rings, what comes in and what goes out next. The runtime (`driver.rs`) and
 //! the simulation drive the same code; only they know sockets and clocks.
 
-use std::{collections::HashMap, os::fd::RawFd, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    os::fd::RawFd,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use slab::Slab;
 use syncbridge_codec::{
-    Decoder, ErrorCode, Message, ProtocolError,
-    message::{self, Class, Transport},
+    Decoder, ErrorCode, handshake,
+    message::Transport,
     websocket,
 };
 
 use super::{
-    conn::{Conn, Framing, Outbox, Sub},
-    inbox::{Inbox, Item},
-    job::{CatchUp, Done, Job},
+    conn::{Adopted, Conn, Framing, Outbox},
+    inbox::Inbox,
+    job::Job,
     wheel::Wheel,
 };
 use crate::{
-    connection::{self, Command, Identity, Step, Timing},
-    fanout::{Event, Ring, TopicId},
-    hub::{Fault, Hub, Request, Session, Subscribed},
+    connection::{self, Identity, Timing},
+    fanout::{Ring, TopicId},
+    hub::{Hub, Session},
     session::{ConnId, Now},
+    transport as link,
 };
 
 /// The beginning of a subscription, in its place among the events.
@@ -58,19 +63,13 @@ pub struct Arrival {
     /// The socket that the sweep may write to; negative when only the connection's own task may.
     pub fd: RawFd,
     /// How frames are put.
-    pub framing: FramingKind,
+    pub framing: link::Framing,
+    /// What comes is no replay; false during QUIC 0-RTT, until [`Shard::confirm`].
+    pub confirmed: bool,
 }
 
-/// How frames are put on a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FramingKind {
-    /// WebSocket binary messages.
-    WebSocket,
-    /// Frames on one pipe.
-    Pipe,
-    /// Frames on two streams.
-    Streams,
-}
+/// Checks the credentials of a `Hello`: who it is, or what it is refused with.
+pub type Authenticate = dyn Fn(&handshake::Request, Now) -> Result<Identity, (ErrorCode, String)> + Send + Sync;
 
 /// What shards of a server share.
 #[derive(Clone)]
@@ -78,7 +77,7 @@ pub struct Shared {
     /// The live sessions.
     pub hub: Arc<Hub>,
     /// Checks a `Hello`'s credentials.
-    pub authenticate: Arc<dyn Fn(&message::Hello, Now) -> Result<Identity, Box<message::Refused>> + Send + Sync>,
+    pub authenticate: Arc<Authenticate>,
     /// Timings of connections.
     pub timing: Timing,
     /// Bounds of connections.
@@ -127,32 +126,35 @@ pub struct Stats {
 
 /// See the file's head.
 pub struct Shard {
-    index: usize,
-    shared: Shared,
-    inbox: Arc<Inbox>,
-    conns: Slab<Conn>,
-    rings: Slab<Ring>,
-    topics: HashMap<TopicId, u32>,
+    pub(super) index: usize,
+    pub(super) shared: Shared,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) conns: Slab<Conn>,
+    pub(super) rings: Slab<Ring>,
+    pub(super) topics: HashMap<TopicId, u32>,
     /// Connections with something to send first, each once.
-    dirty: Vec<u32>,
+    pub(super) dirty: Vec<u32>,
     /// Rings with slots to visit, each once; the sweep works on the last.
-    due: Vec<u32>,
-    wheel: Wheel,
-    generation: u32,
+    pub(super) due: Vec<u32>,
+    pub(super) wheel: Wheel,
+    pub(super) generation: u32,
     /// Where a connection's output is put together before it is sent.
-    scratch: Vec<u8>,
-    cut_bytes: usize,
-    draining: Option<Bytes>,
+    pub(super) scratch: Vec<u8>,
+    pub(super) cut_bytes: usize,
+    pub(super) draining: Option<Bytes>,
+    /// What has to be run off the shard.
+    pub(super) jobs: VecDeque<(ConnId, u32, Job)>,
+    /// Connections that came by the inbox.
+    pub(super) adopted: Vec<Adopted>,
+    pub(super) now: Now,
     /// See [`Stats`].
     pub stats: Stats,
 }
 
 /// Bytes that one send of a connection's own output carries at most.
 pub const SEND_BYTES: usize = 64 << 10;
-/// A connection that has this much waiting is not read from: it gets no more answers until it reads some.
-const MAX_WAITING: usize = 64 << 10;
 /// Catch-up goes on when a connection has no more than this waiting.
-const CATCH_UP_BELOW: usize = 16 << 10;
+pub(super) const CATCH_UP_BELOW: usize = 16 << 10;
 
 impl Shard {
     /// A shard without connections; `inbox` is the hub's for this index.
@@ -171,7 +173,62 @@ impl Shard {
             scratch: Vec::new(),
             cut_bytes: 0,
             draining: None,
+            jobs: VecDeque::new(),
+            adopted: Vec::new(),
+            now,
             stats: Stats::default(),
+        }
+    }
+
+    /// Sets the time: once a turn, before anything else.
+    pub const fn set_now(&mut self, now: Now) {
+        self.now = now;
+    }
+
+    /// Whether something waits to be sent or run.
+    pub fn has_work(&self) -> bool {
+        !(self.dirty.is_empty() && self.due.is_empty() && self.jobs.is_empty())
+    }
+
+    /// Whether all that a connection is to be sent was handed to its link.
+    pub fn is_sent(&self, index: u32) -> bool {
+        self.conns.get(index as usize).is_none_or(|conn| conn.outbox.is_empty())
+    }
+
+    /// The next connection that came by the inbox.
+    pub fn next_adopted(&mut self) -> Option<Adopted> {
+        self.adopted.pop()
+    }
+
+    /// Looks at the connections whose time is over. Call it about once a second.
+    pub fn tick(&mut self) {
+        for (index, generation) in self.wheel.advance(self.now.mono_ms) {
+            let Some(conn) = self.conns.get(index as usize) else { continue };
+            if conn.id != super::conn_id(self.index, generation, index) {
+                continue;
+            }
+            // One that was told to go and does not read that is due whatever it sends.
+            let deadline = if conn.closing.is_some() { 0 } else { conn.core.deadline_ms(self.shared.timing) };
+            if deadline > self.now.mono_ms {
+                self.wheel.set(index, generation, deadline);
+                let id = conn.id;
+                for session in self.sessions_of(index) {
+                    self.shared.hub.touch(&session, id, self.now);
+                }
+            } else if conn.closing.is_some() {
+                self.abort(index);
+            } else {
+                self.end(index, ErrorCode::TimedOut, "nothing was heard for too long");
+            }
+        }
+    }
+
+    /// Drops a connection's link without a word more.
+    pub(super) fn abort(&mut self, index: u32) {
+        if let Some(conn) = self.conns.get_mut(index as usize) {
+            conn.aborted = true;
+            conn.closing.get_or_insert(ErrorCode::TooSlow);
+            conn.wake();
         }
     }
 
@@ -200,9 +257,9 @@ impl Shard {
         let max = self.shared.bounds.max_client_frame;
         // The frame's own head comes on top of the cap: 8 bytes of length.
         let framing = match arrival.framing {
-            FramingKind::WebSocket => Framing::WebSocket(websocket::Parser::new(max + 8)),
-            FramingKind::Pipe => Framing::Pipe(Decoder::new(max)),
-            FramingKind::Streams => Framing::Streams(Box::new([Decoder::new(max), Decoder::new(max)])),
+            link::Framing::WebSocket => Framing::WebSocket(websocket::Parser::new(max + 8)),
+            link::Framing::Pipe => Framing::Pipe(Decoder::new(max)),
+            link::Framing::Streams => Framing::Streams(Box::new([Decoder::new(max), Decoder::new(max)])),
         };
         self.generation = self.generation.wrapping_add(1);
         let entry = self.conns.vacant_entry();
@@ -216,9 +273,12 @@ impl Shard {
             framing,
             outbox: Outbox::default(),
             subs: Vec::new(),
-            todo: std::collections::VecDeque::new(),
+            todo: VecDeque::new(),
             busy: false,
             catch_up: None,
+            confirmed: arrival.confirmed,
+            cut_counted: 0,
+            aborted: false,
             blocked: false,
             dirty: false,
             closing: None,
@@ -243,7 +303,7 @@ impl Shard {
             self.unsubscribe(index, &session);
         }
         let conn = self.conns.remove(index as usize);
-        self.cut_bytes -= conn.outbox.cut_bytes().min(self.cut_bytes);
+        self.cut_bytes -= conn.cut_counted;
         self.dirty.retain(|dirty| *dirty != index);
         if let Some(identity) = conn.core.identity() {
             self.shared.hub.disconnected(&identity.user);
@@ -251,7 +311,7 @@ impl Shard {
         self.stats.closed += 1;
     }
 
-    fn sessions_of(&self, index: u32) -> Vec<Arc<Session>> {
+    pub(super) fn sessions_of(&self, index: u32) -> Vec<Arc<Session>> {
         let mut sessions: Vec<Arc<Session>> = Vec::new();
         for sub in &self.conns[index as usize].subs {
             if !sessions.iter().any(|session| Arc::ptr_eq(session, &sub.session)) {

@@ -4,15 +4,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncbridge_codec::{
-    Message,
-    message::{self, Position},
-};
+use syncbridge_codec::{ErrorCode, Message, message};
 
 use crate::{
     connection::{Command, Identity},
     hub::{Fault, Hub, Request, Session, Snapshot},
-    session::{ConnId, Now, change},
+    session::{ConnId, Now, Preparation, Prepared, change::Change},
 };
 
 /// A subscription that goes on with what the store has.
@@ -35,6 +32,8 @@ pub enum Job {
     Load(String, Command),
     /// Make a session.
     Create(message::Create),
+    /// Apply a large patch.
+    Prepare(Arc<Session>, message::Update, Box<Preparation>),
     /// Read what a subscription lacks.
     Read(Box<CatchUp>),
     /// Encode a document that a held subscription begins with.
@@ -50,6 +49,8 @@ pub enum Done {
     Loaded(Command, String, Result<Option<Arc<Session>>, Fault>),
     /// The answer is on its way, or this.
     Created(u64, String, Result<(), Fault>),
+    /// The update to go on with.
+    Prepared(Arc<Session>, message::Update, Box<Prepared>),
     /// Frames, in order; none: they are no longer kept.
     Read(Box<CatchUp>, Result<Option<Vec<Bytes>>, Fault>),
     /// Frames that follow the `Reset` already sent.
@@ -74,6 +75,7 @@ impl Job {
                 let result = hub.create(conn, who, &create, now);
                 Done::Created(create.counter, create.session.to_string(), result)
             }
+            Self::Prepare(session, update, preparation) => Done::Prepared(session, update, Box::new(preparation.run())),
             Self::Read(mut catch_up) => {
                 let result = read(hub, &mut catch_up);
                 Done::Read(catch_up, result)
@@ -96,17 +98,16 @@ fn read(hub: &Hub, catch_up: &mut CatchUp) -> Result<Option<Vec<Bytes>>, Fault> 
     let stored = hub
         .engine()
         .deltas(session, catch_up.after, READ_BYTES)
-        .map_err(|error| Fault::new(syncbridge_codec::ErrorCode::StorageFailed, error.to_string()))?;
+        .map_err(|error| Fault::new(ErrorCode::StorageFailed, error.to_string()))?;
     let Some(stored) = stored else { return Ok(None) };
     let mut frames = Vec::with_capacity(stored.len());
     for delta in stored {
-        let at = Position { epoch: delta.epoch, version: delta.version };
-        let frame = change::delta_frame(session, &at, &delta.change).ok_or_else(|| {
-            let what = format!("session {session:?}, version {}", delta.version);
-            Fault::new(syncbridge_codec::ErrorCode::SessionDamaged, what)
+        let change = Change::from_stored(delta.change).map_err(|malformed| {
+            let what = format!("session {session:?}, version {}: {malformed}", delta.version);
+            Fault::new(ErrorCode::SessionDamaged, what)
         })?;
         catch_up.after = delta.version;
-        frames.push(frame);
+        frames.push(change.frame());
     }
     Ok(Some(frames))
 }

@@ -37,12 +37,12 @@ impl Shard {
             return;
         }
         if let Framing::Streams(decoders) = &mut conn.framing {
-            decoders[super::conn::class_index(class)].push(chunk);
+            decoders[class_index(class)].push(chunk);
             self.receive_frames(index, Some(class));
         }
     }
 
-    fn receive_frames(&mut self, index: u32, class: Option<Class>) {
+    pub(super) fn receive_frames(&mut self, index: u32, class: Option<Class>) {
         loop {
             let Some(conn) = self.conns.get_mut(index as usize) else { return };
             if conn.closing.is_some() {
@@ -50,20 +50,23 @@ impl Shard {
             }
             let decoder = match (&mut conn.framing, class) {
                 (Framing::Pipe(decoder), _) => decoder,
-                (Framing::Streams(decoders), Some(class)) => &mut decoders[super::conn::class_index(class)],
+                (Framing::Streams(decoders), Some(class)) => &mut decoders[class_index(class)],
                 _ => return,
             };
             match decoder.next_frame().and_then(|frame| frame.map(Message::decode).transpose()) {
                 Ok(None) => break,
                 Ok(Some(None)) => {}
                 Ok(Some(Some(message))) => self.take(index, message, class),
-                Err(error) => self.fault(index, &error),
+                Err(error) => {
+                self.stats.faults += 1;
+                self.refuse(index, error.code(), &error.to_string());
+            }
             }
         }
         self.run(index);
     }
 
-    fn receive_websocket(&mut self, index: u32, bytes: &mut [u8]) {
+    pub(super) fn receive_websocket(&mut self, index: u32, bytes: &mut [u8]) {
         let Some(Conn { framing: Framing::WebSocket(parser), .. }) = self.conns.get_mut(index as usize) else { return };
         // The parser leaves the connection while it runs, so that what it reads can act on the shard.
         let mut parser = std::mem::replace(parser, websocket::Parser::new(0));
@@ -72,13 +75,16 @@ impl Shard {
             websocket::Event::Binary(payload) => {
                 let mut rest = Bytes::copy_from_slice(payload);
                 while !rest.is_empty() && self.conns.get(index as usize).is_some_and(|conn| conn.closing.is_none()) {
-                    match syncbridge_codec::frame::split_first(&mut rest, max)
+                    match frame::split_first(&mut rest, max)
                         .and_then(|frame| frame.ok_or(ProtocolError::MalformedFrame { length: 0 }))
                         .and_then(Message::decode)
                     {
                         Ok(None) => {}
                         Ok(Some(message)) => self.take(index, message, None),
-                        Err(error) => self.fault(index, &error),
+                        Err(error) => {
+                self.stats.faults += 1;
+                self.refuse(index, error.code(), &error.to_string());
+            }
                     }
                 }
             }
@@ -116,7 +122,7 @@ impl Shard {
     }
 
     /// One message of a connection.
-    fn take(&mut self, index: u32, message: Message, class: Option<Class>) {
+    pub(super) fn take(&mut self, index: u32, message: Message, class: Option<Class>) {
         self.stats.received += 1;
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         match conn.core.receive(message, class, self.now) {
@@ -127,7 +133,10 @@ impl Shard {
                 // In order, at once: later messages of this read see what this one did.
                 self.run(index);
             }
-            Err(error) => self.fault(index, &error),
+            Err(error) => {
+                self.stats.faults += 1;
+                self.refuse(index, error.code(), &error.to_string());
+            }
         }
     }
 }

@@ -3,26 +3,30 @@
 use std::sync::Arc;
 
 use syncbridge_codec::{
-    ErrorCode, ProtocolError,
+    ErrorCode, handshake,
     message::{self, Class},
 };
 
 use super::{
-    core::Shard,
+    core::{CATCH_UP_BELOW, Shard, Shared},
     job::{CatchUp, Done, Job},
 };
 use crate::{
     connection::{Command, Identity},
     hub::{Fault, Request, Session, Subscribed},
-    session::ConnId,
+    session::{ConnId, Preparation},
 };
 
 impl Shard {
     /// Carries out what the connection asked for, in order, until something has to wait.
-    fn run(&mut self, index: u32) {
+    pub(super) fn run(&mut self, index: u32) {
         loop {
             let Some(conn) = self.conns.get_mut(index as usize) else { return };
             if conn.busy || conn.catch_up.is_some() || conn.closing.is_some() {
+                return;
+            }
+            // Until the handshake is confirmed all of it may be a replay: only what changes nothing is answered.
+            if !conn.confirmed && conn.todo.front().is_some_and(|command| !command.is_harmless()) {
                 return;
             }
             let Some(command) = conn.todo.pop_front() else {
@@ -33,10 +37,26 @@ impl Shard {
         }
     }
 
-    fn carry_out(&mut self, index: u32, command: Command, found: Option<Arc<Session>>) {
+    /// The connection's handshake is confirmed: it is no replay.
+    pub fn confirm(&mut self, index: u32) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        if std::mem::replace(&mut conn.confirmed, true) {
+            return;
+        }
+        let (id, transport) = (conn.id, conn.transport());
+        if let Some(identity) = conn.core.identity().cloned() {
+            self.drain_inbox(usize::MAX);
+            for session in self.sessions_of(index) {
+                self.shared.hub.attach(&session, id, &identity, transport, self.now);
+            }
+        }
+        self.run(index);
+    }
+
+    pub(super) fn carry_out(&mut self, index: u32, command: Command, found: Option<Arc<Session>>) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let hello = match command {
-            Command::Hello(hello) => return self.greet(index, *hello),
+            Command::Hello(hello) => return self.greet(index, &hello),
             Command::Close => {
                 self.end(index, ErrorCode::TimedOut, "");
                 return;
@@ -44,7 +64,7 @@ impl Shard {
             other => other,
         };
         let Some(identity) = conn.core.identity().cloned() else {
-            return self.fault(index, &ProtocolError::UnexpectedMessage { name: "a request", when: "before Welcome" });
+            return self.end(index, ErrorCode::UnexpectedMessage, "nothing may be asked before Welcome");
         };
         let id = conn.id;
         let session = match &hello {
@@ -87,55 +107,51 @@ impl Shard {
                 }
             }
             (Command::Update(update), Some(session)) => {
-                if let Err(fault) = self.shared.hub.update(&session, id, &identity, &update, self.now) {
-                    self.answer_fault(index, fault, None, Some(update.counter), &update.session);
-                }
+                let result = self.shared.hub.update(&session, id, &identity, &update, self.now);
+                self.updated(index, session, update, result);
             }
             (_, None) | (Command::Hello(_) | Command::Close, _) => {}
         }
     }
 
-    fn greet(&mut self, index: u32, hello: message::Hello) {
-        let refusal = if hello.min_version > syncbridge_codec::PROTOCOL_VERSION
-            || hello.max_version < syncbridge_codec::PROTOCOL_VERSION
-        {
-            let error = ProtocolError::UnsupportedVersion { min: hello.min_version, max: hello.max_version };
-            Err(Box::new(message::Refused::new(error.code(), error.to_string())))
-        } else if hello.resume.len() > self.shared.bounds.max_subscriptions {
-            Err(Box::new(message::Refused::new(ErrorCode::LimitReached, "too many cursors")))
-        } else {
-            (self.shared.authenticate)(&hello, self.now)
-        };
-        let identity = match refusal.and_then(|identity| {
-            self.shared.hub.connected(&identity.user).map(|()| identity).map_err(|fault| {
-                Box::new(message::Refused::new(fault.code, fault.text))
-            })
-        }) {
+    /// Goes on after an update: nothing more to do, more work off the shard, or a refusal.
+    pub(super) fn updated(
+        &mut self,
+        index: u32,
+        session: Arc<Session>,
+        update: message::Update,
+        result: Result<Option<Preparation>, Fault>,
+    ) {
+        match result {
+            Ok(None) => {}
+            Ok(Some(preparation)) => self.start(index, Job::Prepare(session, update, Box::new(preparation))),
+            Err(fault) => self.answer_fault(index, fault, None, Some(update.counter), &update.session),
+        }
+    }
+
+    pub(super) fn greet(&mut self, index: u32, hello: &handshake::Request) {
+        let Shared { timing, bounds, hub, authenticate } = &self.shared;
+        let known = authenticate(hello, self.now)
+            .and_then(|identity| hub.connected(&identity.user).map(|()| identity).map_err(|fault| (fault.code, fault.text)));
+        let identity = match known {
             Ok(identity) => identity,
-            Err(refused) => {
-                let code = ErrorCode::from_number(refused.code).unwrap_or(ErrorCode::Internal);
-                let text = refused.text.to_string();
-                self.say(index, &(*refused).into());
-                self.end(index, code, &text);
-                return;
-            }
+            Err((code, text)) => return self.refuse(index, code, &text),
         };
-        let Shared { timing, bounds, hub, .. } = &self.shared;
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let welcome = message::Welcome {
-            version: syncbridge_codec::PROTOCOL_VERSION,
-            capabilities: 0,
+        let welcome = hello.welcome(handshake::Grant {
             connection: conn.id.0,
             epoch: hub.epoch(),
             server_time_ms: self.now.wall_ms,
             user: identity.user.as_ref().into(),
-            max_client_frame: bounds.max_client_frame as u64,
-            max_server_frame: bounds.max_server_frame as u64,
-            max_document: bounds.max_document as u64,
-            max_subscriptions: bounds.max_subscriptions as u32,
-            heartbeat_ms: timing.heartbeat_ms as u32,
             device: identity.device.as_ref().into(),
-        };
+            limits: handshake::Limits {
+                max_client_frame: bounds.max_client_frame,
+                max_server_frame: bounds.max_server_frame,
+                max_document: bounds.max_document as u64,
+                max_subscriptions: bounds.max_subscriptions as u32,
+                heartbeat_ms: timing.heartbeat_ms as u32,
+            },
+        });
         conn.core.welcome(identity);
         for cursor in hello.resume.iter().rev() {
             // A notice topic resumes with its session: its cursor is of no use after the connection.
@@ -152,7 +168,7 @@ impl Shard {
         self.say(index, &welcome.into());
     }
 
-    fn get(&mut self, index: u32, get: &message::Get, session: &Arc<Session>, identity: &Identity) {
+    pub(super) fn get(&mut self, index: u32, get: &message::Get, session: &Arc<Session>, identity: &Identity) {
         let (at, document, active) = match self.shared.hub.read(session, identity) {
             Ok(found) => found,
             Err(fault) => return self.answer_fault(index, fault, Some(get.id), None, &get.session),
@@ -162,7 +178,7 @@ impl Shard {
             session: get.session.clone(),
             at: at.clone(),
             state: None,
-            active_device: active.map(|device| device.as_ref().into()),
+            active_device: active,
         };
         if document.json_size() <= syncbridge_codec::SNAPSHOT_PART {
             answer.state = Some(document.to_json().into());
@@ -173,7 +189,7 @@ impl Shard {
         }
     }
 
-    fn subscribe(
+    pub(super) fn subscribe(
         &mut self,
         index: u32,
         session: &Arc<Session>,
@@ -196,6 +212,7 @@ impl Shard {
             notices: subscribe.notices,
             durable: subscribe.durable,
             transport: conn.transport(),
+            present: conn.confirmed,
             reset: None,
             continued: false,
             counted: false,
@@ -203,7 +220,7 @@ impl Shard {
         self.subscribe_now(index, session, request);
     }
 
-    fn subscribe_now(&mut self, index: u32, session: &Arc<Session>, request: Request) {
+    pub(super) fn subscribe_now(&mut self, index: u32, session: &Arc<Session>, request: Request) {
         let Some(conn) = self.conns.get(index as usize) else { return };
         let Some(identity) = conn.core.identity() else { return };
         match self.shared.hub.subscribe(session, conn.id, identity, &request, self.now) {
@@ -234,11 +251,10 @@ impl Shard {
 
 
 
-    fn start(&mut self, index: u32, job: Job) {
+    pub(super) fn start(&mut self, index: u32, job: Job) {
         if let Some(conn) = self.conns.get_mut(index as usize) {
             conn.busy = true;
-            self.jobs.push((conn.id, index, job));
-            conn.wake();
+            self.jobs.push_back((conn.id, index, job));
         }
     }
 
@@ -258,6 +274,11 @@ impl Shard {
             Done::Created(_, _, Ok(())) => {}
             Done::Created(counter, session, Err(fault)) => {
                 self.answer_fault(index, fault, None, Some(counter), &session.into());
+            }
+            Done::Prepared(session, update, prepared) => {
+                let Some(identity) = conn.core.identity().cloned() else { return };
+                let result = self.shared.hub.update_prepared(&session, id, &identity, &update, *prepared, self.now);
+                self.updated(index, session, update, result);
             }
             Done::Read(catch_up, Ok(Some(frames))) => {
                 for frame in frames {
@@ -301,9 +322,16 @@ impl Shard {
         }
     }
 
+    /// A job came to a bad end: its connection is told so and ends, for what it waits for will not come.
+    pub fn abandon(&mut self, id: ConnId) {
+        if let Some((index, _)) = self.by_id(id) {
+            self.end(index, ErrorCode::Internal, "the server failed to do what was asked");
+        }
+    }
+
     /// The next job that has to be run off the shard.
     pub fn next_job(&mut self) -> Option<(ConnId, Identity, Job)> {
-        while let Some((id, index, job)) = self.jobs.pop() {
+        while let Some((id, index, job)) = self.jobs.pop_front() {
             let conn = self.conns.get(index as usize).filter(|conn| conn.id == id);
             if let Some(identity) = conn.and_then(|conn| conn.core.identity()) {
                 return Some((id, identity.clone(), job));
@@ -313,7 +341,7 @@ impl Shard {
     }
 
     /// The connection has little or nothing waiting: goes on with catching up and with what lagged.
-    fn go_on(&mut self, index: u32) {
+    pub(super) fn go_on(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         if conn.busy || conn.closing.is_some() || conn.outbox.bytes() > CATCH_UP_BELOW {
             return;
@@ -335,6 +363,7 @@ impl Shard {
                 notices: false,
                 durable: sub.durable,
                 transport: conn.transport(),
+                present: conn.confirmed,
                 reset: Some(message::ResetReason::Lagged),
                 continued: false,
                 counted: true,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use syncbridge_codec::{
-    ErrorCode, Message, ProtocolError,
+    ErrorCode, Message,
     message::{self, Class},
     websocket,
 };
@@ -12,7 +12,7 @@ use crate::{connection::Command, hub::Fault};
 
 impl Shard {
     /// Queues a message of the server.
-    fn say(&mut self, index: u32, message: &Message) {
+    pub(super) fn say(&mut self, index: u32, message: &Message) {
         if let Some(conn) = self.conns.get_mut(index as usize) {
             conn.send(message.class(), message.to_frame());
             self.mark(index);
@@ -20,7 +20,7 @@ impl Shard {
     }
 
     /// The connection has something to send: the sweep keeps off, and the flusher sees to it.
-    fn mark(&mut self, index: u32) {
+    pub(super) fn mark(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         conn.set_slow(&mut self.rings, true);
         if !conn.dirty {
@@ -29,7 +29,7 @@ impl Shard {
         }
     }
 
-    fn answer_command(&mut self, index: u32, command: &Command, fault: Fault) {
+    pub(super) fn answer_command(&mut self, index: u32, command: &Command, fault: Fault) {
         match command {
             Command::Get(get) => self.answer_fault(index, fault, Some(get.id), None, &get.session),
             Command::Subscribe(subscribe) => {
@@ -43,7 +43,7 @@ impl Shard {
         }
     }
 
-    fn answer_fault(
+    pub(super) fn answer_fault(
         &mut self,
         index: u32,
         fault: Fault,
@@ -57,10 +57,12 @@ impl Shard {
         self.say(index, &error.into());
     }
 
-    /// The peer broke the protocol.
-    fn fault(&mut self, index: u32, error: &ProtocolError) {
-        self.stats.faults += 1;
-        self.end(index, error.code(), &error.to_string());
+    /// Ends a connection for a fault of the peer; one that was not let in yet is told by `Refused`.
+    pub(super) fn refuse(&mut self, index: u32, code: ErrorCode, text: &str) {
+        if self.conns.get(index as usize).is_some_and(|conn| conn.closing.is_none() && !conn.core.is_ready()) {
+            self.say(index, &message::Refused::new(code, text).into());
+        }
+        self.end(index, code, text);
     }
 
     /// Ends a connection: says why, then closes as soon as that is sent.
@@ -75,9 +77,12 @@ impl Shard {
         if let Some(conn) = self.conns.get_mut(index as usize) {
             conn.closing = Some(code);
         }
+        // Who does not read that it is to go is dropped.
+        let (generation, deadline) = ((self.conns[index as usize].id.0 >> 32) as u32 & 0x00ff_ffff, self.now.mono_ms);
+        self.wheel.set(index, generation, deadline + crate::defaults::LINGER_MS);
     }
 
-    fn end_websocket(&mut self, index: u32, close_code: u16, text: &str) {
+    pub(super) fn end_websocket(&mut self, index: u32, close_code: u16, text: &str) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         if conn.framing.is_websocket() {
             let mut close = bytes::BytesMut::new();
@@ -91,7 +96,7 @@ impl Shard {
         }
     }
 
-    fn drain_conn(&mut self, index: u32, frame: Bytes) {
+    pub(super) fn drain_conn(&mut self, index: u32, frame: Bytes) {
         if let Some(conn) = self.conns.get_mut(index as usize) {
             conn.send(Class::Control, frame);
             self.end(index, ErrorCode::ServerDraining, "the server is going down");

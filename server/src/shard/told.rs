@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use syncbridge_codec::{
-    ErrorCode, Message,
+    Message,
     message::{self, Class},
 };
 
@@ -52,12 +52,12 @@ impl Shard {
         !self.inbox.is_empty()
     }
 
-    fn by_id(&mut self, id: ConnId) -> Option<(u32, &mut Conn)> {
+    pub(super) fn by_id(&mut self, id: ConnId) -> Option<(u32, &mut Conn)> {
         let index = super::index_of(id);
         self.conns.get_mut(index as usize).filter(|conn| conn.id == id).map(|conn| (index, conn))
     }
 
-    fn publish(&mut self, event: &Event) {
+    pub(super) fn publish(&mut self, event: &Event) {
         let ring = self.topics.get(&event.topic).copied();
         let mut before = 0;
         if let Some(index) = ring {
@@ -109,7 +109,7 @@ impl Shard {
         self.mark(super::index_of(*origin));
     }
 
-    fn activate(&mut self, activation: Activation) {
+    pub(super) fn activate(&mut self, activation: Activation) {
         let Activation { conn: id, session, prelude, presence, held, durable } = activation;
         let index = super::index_of(id);
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.id == id) else {
@@ -144,30 +144,30 @@ impl Shard {
                 Some(sub) => (sub.ring, sub.held) = (Some((ring, slot)), held),
                 None => {
                     conn.subs.reserve_exact(1);
-                    conn.subs.push(Sub { topic, session: Arc::clone(&session), ring: Some((ring, slot)), held, durable });
+                    conn.subs.push(Sub { topic, session: Arc::clone(&session), ring: Some((ring, slot)), held, durable, durable_due: None });
                 }
             }
         }
         self.mark(index);
     }
 
-    fn tell_durable(&mut self, topic: TopicId, frame: &Bytes) {
+    /// `Durable` is cumulative: each subscriber that wants it has one place for it, sent once all else is.
+    pub(super) fn tell_durable(&mut self, topic: TopicId, frame: &Bytes) {
         let Some(ring) = self.topics.get(&topic) else { return };
-        let conns: Vec<u32> = self.rings[*ring as usize].slots().iter().map(|slot| slot.conn).collect();
-        for index in conns {
-            let conn = &mut self.conns[index as usize];
-            let wanted = conn.sub_mut(topic).is_some_and(|sub| sub.durable && !sub.held);
-            if wanted {
-                self.flush_ring_part(index, topic);
-                let conn = &mut self.conns[index as usize];
-                conn.send(Class::Session, frame.clone());
-                self.mark(index);
+        let Self { rings, conns, dirty, .. } = self;
+        for slot in rings[*ring as usize].slots() {
+            let conn = &mut conns[slot.conn as usize];
+            let Some(sub) = conn.sub_mut(topic).filter(|sub| sub.durable) else { continue };
+            sub.durable_due = Some(frame.clone());
+            if !conn.dirty {
+                conn.dirty = true;
+                dirty.push(slot.conn);
             }
         }
     }
 
     /// Moves what the connection has not been given of a topic into its outbox, so that what follows comes after it.
-    fn flush_ring_part(&mut self, index: u32, topic: TopicId) {
+    pub(super) fn flush_ring_part(&mut self, index: u32, topic: TopicId) {
         let conn = &mut self.conns[index as usize];
         let Some((ring, slot)) = conn.sub_mut(topic).and_then(|sub| sub.ring) else { return };
         let ring = &mut self.rings[ring as usize];
@@ -186,7 +186,7 @@ impl Shard {
         ring.slot_mut(slot).cursor = end;
     }
 
-    fn end_topic(&mut self, topic: TopicId, frame: &Bytes) {
+    pub(super) fn end_topic(&mut self, topic: TopicId, frame: &Bytes) {
         let Some(ring) = self.topics.get(&topic) else { return };
         let conns: Vec<u32> = self.rings[*ring as usize].slots().iter().map(|slot| slot.conn).collect();
         for index in conns {
@@ -201,9 +201,9 @@ impl Shard {
     }
 
     /// A ring is too long: who lags behind in it is taken off, and reset (state) or told what it missed (notices).
-    fn let_go_of_lagging(&mut self, ring: u32, topic: TopicId) {
+    pub(super) fn let_go_of_lagging(&mut self, ring: u32, topic: TopicId) {
         let lagging: Vec<u32> =
-            self.rings[ring as usize].lagging(self.shared.bounds.max_lag / 2).map(|slot| slot.conn).collect();
+            self.rings[ring as usize].lagging(self.shared.bounds.max_lag).map(|slot| slot.conn).collect();
         for index in lagging {
             self.stats.lagged += 1;
             let conn = &mut self.conns[index as usize];
@@ -227,7 +227,7 @@ impl Shard {
         self.rings[ring as usize].trim();
     }
 
-    fn unsubscribe(&mut self, index: u32, session: &Arc<Session>) {
+    pub(super) fn unsubscribe(&mut self, index: u32, session: &Arc<Session>) {
         let conn = &mut self.conns[index as usize];
         let id = conn.id;
         let (mut notices, mut durable) = (false, false);
@@ -253,7 +253,7 @@ impl Shard {
         self.shared.hub.unsubscribe(session, id, notices, durable, self.now);
     }
 
-    fn leave_ring(&mut self, ring: u32, slot: u32) {
+    pub(super) fn leave_ring(&mut self, ring: u32, slot: u32) {
         let moved_from = self.rings[ring as usize].slots().len() as u32 - 1;
         if let Some(moved) = self.rings[ring as usize].unsubscribe(slot) {
             for sub in &mut self.conns[moved as usize].subs {
@@ -264,7 +264,7 @@ impl Shard {
         }
     }
 
-    fn drop_ring_if_empty(&mut self, topic: TopicId) {
+    pub(super) fn drop_ring_if_empty(&mut self, topic: TopicId) {
         if let Some(ring) = self.topics.get(&topic).copied()
             && self.rings[ring as usize].slots().is_empty()
             // A lagging connection keeps its interest: its reset makes the ring anew.

@@ -1,6 +1,6 @@
 //! The trait that every engine implements, and the engines, one folder or file each.
 
-// pub mod embedded;
+pub mod embedded;
 pub mod memory;
 
 use std::{
@@ -84,6 +84,8 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// The system's clock.
 pub fn system_clock() -> Clock {
     Arc::new(|| {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     })
 }

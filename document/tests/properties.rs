@@ -1,4 +1,10 @@
 //! What must hold for every document and patch. Each case has a seed, which is printed when it fails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::similar_names,
+    clippy::single_match_else,
+    reason = "tests: a failure is the point"
+)]
 
 mod generate;
 

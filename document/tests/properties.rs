@@ -13,7 +13,7 @@ use generate::Kinds;
 use syncbridge_document::{Limits, Options, Patch, Value, diff};
 
 const LIMITS: Limits =
-    Limits { depth: 64, pointer_parts: 64, operations: 1000, document_bytes: 4 << 20, work: 16 << 20 };
+    Limits { depth: 64, pointer_parts: 64, operations: 1000, document_bytes: 4 << 20, work: 8 << 20 };
 
 /// The generator of the case with this seed.
 fn rng(seed: u64) -> Rng {

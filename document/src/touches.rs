@@ -356,6 +356,8 @@ impl Recorder {
             touches.sort_unstable_by(|a, b| order(a.path(), b.path()).then(a.kind.cmp(&b.kind)));
             touches.dedup();
         }
+        // Kept for as long as the history of versions is: without what tests and repeats did not need.
+        touches.shrink_to_fit();
         Touches { touches }
     }
 }

@@ -251,3 +251,11 @@ fn a_typed_view_reads_what_serde_json_would() {
         assert_eq!(serde_json::from_str::<Kind>(text).ok(), expected, "{text}: as serde_json");
     }
 }
+
+#[test]
+fn documents_and_patches_go_from_thread_to_thread() {
+    fn goes<T: Send + Sync + Clone + 'static>(_: &T) {}
+    goes(&Value::null());
+    goes(&Patch::new());
+    goes(&Patch::new().touches(&Value::null()));
+}

@@ -114,7 +114,8 @@ impl Touches {
         size_of::<Touches>() + self.touches.len() * size_of::<Touch>() + pointers
     }
 
-    /// Where `newer` gets in the way of these older touches; an array's overlap before any other.
+    /// Where `newer`, which is to be applied, gets in the way of these older touches, which already were (though
+    /// `newer` was made without knowing them). An array's overlap before any other. Not the same the other way round.
     ///
     /// For m and n touches at most min(m, n) × (parts of a pointer) × log(max(m, n)) comparisons, plus one for each
     /// pair of readings of the same value.

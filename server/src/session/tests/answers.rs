@@ -87,10 +87,8 @@ fn an_update_that_changed_nothing_but_must_be_durable_waits_until_that_is_record
 #[test]
 fn durable_is_cumulative_one_for_each_connection_that_asked() {
     let mut room = Room::new("{}");
-    let notify = |counter| Update {
-        durability: Durability::Notify,
-        ..op(counter, 1, &set(&format!("/k{counter}"), "1"))
-    };
+    let notify =
+        |counter| Update { durability: Durability::Notify, ..op(counter, 1, &set(&format!("/k{counter}"), "1")) };
     for counter in 1..=5 {
         assert!(!accepted(&room.send(&Client::new(1), &notify(counter))).durable);
     }
@@ -175,7 +173,7 @@ fn a_session_is_made_at_version_1_and_its_maker_told_once_that_is_durable() {
     let expected = message::Created { counter: 4, session: "s".into(), epoch: 7, version: 1 };
     assert_eq!(created(&out, 1), [expected]);
     assert_eq!(core.durable(), 1);
-    let restored = Core::restore("s".into(), store.crash().unwrap(), 8, Bounds::default()).unwrap();
+    let restored = Core::restore(&"s".into(), store.crash().unwrap(), 8, Bounds::default()).unwrap();
     assert_eq!(restored.meta(), core.meta());
     assert_eq!(restored.document(), core.document());
 }

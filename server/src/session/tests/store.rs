@@ -19,6 +19,14 @@ impl Store {
         self.under_way.push_back((number, writes));
     }
 
+    /// A write that no core waits for, behind everything that is under way.
+    pub fn append(&mut self, write: Write) {
+        match self.under_way.back_mut() {
+            Some((_, writes)) => writes.push(write),
+            None => self.apply(write),
+        }
+    }
+
     /// The next commit becomes durable. Its number.
     pub fn commit(&mut self) -> Option<u64> {
         let (number, writes) = self.under_way.pop_front()?;
@@ -74,7 +82,9 @@ impl Store {
                     epochs: vec![EpochStart { epoch, base: 0 }],
                     incarnations: Vec::new(),
                 });
-                op.into_iter().for_each(|op| self.op(op));
+                if let Some(op) = op {
+                    self.op(op);
+                }
             }
             Write::Delta { epoch, version, change, op, .. } => {
                 self.begin(epoch);
@@ -83,7 +93,9 @@ impl Store {
                 self.kept().deltas.push(StoredDelta { version, epoch, change });
                 let delta = self.kept().deltas.last().cloned();
                 self.all.extend(delta);
-                op.into_iter().for_each(|op| self.op(op));
+                if let Some(op) = op {
+                    self.op(op);
+                }
             }
             Write::Op { epoch, op, .. } => {
                 self.begin(epoch);

@@ -381,6 +381,7 @@ impl World {
                 let Message::Accepted(answer) = decode(answer) else { panic!("Accepted") };
                 assert_eq!(answer.at.version, position.version + 1, "in place of the event");
                 let sent = &peer.ops[&answer.counter].update;
+                assert_ne!(sent.durability, Durability::Durable, "its answer is withheld");
                 apply(document, answer.operations.as_ref().unwrap_or(&sent.operations));
                 position.version += 1;
                 settle(peer, answer.counter, Answer::Accepted { durable: answer.durable });
@@ -397,6 +398,8 @@ impl World {
         match message {
             Message::Accepted(answer) => {
                 let op = (peer.client.incarnation, answer.counter);
+                let asked = peer.ops[&answer.counter].update.durability;
+                assert!(answer.durable || asked != Durability::Durable, "{op:?} is answered before it is durable");
                 settle(peer, answer.counter, Answer::Accepted { durable: answer.durable });
                 self.check_place(op, answer);
             }

@@ -144,8 +144,9 @@ impl Core {
     ///
     /// # Errors
     /// [`Damaged`] when what was stored does not fit together, or belongs to a newer epoch.
-    pub fn restore(id: &Arc<str>, stored: StoredSession, epoch: u64, bounds: Bounds) -> Result<Self, Damaged> {
-        let damaged = |what: String| Damaged { session: Arc::clone(id), what };
+    pub fn restore(id: Arc<str>, stored: StoredSession, epoch: u64, bounds: Bounds) -> Result<Self, Damaged> {
+        let session = Arc::clone(&id);
+        let damaged = |what: String| Damaged { session: Arc::clone(&session), what };
         if stored.epoch > epoch {
             return Err(damaged(format!("it is at epoch {}, this process at {epoch}", stored.epoch)));
         }
@@ -155,7 +156,7 @@ impl Core {
         let document =
             Value::parse(&stored.document, &trusted).map_err(|error| damaged(format!("document: {error}")))?;
         let epochs = Epochs::restore(&stored.epochs, stored.version, epoch);
-        let mut core = Self::new(Arc::clone(id), meta, &bounds, document, stored.document_version, epochs);
+        let mut core = Self::new(id, meta, &bounds, document, stored.document_version, epochs);
         for delta in stored.deltas {
             let expected = core.version + 1;
             if delta.version != expected {

@@ -173,7 +173,7 @@ fn a_session_is_made_at_version_1_and_its_maker_told_once_that_is_durable() {
     let expected = message::Created { counter: 4, session: "s".into(), epoch: 7, version: 1 };
     assert_eq!(created(&out, 1), [expected]);
     assert_eq!(core.durable(), 1);
-    let restored = Core::restore(&"s".into(), store.crash().unwrap(), 8, Bounds::default()).unwrap();
+    let restored = Core::restore("s".into(), store.crash().unwrap(), 8, Bounds::default()).unwrap();
     assert_eq!(restored.meta(), core.meta());
     assert_eq!(restored.document(), core.document());
 }

@@ -163,7 +163,7 @@ impl Room {
     /// The session is unloaded and loaded again by the same process.
     fn reload(&mut self) {
         let stored = self.store.crash().expect("it was durable once");
-        self.core = Core::restore(&"s".into(), stored, self.epoch, Bounds::default()).unwrap();
+        self.core = Core::restore("s".into(), stored, self.epoch, Bounds::default()).unwrap();
     }
 
     fn json(&self) -> String {

@@ -171,7 +171,7 @@ fn what_does_not_fit_together_is_damaged_and_not_guessed_at() {
     write(&mut room, &Client::new(1), 1..=5);
     room.commit();
     let good = room.store.crash().unwrap();
-    let restore = |stored: StoredSession| Core::restore(&"s".into(), stored, 2, Bounds::default()).map(|_| ());
+    let restore = |stored: StoredSession| Core::restore("s".into(), stored, 2, Bounds::default()).map(|_| ());
     assert_eq!(restore(good.clone()), Ok(()));
     let harms: [(&str, Harm); 8] = [
         ("document", |stored| stored.document = Bytes::from_static(b"{")),

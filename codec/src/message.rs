@@ -695,6 +695,57 @@ impl Message {
     }
 }
 
+impl Message {
+    /// Refuses what `sender`'s side may not say: a server passes `ToServer` for what clients sent, a client `ToClient`.
+    ///
+    /// # Errors
+    /// [`ProtocolError::UnexpectedMessage`].
+    pub const fn expect_from(&self, sender: Direction) -> Result<(), ProtocolError> {
+        let when = match (sender, self.direction()) {
+            (Direction::ToServer, Direction::ToClient) => "from a client",
+            (Direction::ToClient, Direction::ToServer) => "from a server",
+            _ => return Ok(()),
+        };
+        Err(ProtocolError::UnexpectedMessage { name: self.name(), when })
+    }
+
+    /// Refuses a message on a QUIC stream of another class. Links that carry both classes in one order never ask.
+    ///
+    /// # Errors
+    /// [`ProtocolError::UnexpectedMessage`].
+    pub const fn expect_on(&self, stream: Class) -> Result<(), ProtocolError> {
+        let when = match (stream, self.class()) {
+            (Class::Control, Class::Session) => "on the control stream",
+            (Class::Session, Class::Control) => "on the session stream",
+            _ => return Ok(()),
+        };
+        Err(ProtocolError::UnexpectedMessage { name: self.name(), when })
+    }
+}
+
+impl StreamOpen {
+    /// Opens the session stream.
+    pub const SESSION: Self = Self { class: 1 };
+
+    /// The class of the stream that it opens.
+    ///
+    /// # Errors
+    /// [`ProtocolError::UnexpectedMessage`] for a class that this version does not know.
+    pub const fn opens(&self) -> Result<Class, ProtocolError> {
+        match self.class {
+            1 => Ok(Class::Session),
+            _ => Err(ProtocolError::UnexpectedMessage { name: "StreamOpen", when: "with an unknown class" }),
+        }
+    }
+}
+
+impl Close {
+    /// A close because of an error.
+    pub fn new(code: ErrorCode, text: impl Into<ByteString>) -> Self {
+        Self { code: code as u32, text: text.into() }
+    }
+}
+
 impl Error {
     /// An error with the code's own name, answering nothing in particular yet.
     pub fn new(code: ErrorCode, text: impl Into<ByteString>) -> Self {

@@ -17,8 +17,8 @@ use crate::{
 
 /// Cursors that one `Hello` may carry: the subscriptions a connection may have.
 pub const MAX_RESUME: usize = 1_000;
-/// Longest token, in bytes: a signed JWT with room to spare.
-pub const MAX_TOKEN: usize = 8 << 10;
+/// Longest token, in bytes: a signed JWT with the longest ids in it is about 700.
+pub const MAX_TOKEN: usize = 4 << 10;
 /// Longest `Hello.agent`, in bytes.
 pub const MAX_AGENT: usize = 256;
 /// The capabilities of this crate. No bit has a meaning yet; `proto-spec/handshake.md` says which are spoken for.

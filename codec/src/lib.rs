@@ -11,6 +11,7 @@ pub mod error;
 pub mod frame;
 pub mod handshake;
 pub mod id;
+pub mod inspect;
 pub mod message;
 pub mod varint;
 pub mod websocket;

@@ -8,6 +8,8 @@
 use bytes::{Buf, BufMut, Bytes};
 use bytestring::ByteString;
 
+use crate::inspect::Node;
+
 /// Items that a list may have. An item takes up to 72 bytes of memory for as little as 4 on the wire, so without this a
 /// frame of 1 MiB would become 18 MiB; with it, 288 KiB.
 pub const MAX_ITEMS: usize = 4096;
@@ -117,10 +119,12 @@ pub trait Value: Sized {
     /// # Errors
     /// [`WireError`] when the bytes are not such a value.
     fn read(from: &mut Reader) -> Result<Self, WireError>;
+    /// The value without its type.
+    fn node(&self) -> Node;
 }
 
 macro_rules! unsigned {
-    ($($type:ty),*) => {$(
+    ($($type:ty => $node:ident),*) => {$(
         impl Value for $type {
             fn size(&self) -> usize {
                 varint_size(u128::from(*self))
@@ -131,10 +135,13 @@ macro_rules! unsigned {
             fn read(from: &mut Reader) -> Result<Self, WireError> {
                 Self::try_from(from.varint()?).map_err(|_| WireError::OutOfRange)
             }
+            fn node(&self) -> Node {
+                Node::$node((*self).into())
+            }
         }
     )*};
 }
-unsigned!(u16, u32, u64, u128);
+unsigned!(u16 => Small, u32 => Small, u64 => Large, u128 => Large);
 
 impl Value for u8 {
     fn size(&self) -> usize {
@@ -145,6 +152,9 @@ impl Value for u8 {
     }
     fn read(from: &mut Reader) -> Result<Self, WireError> {
         Ok(from.array::<1>()?[0])
+    }
+    fn node(&self) -> Node {
+        Node::Small((*self).into())
     }
 }
 
@@ -162,6 +172,9 @@ impl Value for bool {
             _ => Err(WireError::OutOfRange),
         }
     }
+    fn node(&self) -> Node {
+        Node::Bool(*self)
+    }
 }
 
 impl Value for Bytes {
@@ -176,6 +189,9 @@ impl Value for Bytes {
         let len = from.length()?;
         from.take(len)
     }
+    fn node(&self) -> Node {
+        Node::Bytes(self.clone())
+    }
 }
 
 impl Value for ByteString {
@@ -188,6 +204,9 @@ impl Value for ByteString {
     }
     fn read(from: &mut Reader) -> Result<Self, WireError> {
         Self::try_from(Bytes::read(from)?).map_err(|_| WireError::NotUtf8)
+    }
+    fn node(&self) -> Node {
+        Node::Text(self.clone())
     }
 }
 
@@ -203,6 +222,9 @@ impl<T: Value> Value for Option<T> {
     }
     fn read(from: &mut Reader) -> Result<Self, WireError> {
         Ok(if bool::read(from)? { Some(T::read(from)?) } else { None })
+    }
+    fn node(&self) -> Node {
+        self.as_ref().map_or(Node::Absent, Value::node)
     }
 }
 
@@ -229,6 +251,9 @@ impl<T: Value> Value for Vec<T> {
         }
         Ok(items)
     }
+    fn node(&self) -> Node {
+        Node::List(self.iter().map(Value::node).collect())
+    }
 }
 
 /// Declares a record: fields in wire order. Records are closed (nothing is ever appended to one); messages grow.
@@ -237,6 +262,14 @@ macro_rules! record {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Default)]
         pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+        impl $name {
+            /// Its fields, in wire order.
+            pub const FIELDS: &[$crate::inspect::Field] = &[$($crate::inspect::Field {
+                name: stringify!($field),
+                shape: stringify!($type),
+                appended: false,
+            }),*];
+        }
         impl $crate::wire::Value for $name {
             fn size(&self) -> usize {
                 0 $(+ $crate::wire::Value::size(&self.$field))*
@@ -246,6 +279,11 @@ macro_rules! record {
             }
             fn read(from: &mut $crate::wire::Reader) -> Result<Self, $crate::wire::WireError> {
                 Ok(Self { $($field: $crate::wire::Value::read(from)?,)* })
+            }
+            fn node(&self) -> $crate::inspect::Node {
+                $crate::inspect::Node::Record(vec![
+                    $((stringify!($field), $crate::wire::Value::node(&self.$field)),)*
+                ])
             }
         }
     };
@@ -265,6 +303,13 @@ macro_rules! tag {
         impl $name {
             /// Every variant, in wire order.
             pub const ALL: &[Self] = &[Self::$first $(, Self::$variant)*];
+            /// (name, number) of every variant, in wire order.
+            pub const VARIANTS: &[(&str, u32)] =
+                &[(stringify!($first), $first_tag) $(, (stringify!($variant), $tag))*];
+            /// The variant's name in proto-spec.
+            pub const fn name(self) -> &'static str {
+                match self { Self::$first => stringify!($first), $(Self::$variant => stringify!($variant),)* }
+            }
         }
         impl $crate::wire::Value for $name {
             fn size(&self) -> usize {
@@ -279,6 +324,9 @@ macro_rules! tag {
                     $($tag => Ok(Self::$variant),)*
                     _ => Err($crate::wire::WireError::OutOfRange),
                 }
+            }
+            fn node(&self) -> $crate::inspect::Node {
+                $crate::inspect::Node::Tag(self.name())
             }
         }
     };

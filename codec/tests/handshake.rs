@@ -75,8 +75,8 @@ fn a_ping_is_answered_before_hello_and_before_welcome() {
     let ping = Ping { nonce: 5 };
     assert_eq!(Server::new().receive(ping.clone().into()), Ok(Step::Reply(Pong { nonce: 5 })));
     assert_eq!(Client::new().receive(ping.into()), Ok(Answer::Reply(Pong { nonce: 5 })));
-    let pong = Pong { nonce: 5 };
-    assert_eq!(Client::new().receive(pong.clone().into()), Ok(Answer::Pong(pong)));
+    let answer = Pong { nonce: 5 };
+    assert_eq!(Client::new().receive(answer.clone().into()), Ok(Answer::Pong(answer)));
 }
 
 #[test]

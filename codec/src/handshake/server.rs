@@ -127,7 +127,7 @@ fn check(hello: Hello) -> Result<Request, Error> {
     if !(hello.min_version..=hello.max_version).contains(&PROTOCOL_VERSION) {
         return Err(ProtocolError::UnsupportedVersion { min: hello.min_version, max: hello.max_version }.into());
     }
-    require(hello.token.len() <= MAX_TOKEN, "token", "at most 8,192 bytes")?;
+    require(hello.token.len() <= MAX_TOKEN, "token", "at most 4,096 bytes")?;
     require(id::is_device(&hello.device), "device", "1 to 128 bytes without control characters")?;
     require(
         hello.agent.len() <= MAX_AGENT && id::is_plain(&hello.agent),

@@ -22,8 +22,8 @@ pub const QUEUE_OPS: usize = 10_000;
 /// Bytes of patches of one session that may wait: 10,000 updates of 800 bytes.
 pub const QUEUE_BYTES: usize = 8 << 20;
 /// Updates of one session that are sent and not known durable. The server keeps the last 1,024 answers of an
-/// incarnation; what is sent again after a crash must lie inside that window.
-pub const UNCONFIRMED_OPS: usize = 1_000;
+/// incarnation (fewer when hundreds write to one session); what is sent again after a crash must lie inside that window.
+pub const UNCONFIRMED_OPS: usize = 512;
 /// Sessions that one client subscribes to; the server's own default limit of a connection.
 pub const SESSIONS: usize = 1_000;
 /// Documents that are asked for with `Get` and not answered.

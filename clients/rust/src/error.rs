@@ -90,3 +90,40 @@ impl Refusal {
 fn list(paths: &[ByteString]) -> String {
     if paths.is_empty() { "unnamed paths".to_owned() } else { paths.join(", ") }
 }
+
+/// Why a call of the client failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// No link could be made.
+    #[error("cannot connect: {0}")]
+    Connect(#[from] crate::transport::ConnectError),
+    /// The server said no.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// An update has no effect.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// The caller asked for what cannot be.
+    #[error(transparent)]
+    Request(#[from] crate::core::RequestError),
+    /// A value is no JSON, or not of the type that was asked for.
+    #[error("the document does not fit the type: {0}")]
+    Json(String),
+    /// The configuration cannot work.
+    #[error("{0}")]
+    Config(String),
+    /// The client is closed.
+    #[error("the client is closed")]
+    Closed,
+}
+
+impl Error {
+    /// The protocol's code, where the server gave one.
+    pub const fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Server(error) => error.code(),
+            Self::Refused(refusal) => refusal.code(),
+            _ => None,
+        }
+    }
+}

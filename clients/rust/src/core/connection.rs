@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use syncbridge_codec::{
     Decoder, Message, ProtocolError,
-    message::{Class, Direction, Welcome},
+    handshake::{self, Established},
+    message::{Class, Direction},
 };
 
 /// One connection.
@@ -12,8 +13,9 @@ use syncbridge_codec::{
 pub(super) struct Connection {
     control: Decoder,
     session: Decoder,
+    pub(super) handshake: handshake::Client,
     /// `None` until `Welcome`.
-    pub(super) welcome: Option<Welcome>,
+    pub(super) established: Option<Established>,
     pub(super) since: u64,
     last_heard: u64,
     last_said: u64,
@@ -37,7 +39,8 @@ impl Connection {
         Self {
             control: Decoder::new(max_frame),
             session: Decoder::new(max_frame),
-            welcome: None,
+            handshake: handshake::Client::new(),
+            established: None,
             since: now,
             last_heard: now,
             last_said: now,
@@ -60,8 +63,10 @@ impl Connection {
     pub(super) fn next_message(&mut self, class: Class) -> Result<Option<Message>, ProtocolError> {
         while let Some(frame) = self.decoder(class).next_frame()? {
             if let Some(message) = Message::decode(frame)? {
-                if message.direction() == Direction::ToServer {
-                    return Err(ProtocolError::UnexpectedMessage { name: message.name(), when: "from a server" });
+                message.expect_from(Direction::ToClient)?;
+                // A link with one stream brings everything as control.
+                if class == Class::Session {
+                    message.expect_on(class)?;
                 }
                 return Ok(Some(message));
             }
@@ -78,7 +83,9 @@ impl Connection {
 
     /// Silence after which a `Ping` is due: a quarter is left for the way and for a late timer.
     fn interval(&self) -> Option<u64> {
-        self.welcome.as_ref().map(|welcome| (u64::from(welcome.heartbeat_ms.max(100))) * 3 / 4)
+        let heartbeat = self.established.as_ref()?.limits.heartbeat_ms;
+        // Even a server that asks for more gets no storm of pings.
+        Some(u64::from(heartbeat.max(100)) * 3 / 4)
     }
 
     /// When [`Connection::pulse`] has something to say.
@@ -114,7 +121,23 @@ mod tests {
 
     fn connected(heartbeat_ms: u32) -> Connection {
         let mut connection = Connection::new(0, 1024);
-        connection.welcome = Some(Welcome { heartbeat_ms, ..Welcome::default() });
+        let limits = handshake::Limits {
+            max_client_frame: 1 << 20,
+            max_server_frame: 1 << 20,
+            max_document: 1 << 20,
+            max_subscriptions: 1,
+            heartbeat_ms,
+        };
+        connection.established = Some(Established {
+            version: 1,
+            capabilities: 0,
+            connection: 1,
+            epoch: 1,
+            server_time_ms: 0,
+            user: "u".into(),
+            device: "d".into(),
+            limits,
+        });
         connection
     }
 

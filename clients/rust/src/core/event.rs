@@ -3,7 +3,7 @@
 
 use bytestring::ByteString;
 use syncbridge_codec::{
-    ErrorCode, ProtocolError,
+    ErrorCode, ProtocolError, handshake,
     message::{Attached, Origin, Position, ResetReason},
 };
 use syncbridge_document::{Patch, Value};
@@ -214,6 +214,9 @@ pub enum Fault {
     /// A frame or a message is broken.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
+    /// `Welcome` came where it may not, or holds what it may not.
+    #[error(transparent)]
+    Handshake(#[from] handshake::Error),
     /// A version was skipped.
     #[error("session {session}: version {expected} should have come, {got} came")]
     Gap {
@@ -260,6 +263,7 @@ impl Fault {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Protocol(error) => error.code(),
+            Self::Handshake(error) => error.code(),
             Self::Gap { .. } | Self::Duplicate { .. } => ErrorCode::UnexpectedMessage,
             Self::Diverged { .. } | Self::Snapshot(_) => ErrorCode::MalformedMessage,
             Self::Unanswered { .. } => ErrorCode::TimedOut,

@@ -56,6 +56,11 @@ pub enum ExportedOp {
         /// Index in `DevicePolicy::ALL`.
         devices: usize,
     },
+    /// An update that was sent, then given up; the server may still wait for its counter.
+    GivenUp {
+        /// The counter.
+        counter: u64,
+    },
     /// A change.
     Update {
         /// The counter.
@@ -117,8 +122,8 @@ impl Core {
                 core.counters.insert(id, exported.last_counter);
                 continue;
             }
-            let session = import_session(exported)
-                .map_err(|text| ImportError { session: exported.id.clone(), text })?;
+            let session =
+                import_session(exported).map_err(|text| ImportError { session: exported.id.clone(), text })?;
             core.sessions.insert(id, session);
         }
         Ok(core)
@@ -141,12 +146,10 @@ fn export_op(op: &Op) -> ExportedOp {
     let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
     let counter = op.counter;
     match &op.body {
-        Body::Create { text: state, conflict, devices, .. } => ExportedOp::Create {
-            counter,
-            state: text(state),
-            conflict: *conflict as usize,
-            devices: *devices as usize,
-        },
+        Body::Create { text: state, conflict, devices, .. } => {
+            ExportedOp::Create { counter, state: text(state), conflict: *conflict as usize, devices: *devices as usize }
+        }
+        Body::GivenUp => ExportedOp::GivenUp { counter },
         Body::Update(update) => ExportedOp::Update {
             counter,
             patch: text(&update.text),
@@ -203,9 +206,8 @@ fn import_op(exported: &ExportedOp, document: &mut Option<Value>) -> Result<Op, 
             };
             (*counter, body, Progress::Pending)
         }
-        ExportedOp::Update {
-            counter, patch, base, durability, on_conflict, lenient, after, applied, contained
-        } => {
+        ExportedOp::GivenUp { counter } => (*counter, Body::GivenUp, Progress::Pending),
+        ExportedOp::Update { counter, patch, base, durability, on_conflict, lenient, after, applied, contained } => {
             let on_conflict = match on_conflict {
                 None => None,
                 Some(index) => Some(*ConflictPolicy::ALL.get(*index).ok_or_else(unknown)?),
@@ -236,5 +238,5 @@ fn import_op(exported: &ExportedOp, document: &mut Option<Value>) -> Result<Op, 
             (*counter, body, progress)
         }
     };
-    Ok(Op { counter, body, progress, durable: false, skipped: false })
+    Ok(Op { counter, body, progress, durable: false, sent: true, skipped: false })
 }

@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use bytestring::ByteString;
 use syncbridge_codec::{
-    ErrorCode, MAX_CLIENT_FRAME, Message, PROTOCOL_VERSION,
+    ErrorCode, MAX_CLIENT_FRAME, Message, handshake,
     message::{self, Attached, Class, ConflictPolicy, DevicePolicy, Position, Scope},
 };
 use syncbridge_document::{Patch, Value};
@@ -293,7 +293,7 @@ impl Core {
             return Err(RequestError::TooMany(self.config.limits.gets));
         }
         let (id, session) = (self.next_id(), session.into());
-        if self.is_connected() {
+        if matches!(self.link, Link::On(_)) {
             self.requests.push_back(message::Get { id, session: session.clone() }.into());
         }
         self.gets.insert(id, Get { session, loading: None });
@@ -329,6 +329,7 @@ impl Core {
         let Some(entry) = self.sessions.get_mut(session) else { return Vec::new() };
         let _ = entry.document();
         let pending = entry.queue.iter().filter(|op| op.progress == Progress::Pending);
+        let pending = pending.filter(|op| !matches!(op.body, Body::GivenUp));
         pending.map(|op| (op.counter, op.skipped)).collect()
     }
 
@@ -344,7 +345,7 @@ impl Core {
 
     /// Whether `Welcome` came on the present connection.
     pub fn is_connected(&self) -> bool {
-        matches!(&self.link, Link::On(connection) if connection.welcome.is_some())
+        matches!(&self.link, Link::On(connection) if connection.established.is_some())
     }
 
     /// Counts since the core was made.
@@ -393,22 +394,20 @@ impl Core {
                 self.alarms.insert((now + self.config.times.answer, entry.id.clone()));
             }
         }
+        let Config { token, device, incarnation, agent, notices, durable, .. } = &self.config;
+        let hello = handshake::Client::hello(token.clone(), device.clone(), *incarnation, Scope::default(), resume);
         self.control.push_back(
-            message::Hello {
-                min_version: PROTOCOL_VERSION,
-                max_version: PROTOCOL_VERSION,
-                capabilities: 0,
-                token: self.config.token.clone(),
-                device: self.config.device.clone(),
-                incarnation: self.config.incarnation,
-                scope: Scope::default(),
-                resume,
-                agent: self.config.agent.clone(),
-                resume_notices: self.config.notices,
-                resume_durable: self.config.durable,
-            }
-            .into(),
+            message::Hello { agent: agent.clone(), resume_notices: *notices, resume_durable: *durable, ..hello }.into(),
         );
+        // Requests need not wait for `Welcome`; updates wait for their session's `Resumed` or `Reset`, which says
+        // whether the place that they were made for is still true.
+        for id in self.sessions.keys().cloned().collect::<Vec<_>>() {
+            self.ask(&id, now);
+            self.list(&id);
+        }
+        for (id, get) in &self.gets {
+            self.requests.push_back(message::Get { id: *id, session: get.session.clone() }.into());
+        }
     }
 
     /// The link broke, or could not be made. `code` is the protocol's number that the server ended it with, if it did
@@ -433,7 +432,7 @@ impl Core {
             let Link::On(connection) = &mut self.link else { return };
             match connection.next_message(class) {
                 Ok(Some(message)) => {
-                    if let Err(fault) = self.receive(now, message) {
+                    if let Err(fault) = self.receive(now, class, message) {
                         return self.fault(now, fault);
                     }
                 }
@@ -494,7 +493,6 @@ impl Core {
         let Link::On(connection) = &mut self.link else { return None };
         let message = match class {
             Class::Control => self.control.pop_front(),
-            Class::Session if connection.welcome.is_none() => None,
             Class::Session => self.requests.pop_front().or_else(|| {
                 while let Some(id) = self.ready.pop_front() {
                     let Some(entry) = self.sessions.get_mut(&id) else { continue };
@@ -531,10 +529,11 @@ impl Core {
     }
 
     fn check_size(&self, text: usize) -> Result<(), RequestError> {
-        let max = match &self.link {
-            Link::On(connection) => connection.welcome.as_ref().map(|welcome| welcome.max_client_frame as usize),
+        let established = match &self.link {
+            Link::On(connection) => connection.established.as_ref(),
             Link::Offline { .. } | Link::Connecting => None,
         };
+        let max = established.map(|established| established.limits.max_client_frame);
         let max = max.unwrap_or(MAX_CLIENT_FRAME).saturating_sub(defaults::UPDATE_OVERHEAD);
         if text > max { Err(RequestError::TooLarge { bytes: text, max }) } else { Ok(()) }
     }
@@ -575,7 +574,7 @@ impl Core {
 
     /// Asks for a session's events, if there is a connection and the session has none.
     fn ask(&mut self, id: &ByteString, now: u64) {
-        if !self.is_connected() {
+        if !matches!(self.link, Link::On(_)) {
             return;
         }
         let request = self.next_id();
@@ -605,9 +604,7 @@ impl Core {
             return;
         }
         match (&self.link, entry.subscription) {
-            (Link::On(connection), Subscription::Live | Subscription::Loading | Subscription::Asked { .. })
-                if connection.welcome.is_some() =>
-            {
+            (Link::On(_), Subscription::Live | Subscription::Loading | Subscription::Asked { .. }) => {
                 self.last_id += 1;
                 (entry.subscription, entry.asked_at) = (Subscription::Leaving { id: self.last_id }, now);
                 self.alarms.insert((now + self.config.times.answer, id.clone()));
@@ -660,27 +657,26 @@ impl Core {
         match &fault {
             Fault::Gap { session, .. } => {
                 self.stats.gaps += 1;
-                self.doubt(&session.clone(), false);
+                self.doubt(&session.clone());
             }
             Fault::Duplicate { session, .. } => {
                 self.stats.duplicates += 1;
-                self.doubt(&session.clone(), false);
+                self.doubt(&session.clone());
             }
             Fault::Diverged { session, .. } => {
                 self.stats.divergences += 1;
-                self.doubt(&session.clone(), true);
+                self.doubt(&session.clone());
             }
-            Fault::Protocol(_) | Fault::Snapshot(_) | Fault::Unanswered { .. } => {}
+            Fault::Protocol(_) | Fault::Handshake(_) | Fault::Snapshot(_) | Fault::Unanswered { .. } => {}
         }
         self.hang_up(fault.code() as u32, ByteString::from(fault.to_string()));
         self.lost(now, Disconnect::Fault(fault), None);
     }
 
-    /// A replica that is wrong, or that faulted twice without a step in between, is fetched anew.
-    fn doubt(&mut self, id: &ByteString, wrong: bool) {
+    /// A replica that does not go together with what the server says is fetched anew.
+    fn doubt(&mut self, id: &ByteString) {
         if let Some(entry) = self.sessions.get_mut(id) {
-            entry.faults += 1;
-            entry.distrusted |= wrong || entry.faults > 1;
+            entry.distrusted = true;
         }
     }
 
@@ -709,7 +705,7 @@ impl Core {
 
     fn lost(&mut self, now: u64, reason: Disconnect, retry_after: Option<u64>) {
         if let Link::On(connection) = &self.link
-            && connection.welcome.is_some()
+            && connection.established.is_some()
             && now.saturating_sub(connection.since) >= self.config.times.stable_after
         {
             self.backoff.reset();

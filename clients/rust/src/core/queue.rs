@@ -38,8 +38,16 @@ pub(super) struct Update {
 
 #[derive(Debug, Clone)]
 pub(super) enum Body {
-    Create { state: Value, text: Bytes, conflict: ConflictPolicy, devices: DevicePolicy },
+    Create {
+        state: Value,
+        text: Bytes,
+        conflict: ConflictPolicy,
+        devices: DevicePolicy,
+    },
     Update(Box<Update>),
+    /// An update that was sent, and was then refused here because one it builds on was. An empty patch goes out under its
+    /// counter if the server asks for it again: else the server would wait for it, and take no later one.
+    GivenUp,
 }
 
 #[derive(Debug, Clone)]
@@ -49,6 +57,8 @@ pub(super) struct Op {
     pub(super) progress: Progress,
     /// Storage holds it; it leaves the queue as soon as the client's copy contains it.
     pub(super) durable: bool,
+    /// It was sent, on this connection or an earlier one.
+    pub(super) sent: bool,
     /// It does not apply to the newest state, so the optimistic document is shown without it. The server decides.
     pub(super) skipped: bool,
 }
@@ -57,12 +67,16 @@ impl Op {
     pub(super) const fn update(&self) -> Option<&Update> {
         match &self.body {
             Body::Update(update) => Some(update),
-            Body::Create { .. } => None,
+            Body::Create { .. } | Body::GivenUp => None,
         }
     }
 
     pub(super) fn durability(&self) -> Durability {
-        self.update().map_or(Durability::Durable, |update| update.durability)
+        match &self.body {
+            Body::Create { .. } => Durability::Durable,
+            Body::Update(update) => update.durability,
+            Body::GivenUp => Durability::Accepted,
+        }
     }
 
     /// Whether the optimistic document shows it on top of the server's state.
@@ -74,6 +88,7 @@ impl Op {
         match &self.body {
             Body::Create { text, .. } => text.len(),
             Body::Update(update) => update.text.len(),
+            Body::GivenUp => 0,
         }
     }
 }
@@ -139,7 +154,8 @@ impl Queue {
     /// Appends an op under the next counter.
     pub(super) fn push(&mut self, body: Body) -> u64 {
         self.last += 1;
-        let op = Op { counter: self.last, body, progress: Progress::Pending, durable: false, skipped: false };
+        let op =
+            Op { counter: self.last, body, progress: Progress::Pending, durable: false, sent: false, skipped: false };
         self.restore(op);
         self.last
     }
@@ -173,6 +189,7 @@ impl Queue {
         let op = self.ops.get(index)?;
         let ready = match &op.body {
             Body::Create { .. } => true,
+            Body::GivenUp => live,
             Body::Update(update) => {
                 live && index < unconfirmed && !update.awaits.iter().any(|on| self.is_unanswered(*on))
             }
@@ -180,11 +197,14 @@ impl Queue {
         ready.then_some(op)
     }
 
-    pub(super) const fn sent(&mut self, counter: u64) {
+    pub(super) fn sent(&mut self, counter: u64) {
         self.send_next = counter + 1;
+        if let Some(op) = self.get_mut(counter) {
+            op.sent = true;
+        }
     }
 
-    /// Whether any op was sent on this connection and is not answered.
+    /// Whether an op is in the queue and the server has not said what became of it.
     pub(super) fn is_unanswered(&self, counter: u64) -> bool {
         self.get(counter).is_some_and(|op| op.progress == Progress::Pending)
     }
@@ -221,17 +241,24 @@ impl Queue {
         let mut refused = vec![counter];
         let mut index = self.ops.partition_point(|op| op.counter < counter);
         while let Some(op) = self.ops.get(index) {
-            let on = op.update().and_then(|update| {
-                update.after.iter().chain(&update.awaits).copied().find(|on| refused.contains(on))
-            });
-            match (on, op.counter) {
-                (Some(on), counter) => {
-                    refused.push(counter);
-                    if let Some(op) = self.remove(counter) {
-                        failed.push((op, Some(on)));
-                    }
-                }
-                (None, _) => index += 1,
+            // What the server has applied stands, whatever it was built on.
+            let on = op
+                .update()
+                .filter(|_| op.progress == Progress::Pending)
+                .and_then(|update| update.after.iter().chain(&update.awaits).copied().find(|on| refused.contains(on)));
+            let (counter, sent) = (op.counter, op.sent);
+            let Some(on) = on else {
+                index += 1;
+                continue;
+            };
+            refused.push(counter);
+            if let Some(op) = self.remove(counter) {
+                failed.push((op, Some(on)));
+            }
+            if sent {
+                let (progress, durable, skipped) = (Progress::Pending, false, false);
+                self.ops.insert(index, Op { counter, body: Body::GivenUp, progress, durable, sent, skipped });
+                index += 1;
             }
         }
         self.refused.extend(refused);

@@ -2,8 +2,9 @@
 
 use bytestring::ByteString;
 use syncbridge_codec::{
-    ErrorCode, Message,
-    message::{self, Position},
+    ErrorCode, Message, ProtocolError,
+    handshake::{Answer, Established},
+    message::{self, Class, Position},
 };
 
 use super::{
@@ -14,10 +15,34 @@ use super::{
 use crate::error::{Refusal, ServerError};
 
 impl Core {
-    pub(super) fn receive(&mut self, now: u64, message: Message) -> Result<(), Fault> {
+    pub(super) fn receive(&mut self, now: u64, class: Class, message: Message) -> Result<(), Fault> {
+        match &mut self.link {
+            // On QUIC the session's stream may be faster than the control stream.
+            Link::On(connection) if class == Class::Control && !connection.handshake.is_done() => {
+                let answer = connection.handshake.receive(message)?;
+                self.on_answer(now, answer);
+                Ok(())
+            }
+            _ => self.dispatch(now, message),
+        }
+    }
+
+    fn on_answer(&mut self, now: u64, answer: Answer) {
+        match answer {
+            Answer::Welcome(established) => self.on_welcome(*established),
+            Answer::Refused(refused) => self.on_refused(now, refused),
+            Answer::Reply(pong) => self.control.push_back(pong.into()),
+            Answer::Pong(_) => {}
+            Answer::Closed(close) => self.on_close(now, close),
+        }
+    }
+
+    fn dispatch(&mut self, now: u64, message: Message) -> Result<(), Fault> {
         match message {
-            Message::Welcome(welcome) => self.on_welcome(now, welcome),
-            Message::Refused(refused) => self.on_refused(now, refused),
+            Message::Welcome(_) | Message::Refused(_) => {
+                let name = message.name();
+                return Err(ProtocolError::UnexpectedMessage { name, when: "twice" }.into());
+            }
             Message::Ping(ping) => self.control.push_back(message::Pong { nonce: ping.nonce }.into()),
             Message::Error(error) => self.on_error(now, error),
             Message::Draining(draining) => self.on_draining(now, &draining),
@@ -136,22 +161,15 @@ impl Core {
         self.events.extend(events.into_iter().map(|event| Event::Session { session: session.clone(), event }));
     }
 
-    fn on_welcome(&mut self, now: u64, welcome: message::Welcome) {
+    fn on_welcome(&mut self, established: Established) {
         let Link::On(connection) = &mut self.link else { return };
         self.stats.connections += 1;
         self.events.push_back(Event::Connected {
-            connection: welcome.connection,
-            user: welcome.user.clone(),
-            device: welcome.device.clone(),
+            connection: established.connection,
+            user: established.user.clone(),
+            device: established.device.clone(),
         });
-        connection.welcome = Some(welcome);
-        for id in self.sessions.keys().cloned().collect::<Vec<_>>() {
-            self.ask(&id, now);
-            self.list(&id);
-        }
-        for (id, get) in &self.gets {
-            self.requests.push_back(message::Get { id: *id, session: get.session.clone() }.into());
-        }
+        connection.established = Some(established);
     }
 
     fn on_refused(&mut self, now: u64, refused: message::Refused) {
@@ -169,7 +187,7 @@ impl Core {
     }
 
     /// The server ends the connection. Only where coming back as the same client cannot help, the client stays away.
-    fn ended(&mut self, now: u64, error: ServerError, retry_after: Option<u64>) {
+    pub(super) fn ended(&mut self, now: u64, error: ServerError, retry_after: Option<u64>) {
         self.hang_up(0, ByteString::new());
         match error.code() {
             Some(
@@ -207,14 +225,7 @@ impl Core {
         }
     }
 
-    fn on_op_error(
-        &mut self,
-        now: u64,
-        id: &ByteString,
-        counter: u64,
-        error: ServerError,
-        retry_after: Option<u64>,
-    ) {
+    fn on_op_error(&mut self, now: u64, id: &ByteString, counter: u64, error: ServerError, retry_after: Option<u64>) {
         let Some(entry) = self.sessions.get_mut(id) else { return };
         if error.retryable {
             if entry.queue.get(counter).is_some() {
@@ -248,7 +259,9 @@ impl Core {
             self.events.push_back(Event::Warning { error });
             return;
         };
-        if matches!(subscription, Subscription::Leaving { .. }) { self.leave(&id) } else {
+        if matches!(subscription, Subscription::Leaving { .. }) {
+            self.leave(&id)
+        } else {
             self.on_session_error(now, &id, error, retry_after);
         }
     }
@@ -332,8 +345,11 @@ impl Core {
         text: &[u8],
         active_device: Option<ByteString>,
     ) -> Result<(), Fault> {
-        let document = apply::parse_document(text)
-            .map_err(|text| Fault::Diverged { session: session.clone(), version: at.version, text })?;
+        let document = apply::parse_document(text).map_err(|text| Fault::Diverged {
+            session: session.clone(),
+            version: at.version,
+            text,
+        })?;
         self.gets.remove(&request);
         self.events.push_back(Event::Document { request, session, at, document, active_device });
         Ok(())

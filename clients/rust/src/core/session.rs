@@ -1,9 +1,10 @@
 //! One session as the client sees it: the server's state at a place, the own ops on top, the subscription that brings
 //! the rest. Never sends, never waits: the core asks it what to send and tells it what came.
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use syncbridge_codec::{
-    Message,
+    ErrorCode, Message,
     message::{
         self, Accepted, Attached, Conflict, Created, Cursor, Delta, Durability, Origin, Position, Reset, ResetReason,
         Resumed, TopicKind,
@@ -67,8 +68,6 @@ pub(super) struct Session {
     pub(super) replica: Option<Replica>,
     /// The replica proved wrong: the next subscription asks for a snapshot.
     pub(super) distrusted: bool,
-    /// Faults since the last version that came in order.
-    pub(super) faults: u32,
     /// When the subscription was asked for, or its end.
     pub(super) asked_at: u64,
     pub(super) queue: Queue,
@@ -100,7 +99,6 @@ impl Session {
             wanted: true,
             replica: None,
             distrusted: false,
-            faults: 0,
             asked_at: 0,
             queue,
             retry_at: None,
@@ -141,7 +139,7 @@ impl Session {
         self.replica.as_ref().map(|replica| &replica.document).or_else(|| {
             self.queue.iter().find_map(|op| match &op.body {
                 Body::Create { state, .. } => Some(state),
-                Body::Update(_) => None,
+                Body::Update(_) | Body::GivenUp => None,
             })
         })
     }
@@ -208,9 +206,9 @@ impl Session {
             }),
             Body::Update(update) => {
                 let base = update.base.clone().or_else(|| self.have())?;
-                // An op that left the queue was applied and is durable: naming it would only ask the server to
-                // remember it for longer than it promises.
-                let after = update.after.filter(|on| self.queue.get(*on).is_some());
+                // One that was answered was applied: naming it would only ask the server to remember it for longer
+                // than it promises.
+                let after = update.after.filter(|on| self.queue.is_unanswered(*on));
                 Message::from(message::Update {
                     counter,
                     session,
@@ -222,6 +220,13 @@ impl Session {
                     lenient: update.lenient,
                 })
             }
+            Body::GivenUp => Message::from(message::Update {
+                counter,
+                session,
+                base: self.have()?,
+                operations: Bytes::from_static(b"[]"),
+                ..message::Update::default()
+            }),
         };
         self.queue.sent(counter);
         Some(message)
@@ -299,14 +304,20 @@ impl Session {
         last_kept: Option<u64>,
         events: &mut Events,
     ) -> Result<(), Fault> {
-        let document = apply::parse_document(text)
-            .map_err(|text| Fault::Diverged { session: self.id.clone(), version: at.version, text })?;
+        let document = apply::parse_document(text).map_err(|text| Fault::Diverged {
+            session: self.id.clone(),
+            version: at.version,
+            text,
+        })?;
         // What the server kept of the line of versions that the client knew.
         let kept = match reason {
             ResetReason::Lost => last_kept.unwrap_or(0),
             ResetReason::UnknownEpoch => 0,
             ResetReason::Initial | ResetReason::TooOld | ResetReason::Lagged => at.version,
         };
+        if reason == ResetReason::UnknownEpoch {
+            self.forget_confirmed(events);
+        }
         let known_epoch = self.replica.as_ref().map_or(at.epoch, |replica| replica.at.epoch);
         for op in self.queue.iter_mut() {
             if let Progress::Answered(version) | Progress::Contained(version) = op.progress
@@ -325,7 +336,7 @@ impl Session {
             }
         }
         self.replica = Some(Replica { document, at: at.clone() });
-        (self.distrusted, self.faults) = (false, 0);
+        self.distrusted = false;
         self.subscription = Subscription::Live;
         self.assembly = None;
         self.touched();
@@ -334,6 +345,17 @@ impl Session {
         events.push(SessionEvent::Reset { reason, at, last_kept });
         self.settle(events);
         Ok(())
+    }
+
+    /// The session was deleted and made again: what the old one had confirmed went with it.
+    fn forget_confirmed(&mut self, events: &mut Events) {
+        let confirmed = self.queue.iter().filter(|op| op.progress != Progress::Pending);
+        for counter in confirmed.map(|op| op.counter).collect::<Vec<_>>() {
+            let text = "the session was deleted and made again";
+            let refusal = Refusal::Error(ServerError::of(ErrorCode::NotFound, text));
+            let patch = self.queue.remove(counter).and_then(|op| op.update().map(|update| update.patch.clone()));
+            events.push(SessionEvent::Refused { counter, patch, refusal });
+        }
     }
 
     pub(super) fn on_delta(&mut self, message: Delta, incarnation: u128, events: &mut Events) -> Result<(), Fault> {
@@ -372,7 +394,6 @@ impl Session {
             return Err(self.diverged(at.version, text));
         }
         replica.at = Position { epoch: replica.at.epoch.max(at.epoch), version: at.version };
-        self.faults = 0;
         // The first op of the overlay, applied as it was sent: the optimistic document is the same before and after.
         let first = self.queue.iter().find(|op| op.is_overlay());
         let unchanged = first.is_some_and(|op| {
@@ -393,6 +414,10 @@ impl Session {
         let Accepted { counter, at, durable, operations, changed, .. } = message;
         self.busy_rounds = 0;
         let Some(op) = self.queue.get(counter) else { return Ok(()) };
+        if matches!(op.body, Body::GivenUp) && !changed {
+            self.queue.remove(counter);
+            return Ok(());
+        }
         let withheld = op.durability() == Durability::Durable;
         let have = self.replica.as_ref().map_or(0, |replica| replica.at.version);
         if changed && !withheld && self.subscription == Subscription::Live && at.version > have {
@@ -512,7 +537,7 @@ impl Session {
     pub(super) fn refuse(&mut self, counter: u64, refusal: Refusal, events: &mut Events) {
         let Some(op) = self.queue.get(counter) else { return };
         if matches!(op.progress, Progress::Contained(_) | Progress::Answered(_))
-            && refusal.code() == Some(syncbridge_codec::ErrorCode::OpExpired)
+            && refusal.code() == Some(ErrorCode::OpExpired)
         {
             // It was applied, and so long ago that its answer is gone: then it is durable as well.
             if let Some(op) = self.queue.get_mut(counter) {
@@ -523,12 +548,21 @@ impl Session {
         }
         let failed = if matches!(op.body, Body::Create { .. }) {
             // Nothing in a session that is not made can be done.
-            self.queue.drain().into_iter().map(|op| (op.counter != counter, op)).map(|(after, op)| (op, after.then_some(counter))).collect()
+            self.queue
+                .drain()
+                .into_iter()
+                .map(|op| (op.counter != counter, op))
+                .map(|(after, op)| (op, after.then_some(counter)))
+                .collect()
         } else {
             self.queue.refuse(counter)
         };
         self.touched();
         for (op, on) in failed {
+            // It was told when it was given up.
+            if matches!(op.body, Body::GivenUp) {
+                continue;
+            }
             let refusal = on.map_or_else(|| refusal.clone(), |on| Refusal::Dependency { on });
             let counter = op.counter;
             let patch = op.update().map(|update| update.patch.clone());
@@ -538,7 +572,7 @@ impl Session {
 
     /// The subscription is over; nothing of the queue can be answered any more.
     pub(super) fn end(&mut self, error: &ServerError, events: &mut Events) {
-        for op in self.queue.drain() {
+        for op in self.queue.drain().into_iter().filter(|op| !matches!(op.body, Body::GivenUp)) {
             let patch = op.update().map(|update| update.patch.clone());
             let refusal = Refusal::Error(error.clone());
             events.push(SessionEvent::Refused { counter: op.counter, patch, refusal });

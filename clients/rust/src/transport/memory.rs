@@ -20,7 +20,7 @@ pub struct MemoryLink {
 pub fn memory() -> (Link, MemoryLink) {
     let (to_client, incoming) = mpsc::channel(defaults::INCOMING_CHUNKS);
     let (control, from_client) = mpsc::channel(1);
-    let link = Link { via: Via::Memory, control, session: None, incoming, _tasks: tokio::task::JoinSet::new() };
+    let link = Link { via: Via::Memory, control, session: None, incoming, tasks: tokio::task::JoinSet::new() };
     (link, MemoryLink { to_client, from_client, pending: std::collections::VecDeque::new() })
 }
 

@@ -12,6 +12,8 @@ use bytestring::ByteString;
 use syncbridge_codec::message::Class;
 use tokio::sync::mpsc;
 
+use crate::defaults;
+
 pub use memory::{MemoryLink, memory};
 pub use race::{Connector, Target, TargetError};
 pub use tls::{Fingerprint, FingerprintError, Trust};
@@ -66,13 +68,12 @@ pub enum Incoming {
 /// One link. Its tasks end when it is dropped.
 #[derive(Debug)]
 pub struct Link {
-    via: Via,
-    control: mpsc::Sender<Batch>,
+    pub(crate) via: Via,
+    pub(crate) control: mpsc::Sender<Batch>,
     /// `None`: one stream carries both classes, in the order in which they are handed over.
-    session: Option<mpsc::Sender<Batch>>,
-    incoming: mpsc::Receiver<Incoming>,
-    /// Aborted on drop.
-    _tasks: tokio::task::JoinSet<()>,
+    pub(crate) session: Option<mpsc::Sender<Batch>>,
+    pub(crate) incoming: mpsc::Receiver<Incoming>,
+    pub(crate) tasks: tokio::task::JoinSet<()>,
 }
 
 /// What is handed to a link at once.
@@ -90,36 +91,19 @@ impl Link {
         self.via
     }
 
-    /// The next thing that it brings. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Incoming {
-        let closed = || Incoming::Closed { code: None, text: ByteString::from_static("the link is closed") };
-        self.incoming.recv().await.unwrap_or_else(closed)
-    }
-
-    /// Waits until the stream of this class takes a batch. Cancel-safe.
-    pub(crate) async fn ready(&self, class: Class) -> Option<mpsc::Permit<'_, Batch>> {
-        self.sender(class).reserve().await.ok()
-    }
-
-    const fn sender(&self, class: Class) -> &mpsc::Sender<Batch> {
-        match (class, &self.session) {
-            (Class::Session, Some(session)) => session,
-            _ => &self.control,
+    /// Ends the link, with a last frame if it goes out within [`defaults::END_MS`].
+    pub(crate) async fn end(mut self, last: Bytes, code: u32, text: ByteString) {
+        let goodbye = async {
+            if self.control.send(Batch::End { last, code, text }).await.is_ok() {
+                // Nobody reads any more; a full channel must not keep the tasks from ending.
+                self.incoming.close();
+                while self.tasks.join_next().await.is_some() {}
+            }
+        };
+        let grace = std::time::Duration::from_millis(defaults::END_MS);
+        if tokio::time::timeout(grace, goodbye).await.is_err() {
+            tracing::debug!("the link took no last frame in time");
         }
-    }
-
-    /// Ends the link, with a last frame if it goes out at once, without holding up the caller.
-    pub(crate) fn end(self, last: Bytes, code: u32, text: ByteString) {
-        if self.control.try_send(Batch::End { last, code, text }).is_err() {
-            return;
-        }
-        let Self { mut _tasks, incoming, control, session, .. } = self;
-        drop((control, session, incoming));
-        tokio::spawn(async move {
-            let grace = std::time::Duration::from_millis(crate::defaults::END_MS);
-            // Whether all was said in time or not, the link is over.
-            let _ = tokio::time::timeout(grace, async { while _tasks.join_next().await.is_some() {} }).await;
-        });
     }
 }
 

@@ -80,7 +80,7 @@ impl Dialer {
             said_early: Mutex::new(None),
         };
         tasks.spawn(session_link.run(early, Arc::clone(&self.doubted)));
-        Ok(Link { via: Via::Quic, control, session: Some(session), incoming, _tasks: tasks })
+        Ok(Link { via: Via::Quic, control, session: Some(session), incoming, tasks })
     }
 
     /// Moves all connections to a new local port, as a phone that changes networks does.

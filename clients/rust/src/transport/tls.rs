@@ -105,14 +105,13 @@ impl Verifier {
                 refused(format!("the server's certificate is {met}, pinned is {pinned}: another server, or a new key"))
             }
             Trust::Loopback if self.loopback => Ok(()),
-            Trust::Loopback => refused(format!(
-                "{} is not this machine, so its certificate has to be pinned; it is {met}",
-                self.name
-            )),
+            Trust::Loopback => {
+                refused(format!("{} is not this machine, so its certificate has to be pinned; it is {met}", self.name))
+            }
             Trust::FirstUse(path) => {
                 let _held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut known = read_known(path)
-                    .map_err(|error| rustls::Error::General(format!("{}: {error}", path.display())))?;
+                let mut known =
+                    read_known(path).map_err(|error| rustls::Error::General(format!("{}: {error}", path.display())))?;
                 match known.get(&self.name) {
                     Some(first) if *first == met => Ok(()),
                     Some(first) => refused(format!(

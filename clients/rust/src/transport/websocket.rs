@@ -71,7 +71,7 @@ where
     let (to_driver, incoming) = mpsc::channel(defaults::INCOMING_CHUNKS);
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(carry(socket, batches, to_driver));
-    Ok(Link { via: Via::WebSocket, control, session: None, incoming, _tasks: tasks })
+    Ok(Link { via: Via::WebSocket, control, session: None, incoming, tasks })
 }
 
 fn speaks_syncbridge(response: &Response) -> Result<(), ConnectError> {

@@ -9,8 +9,12 @@
 
 pub mod error;
 pub mod frame;
+pub mod handshake;
+pub mod id;
+pub mod inspect;
 pub mod message;
 pub mod varint;
+pub mod websocket;
 pub mod wire;
 
 pub use error::{Blame, ErrorCode, ProtocolError};

@@ -84,6 +84,22 @@ pub const PERSIST_QUEUE_BYTES: usize = 64 * MIB;
 /// `Busy.retry_after_ms`: one age limit later the queue has been written or the disk is stuck anyway.
 pub const BUSY_RETRY: Duration = BUSY_AGE;
 
+/// Documents that wait to be written behind the log. Each shares its structure with the live one, so they are cheap;
+/// 64 is more than become due while one is encoded.
+pub const CHECKPOINT_QUEUE: usize = 64;
+/// When to try again while the server goes down: its successor is up by then.
+pub const DRAIN_RETRY_MS: u64 = 1_000;
+/// When to try again after a shard's inbox was full: 65,536 items at 1 µs each are 66 ms.
+pub const INBOX_RETRY_MS: u64 = 100;
+/// When to try again after the store failed: an operator has to restart the server first.
+pub const FAILED_RETRY_MS: u64 = 10_000;
+/// How long a connection that was told to go may take to read that: a retransmission on a slow link.
+pub const LINGER_MS: u64 = 3_000;
+/// A session that nobody uses leaves memory after this long: longer than a reconnect, a reload or a handoff takes.
+pub const UNLOAD_AFTER: Duration = Duration::from_secs(60);
+/// Frames cut for slow connections, bytes a shard: 64 of the largest client frames.
+pub const MAX_CUT_BYTES: usize = 64 * MIB;
+
 // ---- tokens --------------------------------------------------------------------------------------------------------
 
 /// How long an access token is good for. There is no refresh for tokens made by `syncbridge token`, so an hour of work.

@@ -1,0 +1,91 @@
+//! The trait that every engine implements, and the engines, one folder or file each.
+
+// pub mod embedded;
+pub mod memory;
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+
+use crate::{Commit, Error, Outcome, StoredDelta, StoredSession, Table, Ticket};
+
+/// Is told how commits end. Called from the engine's own thread; must not block.
+pub trait Sink: Send + Sync {
+    /// Commits that ended, in the order in which they were submitted (per session, where the engine has partitions).
+    fn completed(&self, ended: &[(Ticket, Outcome)]);
+    /// The engine failed and is poisoned: nothing that is not yet `completed` ever will be, and nothing more is taken.
+    fn poisoned(&self, error: &Error);
+}
+
+/// A store. All reads may block: call them off the shards. Reads see every completed commit.
+pub trait Engine: Send + Sync {
+    /// This process's epoch: greater than that of every process before it, durable before `open` returned.
+    fn epoch(&self) -> u64;
+    /// Queues a commit. Never blocks on I/O. Commits that touch one session are applied in the order of `submit`.
+    fn submit(&self, commit: Commit);
+    /// A session with everything needed to go on with it.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when this session's data fails its checksum; other sessions are not affected.
+    fn load(&self, session: &str) -> Result<Option<StoredSession>, Error>;
+    /// Changes after version `after`, oldest first, until `max_bytes` are collected (at least one, if there is one).
+    /// `None` when the change that made `after + 1` is no longer kept.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    fn deltas(&self, session: &str, after: u64, max_bytes: usize) -> Result<Option<Vec<StoredDelta>>, Error>;
+    /// A row. Rows that have expired at `now_ms` are not there.
+    ///
+    /// # Errors
+    /// [`Error`] when it cannot be read.
+    fn get(&self, table: Table, key: &[u8], now_ms: u64) -> Result<Option<Bytes>, Error>;
+    /// At most `limit` rows whose keys begin with `prefix` and lie after `after`, in key order.
+    ///
+    /// # Errors
+    /// [`Error`] when they cannot be read.
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        now_ms: u64,
+    ) -> Result<Vec<(Bytes, Bytes)>, Error>;
+    /// Waits until everything submitted is durable, then closes. Later commits are refused by poison.
+    ///
+    /// # Errors
+    /// [`Error`] when something submitted could not be made durable.
+    fn close(&self) -> Result<(), Error>;
+    /// Figures for metrics.
+    fn stats(&self) -> Stats;
+}
+
+/// Figures of an engine since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Commits that are durable.
+    pub commits: u64,
+    /// Times the disk was asked to make something durable.
+    pub syncs: u64,
+    /// Bytes appended to the log.
+    pub log_bytes: u64,
+    /// Bytes of log that no checkpoint covers yet.
+    pub log_backlog: u64,
+    /// Commits queued and not durable.
+    pub queued: u64,
+}
+
+/// Where an engine takes the time of a commit from, in milliseconds since 1970: for what expires and what is idle.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The system's clock.
+pub fn system_clock() -> Clock {
+    Arc::new(|| {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    })
+}

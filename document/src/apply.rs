@@ -63,7 +63,8 @@ impl Patch {
             }
         }
         let Run { changed, effective, touches, .. } = run;
-        let effective = effective.map(|operations| Patch { operations });
+        // A merge that found no room falls back to the whole object, which can be what was sent.
+        let effective = effective.map(|operations| Patch { operations }).filter(|effective| effective != self);
         Ok(Applied { changed, effective, touches: touches.finish() })
     }
 
@@ -262,6 +263,7 @@ impl<'a> Run<'a> {
     fn move_value(&mut self, from: &Pointer, path: &Pointer) -> Result<(), ApplyError> {
         let value = self.existing(from)?;
         if from == path {
+            self.touches.read(from);
             return Ok(());
         }
         if covers(from.as_str(), path.as_str()) {

@@ -10,7 +10,7 @@
 //! | add | an array's index | the *shape* of the array |
 //! | remove | a member | the *value* at its path |
 //! | remove | an item | the *shape* of the array |
-//! | move | | as remove at `from` and add at `path`; onto itself, nothing |
+//! | move | | as remove at `from` and add at `path`; onto itself, a *reading* |
 //! | copy | | a *reading* of `from`, and as add at `path` |
 //! | test | | nothing: it is evaluated again instead |
 //! | any | an item that this same patch appended | also the *length* of the array: its index counts on it |

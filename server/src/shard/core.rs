@@ -26,6 +26,7 @@ use crate::{
     fanout::{Ring, TopicId},
     hub::{Hub, Session},
     session::{ConnId, Now},
+    transport as link,
 };
 
 /// The beginning of a subscription, in its place among the events.
@@ -62,20 +63,9 @@ pub struct Arrival {
     /// The socket that the sweep may write to; negative when only the connection's own task may.
     pub fd: RawFd,
     /// How frames are put.
-    pub framing: FramingKind,
+    pub framing: link::Framing,
     /// What comes is no replay; false during QUIC 0-RTT, until [`Shard::confirm`].
     pub confirmed: bool,
-}
-
-/// How frames are put on a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FramingKind {
-    /// WebSocket binary messages.
-    WebSocket,
-    /// Frames on one pipe.
-    Pipe,
-    /// Frames on two streams.
-    Streams,
 }
 
 /// Checks the credentials of a `Hello`: who it is, or what it is refused with.
@@ -195,6 +185,16 @@ impl Shard {
         self.now = now;
     }
 
+    /// Whether something waits to be sent or run.
+    pub fn has_work(&self) -> bool {
+        !(self.dirty.is_empty() && self.due.is_empty() && self.jobs.is_empty())
+    }
+
+    /// Whether all that a connection is to be sent was handed to its link.
+    pub fn is_sent(&self, index: u32) -> bool {
+        self.conns.get(index as usize).is_none_or(|conn| conn.outbox.is_empty())
+    }
+
     /// The next connection that came by the inbox.
     pub fn next_adopted(&mut self) -> Option<Adopted> {
         self.adopted.pop()
@@ -257,9 +257,9 @@ impl Shard {
         let max = self.shared.bounds.max_client_frame;
         // The frame's own head comes on top of the cap: 8 bytes of length.
         let framing = match arrival.framing {
-            FramingKind::WebSocket => Framing::WebSocket(websocket::Parser::new(max + 8)),
-            FramingKind::Pipe => Framing::Pipe(Decoder::new(max)),
-            FramingKind::Streams => Framing::Streams(Box::new([Decoder::new(max), Decoder::new(max)])),
+            link::Framing::WebSocket => Framing::WebSocket(websocket::Parser::new(max + 8)),
+            link::Framing::Pipe => Framing::Pipe(Decoder::new(max)),
+            link::Framing::Streams => Framing::Streams(Box::new([Decoder::new(max), Decoder::new(max)])),
         };
         self.generation = self.generation.wrapping_add(1);
         let entry = self.conns.vacant_entry();

@@ -3,12 +3,17 @@
 
 pub mod conn;
 pub mod core;
+mod echo;
+mod flush;
 pub mod inbox;
 pub mod job;
 mod out;
+pub mod pin;
 mod receive;
 mod requests;
+pub mod runtime;
 mod say;
+mod task;
 mod told;
 mod wheel;
 

@@ -31,7 +31,7 @@ impl Shard {
         self.sweep(wire, budget) || !self.dirty.is_empty()
     }
 
-    fn sweep(&mut self, wire: &mut impl Wire, budget: usize) -> bool {
+    pub(super) fn sweep(&mut self, wire: &mut impl Wire, budget: usize) -> bool {
         let mut left = budget;
         while let Some(ring) = self.due.last().copied() {
             match self.sweep_ring(ring, wire, &mut left) {
@@ -48,7 +48,7 @@ impl Shard {
     }
 
     /// Visits slots of one ring until one needs its connection, the budget is used up (`left` is 0) or none is due.
-    fn sweep_ring(&mut self, ring: u32, wire: &mut impl Wire, left: &mut usize) -> Option<Visit> {
+    pub(super) fn sweep_ring(&mut self, ring: u32, wire: &mut impl Wire, left: &mut usize) -> Option<Visit> {
         let ring = &mut self.rings[ring as usize];
         while *left > 0 {
             let (slot, bytes) = ring.next_due()?;
@@ -83,7 +83,7 @@ impl Shard {
 
     /// The sweep's send ended inside what the slot lacks: keeps the rest of the frame, and leaves the connection to its
     /// own task.
-    fn cut(&mut self, conn: u32, ring: u32, sent: usize) {
+    pub(super) fn cut(&mut self, conn: u32, ring: u32, sent: usize) {
         let slot = self.conns[conn as usize]
             .subs
             .iter()
@@ -97,7 +97,7 @@ impl Shard {
     }
 
     /// The socket takes nothing more now: from here on the connection's own task writes, when it does.
-    fn block(&mut self, index: u32) {
+    pub(super) fn block(&mut self, index: u32) {
         let conn = &mut self.conns[index as usize];
         conn.blocked = true;
         conn.set_slow(&mut self.rings, true);
@@ -111,7 +111,7 @@ impl Shard {
     }
 
     /// Frames cut for slow connections take too much memory: the connection with the largest goes.
-    fn close_worst(&mut self) {
+    pub(super) fn close_worst(&mut self) {
         let worst = self.conns.iter().max_by_key(|(_, conn)| conn.outbox.cut_bytes()).map(|(index, _)| index as u32);
         if let Some(index) = worst {
             tracing::warn!(connection = self.conns[index as usize].id.0, "closed: it holds most of what is cut");
@@ -120,7 +120,7 @@ impl Shard {
     }
 
     /// Sends a connection's own output until nothing is left or the socket takes no more.
-    fn flush_conn(&mut self, index: u32, wire: &mut impl Wire) {
+    pub(super) fn flush_conn(&mut self, index: u32, wire: &mut impl Wire) {
         loop {
             let mut scratch = std::mem::take(&mut self.scratch);
             scratch.clear();
@@ -152,7 +152,7 @@ impl Shard {
     }
 
     /// Everything was sent: the sweep may come again, and what waited for it goes on. Whether there is more to send.
-    fn drained(&mut self, index: u32) -> bool {
+    pub(super) fn drained(&mut self, index: u32) -> bool {
         let conn = &mut self.conns[index as usize];
         conn.blocked = false;
         self.cut_bytes -= std::mem::take(&mut conn.cut_counted);

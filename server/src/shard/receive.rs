@@ -42,7 +42,7 @@ impl Shard {
         }
     }
 
-    fn receive_frames(&mut self, index: u32, class: Option<Class>) {
+    pub(super) fn receive_frames(&mut self, index: u32, class: Option<Class>) {
         loop {
             let Some(conn) = self.conns.get_mut(index as usize) else { return };
             if conn.closing.is_some() {
@@ -66,7 +66,7 @@ impl Shard {
         self.run(index);
     }
 
-    fn receive_websocket(&mut self, index: u32, bytes: &mut [u8]) {
+    pub(super) fn receive_websocket(&mut self, index: u32, bytes: &mut [u8]) {
         let Some(Conn { framing: Framing::WebSocket(parser), .. }) = self.conns.get_mut(index as usize) else { return };
         // The parser leaves the connection while it runs, so that what it reads can act on the shard.
         let mut parser = std::mem::replace(parser, websocket::Parser::new(0));
@@ -122,7 +122,7 @@ impl Shard {
     }
 
     /// One message of a connection.
-    fn take(&mut self, index: u32, message: Message, class: Option<Class>) {
+    pub(super) fn take(&mut self, index: u32, message: Message, class: Option<Class>) {
         self.stats.received += 1;
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         match conn.core.receive(message, class, self.now) {

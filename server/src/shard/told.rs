@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use syncbridge_codec::{
-    ErrorCode, Message,
+    Message,
     message::{self, Class},
 };
 

@@ -27,6 +27,7 @@ use syncbridge_storage::{Engine, Outcome, Write};
 pub use subscribe::{Request, Snapshot, Subscribed};
 
 use crate::{
+    admin::Metrics,
     auth::access::{self, Decision, Operation, Resource, Role},
     connection::Identity,
     fanout::{Event, TopicId},
@@ -128,6 +129,7 @@ pub struct Hub {
     draining: AtomicBool,
     open: bool,
     bounds: Bounds,
+    metrics: Arc<Metrics>,
 }
 
 struct Timer(u64, Weak<Session>);
@@ -171,6 +173,7 @@ impl Hub {
         inboxes: Vec<Arc<Inbox>>,
         open: bool,
         bounds: Bounds,
+        metrics: Arc<Metrics>,
     ) -> (Arc<Self>, std::sync::mpsc::Receiver<Checkpoint>) {
         let (checkpoints, receiver) = std::sync::mpsc::sync_channel(crate::defaults::CHECKPOINT_QUEUE);
         let hub = Arc::new(Self {
@@ -185,6 +188,7 @@ impl Hub {
             draining: AtomicBool::new(false),
             open,
             bounds,
+            metrics,
         });
         persist.serve(&hub);
         (hub, receiver)
@@ -514,6 +518,9 @@ impl Hub {
             message::TopicKind::State => (session.state_topic(), |interest| interest.state),
             message::TopicKind::Notice => (session.notice_topic(), |interest| interest.notices),
         };
+        if kind == message::TopicKind::State {
+            self.metrics.shards[0].accepted.increment();
+        }
         let home = origin.as_ref().map(|(conn, _)| crate::shard::shard_of(*conn));
         let event = Arc::new(Event { topic, seq, frame, origin });
         for (shard, (inbox, interest)) in self.inboxes.iter().zip(&live.interest).enumerate() {
@@ -569,6 +576,11 @@ impl Hub {
             complaints.push(format!("storage failed: {cause}"));
         }
         complaints
+    }
+
+    /// Whether the server is going down.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// From here on nothing new is accepted.

@@ -1,6 +1,7 @@
 //! A shard: one pinned current-thread runtime with its own listeners, connections, rings and timers. A connection lives
 //! and dies on one shard; other threads reach it through the inbox only.
 
+pub mod clock;
 pub mod conn;
 pub mod core;
 mod echo;

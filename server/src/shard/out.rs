@@ -31,16 +31,20 @@ impl Shard {
         self.sweep(wire, budget) || !self.dirty.is_empty()
     }
 
-    pub(super) fn sweep(&mut self, wire: &mut impl Wire, budget: usize) -> bool {
+    fn sweep(&mut self, wire: &mut impl Wire, budget: usize) -> bool {
         let mut left = budget;
-        while let Some(ring) = self.due.last().copied() {
+        while let Some(ring) = self.due.front().copied() {
             match self.sweep_ring(ring, wire, &mut left) {
                 Some(Visit::Cut(conn, sent)) => self.cut(conn, ring, sent),
                 Some(Visit::Blocked(conn)) => self.block(conn),
-                None if left == 0 => return true,
+                None if self.rings[ring as usize].is_due() => {
+                    // The budget is used up; a topic that is never quiet must not keep the others waiting.
+                    self.due.rotate_left(1);
+                    return true;
+                }
                 None => {
                     self.rings[ring as usize].trim();
-                    self.due.pop();
+                    self.due.pop_front();
                 }
             }
         }
@@ -48,7 +52,7 @@ impl Shard {
     }
 
     /// Visits slots of one ring until one needs its connection, the budget is used up (`left` is 0) or none is due.
-    pub(super) fn sweep_ring(&mut self, ring: u32, wire: &mut impl Wire, left: &mut usize) -> Option<Visit> {
+    fn sweep_ring(&mut self, ring: u32, wire: &mut impl Wire, left: &mut usize) -> Option<Visit> {
         let ring = &mut self.rings[ring as usize];
         while *left > 0 {
             let (slot, bytes) = ring.next_due()?;
@@ -64,10 +68,10 @@ impl Shard {
                 continue;
             }
             *left -= 1;
-            self.stats.sends += 1;
+            self.counts.sends += 1;
             match wire.send(slot.fd, bytes) {
                 Ok(sent) => {
-                    self.stats.sent_bytes += sent as u64;
+                    self.counts.sent_bytes += sent as u64;
                     if sent < bytes.len() {
                         return Some(Visit::Cut(slot.conn, sent));
                     }
@@ -78,7 +82,7 @@ impl Shard {
                 Err(_) => slot.slow = true,
             }
         }
-        if ring.is_due() { None } else { *left = (*left).max(1); None }
+        None
     }
 
     /// The sweep's send ended inside what the slot lacks: keeps the rest of the frame, and leaves the connection to its
@@ -100,6 +104,7 @@ impl Shard {
     pub(super) fn block(&mut self, index: u32) {
         let conn = &mut self.conns[index as usize];
         conn.blocked = true;
+        self.counts.slow += 1;
         conn.set_slow(&mut self.rings, true);
         conn.wake();
         let cut = conn.outbox.cut_bytes();
@@ -138,7 +143,7 @@ impl Shard {
             self.scratch = scratch;
             match result {
                 Ok(sent) => {
-                    self.stats.sent_bytes += sent as u64;
+                    self.counts.sent_bytes += sent as u64;
                     self.conns[index as usize].consume(&mut self.rings, sent);
                     if sent < len {
                         return self.block(index);
@@ -189,8 +194,8 @@ impl Shard {
 
     /// `sent` bytes of the last [`Shard::output`] went out.
     pub fn sent(&mut self, index: u32, sent: usize) {
-        self.stats.sends += 1;
-        self.stats.sent_bytes += sent as u64;
+        self.counts.sends += 1;
+        self.counts.sent_bytes += sent as u64;
         if let Some(conn) = self.conns.get_mut(index as usize) {
             conn.consume(&mut self.rings, sent);
         }
@@ -202,7 +207,7 @@ impl Shard {
             let Some(conn) = self.conns.get_mut(index as usize) else { return false };
             conn.take_frames(&mut self.rings, streams, SEND_BYTES);
             if streams.iter().any(|queue| !queue.is_empty()) {
-                self.stats.sends += 1;
+                self.counts.sends += 1;
                 return true;
             }
             if !self.drained(index) {

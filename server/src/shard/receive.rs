@@ -58,7 +58,6 @@ impl Shard {
                 Ok(Some(None)) => {}
                 Ok(Some(Some(message))) => self.take(index, message, class),
                 Err(error) => {
-                self.stats.faults += 1;
                 self.refuse(index, error.code(), &error.to_string());
             }
             }
@@ -82,7 +81,6 @@ impl Shard {
                         Ok(None) => {}
                         Ok(Some(message)) => self.take(index, message, None),
                         Err(error) => {
-                self.stats.faults += 1;
                 self.refuse(index, error.code(), &error.to_string());
             }
                     }
@@ -123,7 +121,7 @@ impl Shard {
 
     /// One message of a connection.
     pub(super) fn take(&mut self, index: u32, message: Message, class: Option<Class>) {
-        self.stats.received += 1;
+        self.counts.received += 1;
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         match conn.core.receive(message, class, self.now) {
             Ok(Step::Nothing) => {}
@@ -134,7 +132,6 @@ impl Shard {
                 self.run(index);
             }
             Err(error) => {
-                self.stats.faults += 1;
                 self.refuse(index, error.code(), &error.to_string());
             }
         }

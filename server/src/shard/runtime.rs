@@ -54,8 +54,6 @@ pub struct Parts {
     pub handshake: Duration,
     /// The clock.
     pub clock: fn() -> Now,
-    /// Where the shard's counts go, once a second and at the end.
-    pub report: Box<dyn Fn(&Shard) + Send>,
     /// Set when the server goes down: nothing new is accepted; the shard ends when its connections have.
     pub draining: tokio::sync::watch::Receiver<bool>,
 }
@@ -65,6 +63,8 @@ pub struct Local {
     shard: RefCell<Shard>,
     /// Where every connection reads; lent for one read.
     pub scratch: RefCell<Vec<u8>>,
+    /// A connection ended.
+    pub gone: tokio::sync::Notify,
     clock: fn() -> Now,
     blocking: tokio::runtime::Handle,
 }
@@ -147,10 +147,11 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
 const BLOCKING_THREADS: usize = 4;
 
 async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Result<()> {
-    let Parts { index, shared, inbox, tcp, tls, quic, router, echo, handshake, clock, report, mut draining, .. } = parts;
+    let Parts { index, shared, inbox, tcp, tls, quic, router, echo, handshake, clock, mut draining, .. } = parts;
     let local = Rc::new(Local {
         shard: RefCell::new(Shard::new(index, shared, Arc::clone(&inbox), clock())),
         scratch: RefCell::new(vec![0; SCRATCH]),
+        gone: tokio::sync::Notify::new(),
         clock,
         blocking,
     });
@@ -179,7 +180,7 @@ async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Resul
             _ = seconds.tick() => {
                 turns += 1;
                 local.with(Shard::tick);
-                report(&local.shard.borrow());
+                local.shard.borrow().report();
                 // One shard looks after the sessions, which belong to none.
                 if index == 0 && turns.is_multiple_of(UNLOAD_EVERY) {
                     let hub = Arc::clone(&local.shard.borrow().shared().hub);
@@ -194,12 +195,18 @@ async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Resul
         }
     }
     // Going down: connections were told by the inbox; each ends when it has read that, or when its time is over.
-    while local.shard.borrow().connections() > 0 || !inbox.is_empty() {
-        seconds.tick().await;
-        local.with(Shard::tick);
+    loop {
+        let gone = local.gone.notified();
+        if local.shard.borrow().is_over() && inbox.is_empty() {
+            break;
+        }
+        tokio::select! {
+            () = gone => {}
+            _ = seconds.tick() => local.with(Shard::tick),
+        }
     }
     endpoint.wait_idle().await;
-    report(&local.shard.borrow());
+    local.shard.borrow().report();
     Ok(())
 }
 
@@ -229,14 +236,11 @@ async fn next(listener: &tokio::net::TcpListener, draining: &mut Draining) -> Op
             Err(error) => {
                 // Out of descriptors, mostly: wait for some to be closed instead of spinning.
                 tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tokio::time::sleep(crate::defaults::ACCEPT_PAUSE).await;
             }
         }
     }
 }
-
-/// Pause after an accept failed.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 fn http<S: Stream + Send>(local: Rc<Local>, router: Router, echo: bool, header_timeout: Duration) -> Rc<Http<S>> {
     let upgraded = Box::new(move |upgraded| match upgraded {

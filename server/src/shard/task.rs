@@ -126,6 +126,7 @@ impl<L: Link> Unpin for Task<L> {}
 impl<L: Link> Drop for Task<L> {
     fn drop(&mut self) {
         self.local.with(|shard| shard.remove(self.index));
+        self.local.gone.notify_one();
     }
 }
 

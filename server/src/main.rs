@@ -1,41 +1,37 @@
-//! Argument parsing, nothing else: each command is a file in `cli/`.
+//! The `syncbridge` binary: argument parsing, nothing else.
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use syncbridge::{app, cli};
 
-/// Allocates what shards and clients' state are made of; measured against the system's in perf/NOTES.md.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// One live session on all of a person's devices. Without a command: serve.
+/// One live session on all of a person's devices.
 #[derive(Debug, Parser)]
-#[command(name = "syncbridge", version, after_help = cli::HELP)]
+#[command(name = "syncbridge", version, after_help = cli::HELP, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
+    /// Without a command: serve.
+    #[command(flatten)]
+    serve: cli::serve::Options,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Runs the server.
+    /// Starts the server; so does no command at all
     Serve(cli::serve::Options),
-    /// Makes an access token from the key in the data folder.
+    /// Makes an access token with the key in the data folder
     Token(cli::token::Options),
-    /// Shows or checks the configuration.
-    Config {
-        #[command(subcommand)]
-        command: cli::config::Command,
-    },
+    /// Checks or prints the configuration
+    #[command(subcommand)]
+    Config(cli::config::Command),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    cli::end(match arguments.command {
-        None => cli::serve::run(&cli::serve::Options::default(), app::serve),
-        Some(Command::Serve(options)) => cli::serve::run(&options, app::serve),
-        Some(Command::Token(options)) => cli::token::run(&options),
-        Some(Command::Config { command }) => cli::config::run(command),
+    cli::end(match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
+        Command::Serve(options) => cli::serve::run(&options, app::serve),
+        Command::Token(options) => cli::token::run(&options),
+        Command::Config(command) => cli::config::run(command),
     })
 }

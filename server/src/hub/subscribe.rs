@@ -193,13 +193,8 @@ impl Hub {
 
 /// `Resumed`, as the connection is told once.
 pub(super) fn resumed(session: &Session, id: Option<u64>, after: u64, at: &Position) -> Bytes {
-    let resumed = message::Resumed {
-        id,
-        session: session.id.as_ref().into(),
-        epoch: at.epoch,
-        after,
-        version: at.version,
-    };
+    let resumed =
+        message::Resumed { id, session: session.id.as_ref().into(), epoch: at.epoch, after, version: at.version };
     Message::from(resumed).to_frame()
 }
 

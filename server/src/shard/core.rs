@@ -313,7 +313,7 @@ impl Shard {
         }
         let sessions = self.sessions_of(index);
         for session in sessions {
-            self.unsubscribe(index, &session);
+            self.leave(index, &session, true);
         }
         let conn = self.conns.remove(index as usize);
         self.cut_bytes -= conn.cut_counted;

@@ -238,6 +238,11 @@ impl Shard {
     }
 
     pub(super) fn unsubscribe(&mut self, index: u32, session: &Arc<Session>) {
+        self.leave(index, session, false);
+    }
+
+    /// Takes a connection off a session's rings. `gone`: so is the connection.
+    pub(super) fn leave(&mut self, index: u32, session: &Arc<Session>, gone: bool) {
         let conn = &mut self.conns[index as usize];
         let id = conn.id;
         let (mut notices, mut durable) = (false, false);
@@ -260,7 +265,7 @@ impl Shard {
             }
             self.drop_ring_if_empty(topic);
         }
-        self.shared.hub.unsubscribe(session, id, notices, durable, self.now);
+        self.shared.hub.unsubscribe(session, id, notices, durable, gone, self.now);
     }
 
     pub(super) fn leave_ring(&mut self, ring: u32, slot: u32) {

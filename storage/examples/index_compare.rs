@@ -41,7 +41,8 @@ impl Store for Redb {
         let mut transaction = self.0.begin_write().expect("begins");
         transaction.set_quick_repair(true);
         {
-            let mut tables: Vec<_> = TABLES.iter().map(|table| transaction.open_table(*table).expect("opens")).collect();
+            let mut tables: Vec<_> =
+                TABLES.iter().map(|table| transaction.open_table(*table).expect("opens")).collect();
             for (table, key, value, read) in rows {
                 if *read {
                     drop(tables[*table].get(key.as_slice()).expect("readable"));
@@ -106,7 +107,12 @@ fn rows(layout: &str, number: u64, flush: u64, updates: usize, out: &mut Vec<Row
         let kind = [table as u8];
         let kind: &[u8] = if layout == "together" { &kind } else { &[] };
         let key = [&[name.as_slice(), kind], key].concat().concat();
-        out.push((if layout == "together" { 0 } else { table }, key, vec![table as u8; value], table % 2 == 0));
+        out.push((
+            if layout == "together" { 0 } else { table },
+            key,
+            vec![table as u8; value],
+            table.is_multiple_of(2),
+        ));
     };
     push(0, &[], 96);
     let mut left = updates * 132;
@@ -126,13 +132,17 @@ fn batches(layout: &str, pattern: &str, flushes: u64) -> Vec<Vec<Row>> {
         .map(|flush| {
             let mut batch = Vec::new();
             if pattern == "hot" {
-                (0..64).for_each(|number| rows(layout, number, flush, 800, &mut batch));
+                for number in 0..64 {
+                    rows(layout, number, flush, 800, &mut batch);
+                }
             } else {
                 let mut numbers: Vec<_> =
                     (0..5000u64).map(|n| (n + flush * 5000).wrapping_mul(7_368_787) % 200_000).collect();
                 numbers.sort_by_key(|number| session(*number));
                 numbers.dedup();
-                numbers.iter().for_each(|number| rows(layout, *number, flush, 1, &mut batch));
+                for number in numbers {
+                    rows(layout, number, flush, 1, &mut batch);
+                }
             }
             batch.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
             batch
@@ -177,7 +187,7 @@ fn run(name: &str, layout: &str, pattern: &str, folder: &Path, store: impl Store
         store.flush(batch);
         longest = longest.max(begun.elapsed());
     }
-    let (spent, cpu_spent, written) = (start.elapsed(), cpu() - cpu_before, written() - written_before);
+    let (spent, cpu_spent, written) = (start.elapsed(), cpu().saturating_sub(cpu_before), written() - written_before);
     let reads = 2000;
     let read_start = Instant::now();
     let mut read = 0;
@@ -195,7 +205,7 @@ fn run(name: &str, layout: &str, pattern: &str, folder: &Path, store: impl Store
         written as f64 / bytes as f64,
         disk(folder) as f64 / bytes as f64,
         load.as_secs_f64() * 1e6,
-        read / usize::try_from(reads).expect("small") >> 10,
+        (read / usize::try_from(reads).expect("small")) >> 10,
     );
 }
 

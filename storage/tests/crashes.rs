@@ -22,7 +22,7 @@ use syncbridge_storage::{
 fn options() -> Options {
     Options {
         segment_bytes: 16 << 10,
-        flush_after: Duration::from_secs(3600),
+        flush_after: Duration::from_hours(1),
         clock: Arc::new(|| START_MS),
         ..Options::default()
     }
@@ -413,10 +413,13 @@ fn damage_in_one_sessions_rows_is_that_sessions_alone() {
     assert_eq!(load(&store.0, "good").version, 2);
 }
 
+/// What happened, and which operation fails from which time on.
+type Seen = (Vec<Operation>, Option<(Operation, usize)>);
+
 /// Lets `Operation`s of one kind fail from the n-th on, and counts them.
 #[derive(Default)]
 struct Broken {
-    state: Mutex<(Vec<Operation>, Option<(Operation, usize)>)>,
+    state: Mutex<Seen>,
 }
 
 impl Broken {

@@ -27,20 +27,19 @@ const UPDATE: usize = 128;
 /// Bytes that one update of this bench takes in the log: change 128, op 34, names and lengths. Printed against what the
 /// engine really wrote.
 const RAW_UPDATE: usize = 178;
-const SEGMENT: u64 = 64 << 20;
 
 /// The raw file: made once, or its making would be measured in what comes after it.
-struct Raw(File);
+struct Raw(File, u64);
 
 impl Raw {
-    fn make(folder: &Path) -> Self {
+    fn make(folder: &Path, bytes: u64) -> Self {
         let path = folder.join("raw");
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).expect("made");
-        for piece in 0..SEGMENT >> 20 {
+        for piece in 0..bytes >> 20 {
             file.write_all_at(&vec![0; 1 << 20], piece << 20).expect("filled");
         }
         file.sync_all().expect("synced");
-        Self(file)
+        Self(file, bytes)
     }
 
     /// Updates a second, and the time of one sync.
@@ -49,7 +48,7 @@ impl Raw {
         let (mut at, mut syncs) = (0, 0u64);
         let start = Instant::now();
         while start.elapsed() < time {
-            if at + group.len() as u64 > SEGMENT {
+            if at + group.len() as u64 > self.1 {
                 at = 0;
             }
             self.0.write_all_at(&group, at).expect("written");
@@ -118,9 +117,9 @@ struct Slice {
 
 impl Bench {
     /// `shards` threads drive `writers` writers, each of which waits for its commit before it makes the next.
-    fn open(folder: &Path, shards: usize, writers: usize) -> Self {
+    fn open(folder: &Path, options: Options, shards: usize, writers: usize) -> Self {
         let sink = Arc::new(Shards { inboxes: (0..shards).map(|_| Default::default()).collect() });
-        let store = Embedded::open(folder, Options::default(), sink.clone()).expect("opens");
+        let store = Embedded::open(folder, options, sink.clone()).expect("opens");
         Self { store, sink, versions: (0..writers).map(|_| Mutex::new(0)).collect() }
     }
 
@@ -187,16 +186,23 @@ fn median(values: &[f64]) -> f64 {
     values[values.len() / 2]
 }
 
+#[allow(dead_code, reason = "a test runs `compare` in short form")]
 fn main() {
     let mut arguments = std::env::args_os().skip(1);
     let folder = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
     let rounds: usize = arguments.next().map_or(20, |rounds| rounds.to_string_lossy().parse().expect("rounds"));
     let folder = tempfile::tempdir_in(folder).expect("a folder");
-    let raw = Raw::make(folder.path());
-    let shard = Bench::open(&folder.path().join("shard"), 1, WRITERS);
-    let threads = Bench::open(&folder.path().join("threads"), WRITERS, WRITERS);
-    let one = Bench::open(&folder.path().join("one"), 1, 1);
-    let time = Duration::from_millis(100);
+    compare(folder.path(), rounds, Duration::from_millis(100), 64 << 20);
+}
+
+/// Runs the rounds and prints the figures.
+pub fn compare(folder: &Path, rounds: usize, time: Duration, segment_bytes: u64) {
+    let raw = Raw::make(folder, segment_bytes);
+    let options = Options { segment_bytes, ..Options::default() };
+    let open = |name: &str, shards, writers| Bench::open(&folder.join(name), options.clone(), shards, writers);
+    let shard = open("shard", 1, WRITERS);
+    let threads = open("threads", WRITERS, WRITERS);
+    let one = open("one", 1, 1);
     let mut columns: [Vec<f64>; 11] = Default::default();
     for _ in 0..rounds {
         let (raw_rate, _) = raw.run(WRITERS, time);

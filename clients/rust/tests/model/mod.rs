@@ -2,7 +2,7 @@
 //! and remembers every document it ever had, so that tests can compare. Never used outside tests.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use syncbridge_client::ByteString;
@@ -34,7 +34,8 @@ struct Incarnation {
     /// Counter → (version, commit).
     applied: BTreeMap<u64, (u64, u64)>,
     refused: BTreeMap<u64, Message>,
-    owed: Option<(u64, u64)>,
+    /// Told to come again: they come in order, the lowest first, before any higher one. Skipped counters are not owed.
+    owed: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -110,6 +111,8 @@ pub struct Server {
     /// `Hello`s are answered with this.
     pub refusal: Option<ErrorCode>,
     pub heartbeat_ms: u32,
+    /// [`Server::commit`] does nothing.
+    pub forget_disk: bool,
     rng: fastrand::Rng,
 }
 
@@ -123,6 +126,7 @@ impl Server {
             busy_percent: 0,
             refusal: None,
             heartbeat_ms: 20_000,
+            forget_disk: false,
             rng: fastrand::Rng::with_seed(seed),
         }
     }
@@ -404,15 +408,11 @@ impl Server {
             let expired = || Self::error(ErrorCode::OpExpired, &name, Some(counter), None).into();
             return self.send(id, refused.unwrap_or_else(expired));
         }
-        if ops.owed.is_some_and(|(from, _)| counter > from) || busy {
-            ops.owed = Some(ops.owed.map_or((counter, counter), |(from, to)| (from.min(counter), to.max(counter))));
+        if ops.owed.first().is_some_and(|first| counter > *first) || busy {
+            ops.owed.insert(counter);
             return self.send(id, Self::error(ErrorCode::Busy, &name, Some(counter), None));
         }
-        if let Some((from, to)) = ops.owed
-            && counter >= from
-        {
-            ops.owed = (counter < to).then_some((counter + 1, to));
-        }
+        ops.owed.remove(&counter);
         ops.high = counter;
         match judge(session, incarnation, update) {
             Err(refusal) => {
@@ -482,6 +482,9 @@ impl Server {
 
     /// Everything is on disk.
     pub fn commit(&mut self) {
+        if self.forget_disk {
+            return;
+        }
         let epoch = self.epoch;
         let mut out: Vec<(u64, Message)> = Vec::new();
         for (name, session) in &mut self.sessions {
@@ -519,7 +522,7 @@ impl Server {
             for ops in session.incarnations.values_mut() {
                 ops.applied.retain(|_, (_, commit)| *commit <= durable);
                 ops.refused.clear();
-                ops.owed = None;
+                ops.owed.clear();
                 ops.high = ops.applied.keys().next_back().copied().unwrap_or(0);
             }
             session.starts.push((self.epoch, session.durable));

@@ -84,8 +84,8 @@ impl Decoder {
                 return split(frame).map(Some);
             }
             // The head is at most 8 bytes: it is topped up one by one until the size is known. Then what the frame still
-            // lacks is copied, into memory that doubles with what has come and ends at the frame's size: a peer that
-            // announces much and sends little costs little.
+            // lacks is copied, into memory that grows with what has come: a peer that announces much and sends little
+            // costs little.
             let total = frame_size(&self.partial, self.max)?;
             let missing = total.map_or(1, |total| total - self.partial.len());
             let take = missing.min(self.chunk.len());
@@ -95,7 +95,7 @@ impl Decoder {
             if let Some(total) = total
                 && self.partial.len() + take > self.partial.capacity()
             {
-                let target = (self.partial.capacity() * 2).min(total).max(self.partial.len() + take);
+                let target = grown(self.partial.capacity(), self.partial.len() + take, total);
                 self.partial.reserve_exact(target - self.partial.len());
             }
             self.partial.extend_from_slice(&self.chunk[..take]);
@@ -116,6 +116,13 @@ impl Decoder {
             }
         }
     }
+}
+
+/// The next capacity of a buffer that must hold `needed` bytes now and will never hold more than `total`. It doubles, so
+/// that growing is linear in all; the last step is taken early, so that old and new together stay below 1.5 × `total`.
+pub(crate) fn grown(capacity: usize, needed: usize, total: usize) -> usize {
+    let doubled = (capacity.saturating_mul(2)).max(needed);
+    if doubled > total / 2 { total.max(needed) } else { doubled }
 }
 
 /// The frames of one WebSocket binary message, which holds whole ones and at least one.

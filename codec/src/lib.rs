@@ -9,6 +9,8 @@
 
 pub mod error;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod handshake;
 pub mod id;
 pub mod inspect;

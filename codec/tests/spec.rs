@@ -241,7 +241,7 @@ fn the_bounds_on_the_pages_are_those_of_the_codec() {
         let digits = number.to_string();
         let mut grouped = String::new();
         for (at, digit) in digits.chars().enumerate() {
-            if at > 0 && (digits.len() - at) % 3 == 0 {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
                 grouped.push(',');
             }
             grouped.push(digit);

@@ -97,6 +97,12 @@ pub const FAILED_RETRY_MS: u64 = 10_000;
 pub const LINGER_MS: u64 = 3_000;
 /// A session that nobody uses leaves memory after this long: longer than a reconnect, a reload or a handoff takes.
 pub const UNLOAD_AFTER: Duration = Duration::from_secs(60);
+/// Pause after an accept failed, for want of descriptors mostly: spinning would not bring any back.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// TLS sessions kept for resumption and 0-RTT: some 0.4 KiB each, 4 MiB for 10,000 clients.
+pub const TLS_SESSIONS: usize = 10_000;
+/// What a frame may have beside a whole document: ids, patches around it.
+pub const FRAME_ABOVE_DOCUMENT: usize = 64 * KIB;
 /// Frames cut for slow connections, bytes a shard: 64 of the largest client frames.
 pub const MAX_CUT_BYTES: usize = 64 * MIB;
 

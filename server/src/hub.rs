@@ -21,17 +21,18 @@ use syncbridge_codec::{
     ErrorCode, Message,
     message::{self, Position},
 };
-use syncbridge_document::{Limits, Value};
-use syncbridge_storage::{Engine, Outcome};
+use syncbridge_document::Value;
+use syncbridge_storage::{Engine, Outcome, Write};
 
-pub use subscribe::{Request, Subscribed};
+pub use subscribe::{Request, Snapshot, Subscribed};
 
 use crate::{
+    admin::Metrics,
     auth::access::{self, Decision, Operation, Resource, Role},
     connection::Identity,
     fanout::{Event, TopicId},
     persist::{Persist, Refusal},
-    session::{Checkpoint, ConnId, Core, DeviceOf, Effect, Meta, Now, Preparation, Prepared, Writer},
+    session::{self, ConnId, Core, Effect, Meta, Now, Preparation, Prepared, Writer},
     shard::inbox::{Inbox, Item},
 };
 
@@ -108,8 +109,8 @@ pub struct Bounds {
     pub max_inbox: usize,
     /// Connections that one user may have.
     pub max_connections: u32,
-    /// What a document may be.
-    pub document: Limits,
+    /// The rules of the session core.
+    pub session: session::Bounds,
 }
 
 /// See the file's head.
@@ -128,6 +129,7 @@ pub struct Hub {
     draining: AtomicBool,
     open: bool,
     bounds: Bounds,
+    metrics: Arc<Metrics>,
 }
 
 struct Timer(u64, Weak<Session>);
@@ -149,6 +151,14 @@ impl Ord for Timer {
     }
 }
 
+/// A document that is to be written behind the log. It shares its structure with the live one.
+pub struct Checkpoint {
+    session: Arc<str>,
+    epoch: u64,
+    version: u64,
+    document: Value,
+}
+
 thread_local! {
     /// Effects of one command; kept, so that a command allocates none.
     static EFFECTS: RefCell<Vec<Effect>> = const { RefCell::new(Vec::new()) };
@@ -163,6 +173,7 @@ impl Hub {
         inboxes: Vec<Arc<Inbox>>,
         open: bool,
         bounds: Bounds,
+        metrics: Arc<Metrics>,
     ) -> (Arc<Self>, std::sync::mpsc::Receiver<Checkpoint>) {
         let (checkpoints, receiver) = std::sync::mpsc::sync_channel(crate::defaults::CHECKPOINT_QUEUE);
         let hub = Arc::new(Self {
@@ -177,6 +188,7 @@ impl Hub {
             draining: AtomicBool::new(false),
             open,
             bounds,
+            metrics,
         });
         persist.serve(&hub);
         (hub, receiver)
@@ -231,7 +243,7 @@ impl Hub {
         }
         let Some(stored) = self.engine().load(id).map_err(|error| storage_fault(&error))? else { return Ok(None) };
         let id: Arc<str> = id.into();
-        let core = Core::restore(Arc::clone(&id), &stored, self.epoch(), self.bounds.document.clone())
+        let core = Core::restore(Arc::clone(&id), stored, self.epoch(), self.bounds.session)
             .map_err(|damaged| {
                 tracing::error!(session = &*id, %damaged, "a stored session cannot be restored");
                 Fault::new(ErrorCode::SessionDamaged, damaged.to_string())
@@ -271,26 +283,18 @@ impl Hub {
                     "a session id is 1 to 128 of A-Z a-z 0-9 . _ ~ : @ - and neither . nor ..",
                 ));
             }
-            create.session.as_ref().into()
+            (&*create.session).into()
         };
         let writer = Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn };
         let _stripe = self.stripe(&id);
         if let Some(session) = self.load_in_stripe(&id, now)? {
             // Ids are global: that one is taken is said to strangers too, and nothing else of it.
-            self.run(&session, now, |live, out| live.core.create_again(&writer, create.counter, now, out));
+            self.run(&session, now, |live, out| live.core.create_again(&writer, create, now, out));
             return Ok(());
         }
-        let state = Value::parse(&create.state, &self.bounds.document)
+        let state = Value::parse(&create.state, &self.bounds.session.document)
             .map_err(|invalid| Fault::new(ErrorCode::InvalidJson, invalid.to_string()))?;
-        let active = DeviceOf { user: who.user.as_ref().into(), device: who.device.as_ref().into() };
-        let meta = Meta {
-            owner: who.user.as_ref().into(),
-            conflict: create.conflict,
-            devices: create.devices,
-            active: Some(active),
-            created_ms: now.wall_ms,
-            everyone: false,
-        };
+        let meta = Meta::owned(&who.user, create.conflict, create.devices, &who.device);
         self.make(id, meta, state, &writer, create.counter, now);
         Ok(())
     }
@@ -311,12 +315,7 @@ impl Hub {
             return Ok(None);
         }
         self.accepting(now)?;
-        let meta = Meta {
-            owner: who.user.as_ref().into(),
-            created_ms: now.wall_ms,
-            everyone: true,
-            ..Meta::default()
-        };
+        let meta = Meta::open(&who.user);
         // No connection waits for an answer, and counter 0 is nobody's op.
         let writer =
             Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn: ConnId(u64::MAX) };
@@ -338,10 +337,10 @@ impl Hub {
             self.epoch(),
             meta,
             state,
-            self.bounds.document.clone(),
             writer,
             counter,
             now,
+            self.bounds.session,
             &mut out,
         );
         let session = self.wrap(id, core, now);
@@ -497,9 +496,12 @@ impl Hub {
                 }
             }
         }
-        if let Some(checkpoint) = live.core.checkpoint() {
-            // A full queue loses one, which does no harm: loading replays a little more.
-            let _ = self.checkpoints.try_send(checkpoint);
+        if let Some((version, document)) = live.core.checkpoint_due() {
+            let (session, epoch) = (Arc::clone(&session.id), live.core.position().epoch);
+            // A full queue is no loss: the next change finds it due again.
+            if self.checkpoints.try_send(Checkpoint { session, epoch, version, document }).is_ok() {
+                live.core.checkpoint_taken();
+            }
         }
     }
 
@@ -516,6 +518,9 @@ impl Hub {
             message::TopicKind::State => (session.state_topic(), |interest| interest.state),
             message::TopicKind::Notice => (session.notice_topic(), |interest| interest.notices),
         };
+        if kind == message::TopicKind::State {
+            self.metrics.shards[0].accepted.increment();
+        }
         let home = origin.as_ref().map(|(conn, _)| crate::shard::shard_of(*conn));
         let event = Arc::new(Event { topic, seq, frame, origin });
         for (shard, (inbox, interest)) in self.inboxes.iter().zip(&live.interest).enumerate() {
@@ -545,7 +550,7 @@ impl Hub {
         live.over = true;
         self.sessions.remove_if(&session.id, |_, found| Arc::ptr_eq(found, session));
         let mut answers = Vec::new();
-        live.core.failed(code, &mut answers);
+        live.core.abandon(code, &mut answers);
         self.hand_out(session, &mut live, &mut answers, Now::default());
         for (inbox, interest) in self.inboxes.iter().zip(&live.interest) {
             if interest.state > 0 {
@@ -557,7 +562,7 @@ impl Hub {
     /// The store failed. What waits for durability never gets it: say so instead of leaving it hanging.
     pub fn poisoned(&self) {
         for session in self.sessions.iter().map(|entry| Arc::clone(entry.value())).collect::<Vec<_>>() {
-            self.run(&session, Now::default(), |live, out| live.core.failed(ErrorCode::StorageFailed, out));
+            self.run(&session, Now::default(), |live, out| live.core.abandon(ErrorCode::StorageFailed, out));
         }
     }
 
@@ -571,6 +576,11 @@ impl Hub {
             complaints.push(format!("storage failed: {cause}"));
         }
         complaints
+    }
+
+    /// Whether the server is going down.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// From here on nothing new is accepted.
@@ -609,7 +619,7 @@ impl Hub {
             Arc::strong_count(session) > 1
                 || session.live.try_lock().is_none_or(|live| {
                     live.interest.iter().any(|interest| interest.state > 0)
-                        || !live.core.is_idle()
+                        || !live.core.is_quiet()
                         || now.mono_ms.saturating_sub(live.used_ms) < self.bounds.unload_after_ms
                 })
         });
@@ -618,7 +628,8 @@ impl Hub {
     /// Writes checkpoints as they come, until every sender is gone. Blocks: has a thread of its own.
     pub fn write_checkpoints(persist: &Persist, receiver: &std::sync::mpsc::Receiver<Checkpoint>, clock: fn() -> Now) {
         while let Ok(checkpoint) = receiver.recv() {
-            let write = checkpoint.into_write();
+            let Checkpoint { session, epoch, version, document } = checkpoint;
+            let write = Write::Checkpoint { session, epoch, version, document: document.to_json().into() };
             persist.submit(None, vec![write], clock());
         }
     }
@@ -647,7 +658,7 @@ impl Hub {
 
 impl access::Members for Meta {
     fn role(&self, user: &str) -> Option<Role> {
-        if self.owner == user {
+        if &*self.owner == user {
             Some(Role::Owner)
         } else {
             self.everyone.then_some(Role::Editor)

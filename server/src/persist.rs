@@ -7,12 +7,14 @@ use std::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use parking_lot::{Condvar, Mutex};
 use syncbridge_storage::{Commit, Engine, Error, Outcome, Sink, Ticket, Write};
 
 use crate::{
+    admin::Metrics,
     hub::{Hub, Session},
     session::Now,
 };
@@ -22,14 +24,19 @@ use crate::{
 pub struct Bounds {
     /// New updates are `Busy` when the oldest uncommitted commit is this old, in milliseconds.
     pub busy_age_ms: u64,
-    /// …or when this many commits are uncommitted.
+    /// …or when this many commits are uncommitted,
     pub max_queued: usize,
+    /// …or this many bytes of them.
+    pub max_bytes: usize,
 }
 
 struct Pending {
     /// `None` for what no client waits for (checkpoints).
     session: Option<(Arc<Session>, u64)>,
     submitted_ms: u64,
+    /// For the latency metric, which milliseconds are too coarse for.
+    submitted: Instant,
+    bytes: usize,
 }
 
 #[derive(Default)]
@@ -37,6 +44,7 @@ struct Queue {
     /// Ticket of `pending[0]`.
     first: Ticket,
     pending: VecDeque<Option<Pending>>,
+    bytes: usize,
 }
 
 /// See the file's head.
@@ -49,6 +57,8 @@ pub struct Persist {
     /// When the oldest uncommitted commit was submitted; `u64::MAX` when there is none.
     oldest_ms: AtomicU64,
     depth: AtomicUsize,
+    bytes: AtomicUsize,
+    metrics: Arc<Metrics>,
     poisoned: AtomicBool,
     cause: Mutex<Option<String>>,
     /// Where the time between submit and durable is told, in milliseconds.
@@ -57,7 +67,7 @@ pub struct Persist {
 
 impl Persist {
     /// A queue with nothing behind it yet; [`Persist::attach`] gives it the engine, [`Persist::serve`] the hub.
-    pub fn new(bounds: Bounds, clock: fn() -> Now) -> Arc<Self> {
+    pub fn new(bounds: Bounds, clock: fn() -> Now, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             engine: OnceLock::new(),
             hub: OnceLock::new(),
@@ -66,6 +76,8 @@ impl Persist {
             bounds,
             oldest_ms: AtomicU64::new(u64::MAX),
             depth: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            metrics,
             poisoned: AtomicBool::new(false),
             cause: Mutex::new(None),
             clock,
@@ -90,9 +102,17 @@ impl Persist {
     /// Queues a commit; with whose it is and its number there, unless nobody waits for it. The caller holds the session's
     /// lock, so one session's commits are queued in their order.
     pub fn submit(&self, session: Option<(Arc<Session>, u64)>, writes: Vec<Write>, now: Now) {
+        let bytes = writes.iter().map(size).sum();
         let mut queue = self.queue.lock();
         let ticket = queue.first + queue.pending.len() as u64;
-        queue.pending.push_back(Some(Pending { session, submitted_ms: now.mono_ms }));
+        queue.pending.push_back(Some(Pending {
+            session,
+            submitted_ms: now.mono_ms,
+            submitted: Instant::now(),
+            bytes,
+        }));
+        queue.bytes += bytes;
+        self.bytes.store(queue.bytes, Ordering::Relaxed);
         self.depth.store(queue.pending.len(), Ordering::Relaxed);
         if queue.pending.len() == 1 {
             self.oldest_ms.store(now.mono_ms, Ordering::Relaxed);
@@ -107,7 +127,9 @@ impl Persist {
             return Some(Refusal::Failed);
         }
         let age = now.mono_ms.saturating_sub(self.oldest_ms.load(Ordering::Relaxed));
-        (age >= self.bounds.busy_age_ms || self.depth.load(Ordering::Relaxed) >= self.bounds.max_queued)
+        (age >= self.bounds.busy_age_ms
+            || self.depth.load(Ordering::Relaxed) >= self.bounds.max_queued
+            || self.bytes.load(Ordering::Relaxed) >= self.bounds.max_bytes)
             .then_some(Refusal::Busy { retry_after_ms: self.bounds.busy_age_ms })
     }
 
@@ -122,11 +144,13 @@ impl Persist {
         self.cause.lock().clone()
     }
 
-    /// Waits until nothing is uncommitted; `false` when the store failed before that.
-    pub fn flush(&self) -> bool {
+    /// Waits until nothing is uncommitted; `false` when the store failed or the deadline came before that.
+    pub fn flush(&self, deadline: Instant) -> bool {
         let mut queue = self.queue.lock();
         while !queue.pending.is_empty() && !self.poisoned.load(Ordering::Relaxed) {
-            self.empty.wait(&mut queue);
+            if self.empty.wait_until(&mut queue, deadline).timed_out() {
+                break;
+            }
         }
         queue.pending.is_empty()
     }
@@ -139,8 +163,10 @@ impl Persist {
             let index = ticket.checked_sub(queue.first).and_then(|index| usize::try_from(index).ok());
             if let Some(slot) = index.and_then(|index| queue.pending.get_mut(index))
                 && let Some(pending) = slot.take()
-                && let Some((session, number)) = pending.session
             {
+                queue.bytes -= pending.bytes;
+                self.metrics.commit_latency.observe(pending.submitted.elapsed());
+                let Some((session, number)) = pending.session else { continue };
                 told.push((session, number, *outcome));
             }
         }
@@ -151,10 +177,23 @@ impl Persist {
         let oldest = queue.pending.front().and_then(Option::as_ref).map_or(u64::MAX, |pending| pending.submitted_ms);
         self.oldest_ms.store(oldest, Ordering::Relaxed);
         self.depth.store(queue.pending.len(), Ordering::Relaxed);
+        self.bytes.store(queue.bytes, Ordering::Relaxed);
         if queue.pending.is_empty() {
             self.empty.notify_all();
         }
         told
+    }
+}
+
+/// Bytes that a write brings to the disk, about.
+fn size(write: &Write) -> usize {
+    match write {
+        Write::Create { meta, document, .. } => meta.len() + document.len(),
+        Write::Delta { change, .. } => change.len(),
+        Write::Meta { meta, .. } => meta.len(),
+        Write::Checkpoint { document, .. } => document.len(),
+        Write::Put { key, value, .. } => key.len() + value.len(),
+        Write::Op { .. } | Write::Forget { .. } | Write::DeleteSession { .. } | Write::Remove { .. } => 0,
     }
 }
 

@@ -49,7 +49,14 @@ impl Judge {
         self.heads.clear();
         self.rows.clear();
         for write in &commit.writes {
-            let outcome = self.write(write, now_ms, view)?;
+            let outcome = match self.write(write, now_ms, view) {
+                // What cannot be read cannot be built on: it belongs to nobody until it is repaired or deleted.
+                Err(Error::Damaged { what }) => {
+                    tracing::error!(what, ticket = commit.ticket, "a commit met damaged data and is refused");
+                    if matches!(write, Write::Put { .. }) { Outcome::Exists } else { Outcome::Fenced }
+                }
+                outcome => outcome?,
+            };
             if outcome != Outcome::Committed {
                 return Ok(outcome);
             }

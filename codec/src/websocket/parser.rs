@@ -2,6 +2,7 @@
 //! taken only for a frame or message that is unfinished when the bytes end, and given back when it is whole.
 
 use super::{Error, Event, Opcode, apply_mask, encode::MAX_CONTROL};
+use crate::frame::grown;
 
 /// Longest header a client writes: two bytes, eight of length, four of mask.
 const MAX_CLIENT_HEADER: usize = 14;
@@ -260,12 +261,12 @@ impl Carry {
         self.head.len == 0 && self.frame.is_none() && self.message.is_none()
     }
 
-    /// Keeps `payload`. Memory doubles with what has really arrived, and never beyond `bound`: what the message can
-    /// still come to, which `admit` held to the cap.
+    /// Keeps `payload`. Memory grows with what has really arrived, and never beyond `bound`: what the message can still
+    /// come to, which `admit` held to the cap.
     fn append(&mut self, payload: &[u8], bound: usize) {
         let needed = self.data.len() + payload.len();
         if needed > self.data.capacity() {
-            let target = (self.data.capacity() * 2).min(bound).max(needed);
+            let target = grown(self.data.capacity(), needed, bound);
             self.data.reserve_exact(target - self.data.len());
         }
         self.data.extend_from_slice(payload);

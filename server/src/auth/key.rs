@@ -62,7 +62,8 @@ impl SigningKey {
         let pair = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ED25519)
             .map_err(|error| error.to_string())?;
         let public = pair.der_bytes();
-        let id = Sha256::digest(public).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let digest: [u8; 32] = Sha256::digest(public).into();
+        let id = format!("{:016x}", digest.first_chunk().map_or(0, |head| u64::from_be_bytes(*head)));
         let signing = EncodingKey::from_ed_der(der.secret_pkcs8_der());
         Ok(Self { signing, checking: DecodingKey::from_ed_der(public), id })
     }

@@ -238,6 +238,9 @@ impl Config {
         if self.listen == self.admin && self.listen.port() != 0 {
             found.push(("admin", format!("is {}, which `listen` already has", self.admin)));
         }
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
+            found.push(("log.filter", format!("is no filter: {error}")));
+        }
         match (&self.tls.cert, &self.tls.key) {
             (Some(_), None) => found.push(("tls.cert", "needs `tls.key` beside it".to_owned())),
             (None, Some(_)) => found.push(("tls.key", "needs `tls.cert` beside it".to_owned())),

@@ -22,7 +22,7 @@ pub fn toml(loaded: &Loaded) -> String {
             let _infallible = writeln!(out, "# {line}");
         }
         let default = default.toml.as_deref().unwrap_or("not set");
-        let _infallible = writeln!(out, "# {}; default: {default}", takes(setting));
+        let _infallible = writeln!(out, "# Takes {}; default: {default}", takes(setting));
         let _infallible = writeln!(
             out,
             "# environment: {}; from: {}",

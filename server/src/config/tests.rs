@@ -129,7 +129,7 @@ fn open_and_echo_are_refused_unless_every_listener_is_on_loopback() {
 
 #[test]
 fn a_certificate_needs_its_key_and_listeners_need_ports_of_their_own() {
-    for set in ["tls.cert=a.pem", "tls.key=a.pem", "admin=127.0.0.1:7400"] {
+    for set in ["tls.cert=a.pem", "tls.key=a.pem", "admin=127.0.0.1:7400", "log.filter=a=b=c"] {
         assert!(Sources { sets: vec![set.into()], ..sources() }.load().is_err(), "{set}");
     }
     let both = Sources { sets: vec!["tls.cert=a.pem".into(), "tls.key=b.pem".into()], ..sources() };

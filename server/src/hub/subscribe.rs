@@ -107,7 +107,7 @@ impl Hub {
             self.check(who, Operation::Subscribe, session, live)?;
             let resume = match request.reset {
                 Some(reason) => Resume::Reset { reason, last_kept: None },
-                None => live.core.resume(request.have.clone()),
+                None => live.core.resume(request.have.as_ref()),
             };
             let at = live.core.position();
             let mut prelude = Vec::new();

@@ -9,6 +9,7 @@ use syncbridge_codec::{
     message::{Class, Transport},
     websocket::{self, Opcode},
 };
+use tokio::io::DuplexStream;
 
 use super::job::CatchUp;
 use crate::{
@@ -16,13 +17,13 @@ use crate::{
     fanout::{Ring, TopicId},
     hub::Session,
     session::ConnId,
-    transport::Link,
+    transport::{Link as _, pipe::Pipe},
 };
 
 /// A connection that comes to a shard from outside its own listeners.
 pub struct Adopted {
     /// Its bytes.
-    pub link: Link,
+    pub link: Pipe<DuplexStream>,
 }
 
 impl std::fmt::Debug for Adopted {

@@ -22,10 +22,12 @@ use super::{
     wheel::Wheel,
 };
 use crate::{
+    admin::{Metrics, metrics},
     connection::{self, Identity, Timing},
     fanout::{Ring, TopicId},
     hub::{Hub, Session},
     session::{ConnId, Now},
+    transport as link,
 };
 
 /// The beginning of a subscription, in its place among the events.
@@ -62,20 +64,9 @@ pub struct Arrival {
     /// The socket that the sweep may write to; negative when only the connection's own task may.
     pub fd: RawFd,
     /// How frames are put.
-    pub framing: FramingKind,
+    pub framing: link::Framing,
     /// What comes is no replay; false during QUIC 0-RTT, until [`Shard::confirm`].
     pub confirmed: bool,
-}
-
-/// How frames are put on a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FramingKind {
-    /// WebSocket binary messages.
-    WebSocket,
-    /// Frames on one pipe.
-    Pipe,
-    /// Frames on two streams.
-    Streams,
 }
 
 /// Checks the credentials of a `Hello`: who it is, or what it is refused with.
@@ -92,6 +83,8 @@ pub struct Shared {
     pub timing: Timing,
     /// Bounds of connections.
     pub bounds: Bounds,
+    /// Where things are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Bounds of a shard's connections; `defaults.rs` has the arithmetic.
@@ -111,27 +104,21 @@ pub struct Bounds {
     pub max_cut: usize,
 }
 
-/// Counts since the shard began; read by metrics.
+/// What the hot path counts, without atomics; [`Shard::report`] hands it on.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Stats {
+pub struct Counts {
     /// Messages received.
     pub received: u64,
     /// Events appended to rings.
     pub events: u64,
-    /// Bytes sent by the sweep and by connections' tasks.
+    /// Bytes sent.
     pub sent_bytes: u64,
-    /// Sends of the sweep (system calls).
+    /// System calls that sent them.
     pub sends: u64,
-    /// Deliveries: an event to a subscriber, counted when its slot was due.
+    /// Events handed to subscribers.
     pub deliveries: u64,
-    /// Subscribers that were reset because they lagged.
-    pub lagged: u64,
-    /// Connections closed for a fault of the peer.
-    pub faults: u64,
-    /// Connections opened.
-    pub opened: u64,
-    /// Connections closed.
-    pub closed: u64,
+    /// Times a socket took less than there was.
+    pub slow: u64,
 }
 
 /// See the file's head.
@@ -144,8 +131,8 @@ pub struct Shard {
     pub(super) topics: HashMap<TopicId, u32>,
     /// Connections with something to send first, each once.
     pub(super) dirty: Vec<u32>,
-    /// Rings with slots to visit, each once; the sweep works on the last.
-    pub(super) due: Vec<u32>,
+    /// Rings with slots to visit, each once; the sweep works on the first.
+    pub(super) due: VecDeque<u32>,
     pub(super) wheel: Wheel,
     pub(super) generation: u32,
     /// Where a connection's output is put together before it is sent.
@@ -157,8 +144,7 @@ pub struct Shard {
     /// Connections that came by the inbox.
     pub(super) adopted: Vec<Adopted>,
     pub(super) now: Now,
-    /// See [`Stats`].
-    pub stats: Stats,
+    pub(super) counts: Counts,
 }
 
 /// Bytes that one send of a connection's own output carries at most.
@@ -177,7 +163,7 @@ impl Shard {
             rings: Slab::new(),
             topics: HashMap::new(),
             dirty: Vec::new(),
-            due: Vec::new(),
+            due: VecDeque::new(),
             wheel: Wheel::new(now.mono_ms),
             generation: 0,
             scratch: Vec::new(),
@@ -186,13 +172,39 @@ impl Shard {
             jobs: VecDeque::new(),
             adopted: Vec::new(),
             now,
-            stats: Stats::default(),
+            counts: Counts::default(),
         }
+    }
+
+    /// Where this shard's figures are counted.
+    pub(super) fn metrics(&self) -> &metrics::Shard {
+        &self.shared.metrics.shards[self.index]
+    }
+
+    /// Hands on what was counted. Call it about once a second, and at the end.
+    pub fn report(&self) {
+        let (metrics, counts) = (self.metrics(), &self.counts);
+        metrics.received.set(counts.received);
+        metrics.events.set(counts.events);
+        metrics.sent_bytes.set(counts.sent_bytes);
+        metrics.sends.set(counts.sends);
+        metrics.deliveries.set(counts.deliveries);
+        metrics.slow.set(counts.slow);
     }
 
     /// Sets the time: once a turn, before anything else.
     pub const fn set_now(&mut self, now: Now) {
         self.now = now;
+    }
+
+    /// Whether something waits to be sent or run.
+    pub fn has_work(&self) -> bool {
+        !(self.dirty.is_empty() && self.due.is_empty() && self.jobs.is_empty())
+    }
+
+    /// Whether all that a connection is to be sent was handed to its link.
+    pub fn is_sent(&self, index: u32) -> bool {
+        self.conns.get(index as usize).is_none_or(|conn| conn.outbox.is_empty())
     }
 
     /// The next connection that came by the inbox.
@@ -242,6 +254,11 @@ impl Shard {
         &self.inbox
     }
 
+    /// Whether the server goes down, everybody was told, and nobody is left.
+    pub fn is_over(&self) -> bool {
+        self.draining.is_some() && self.conns.is_empty()
+    }
+
     /// Connections.
     pub fn connections(&self) -> usize {
         self.conns.len()
@@ -257,9 +274,9 @@ impl Shard {
         let max = self.shared.bounds.max_client_frame;
         // The frame's own head comes on top of the cap: 8 bytes of length.
         let framing = match arrival.framing {
-            FramingKind::WebSocket => Framing::WebSocket(websocket::Parser::new(max + 8)),
-            FramingKind::Pipe => Framing::Pipe(Decoder::new(max)),
-            FramingKind::Streams => Framing::Streams(Box::new([Decoder::new(max), Decoder::new(max)])),
+            link::Framing::WebSocket => Framing::WebSocket(websocket::Parser::new(max + 8)),
+            link::Framing::Pipe => Framing::Pipe(Decoder::new(max)),
+            link::Framing::Streams => Framing::Streams(Box::new([Decoder::new(max), Decoder::new(max)])),
         };
         self.generation = self.generation.wrapping_add(1);
         let entry = self.conns.vacant_entry();
@@ -284,7 +301,7 @@ impl Shard {
             closing: None,
             waker: None,
         });
-        self.stats.opened += 1;
+        self.metrics().opened.of(arrival.transport).increment();
         if let Some(frame) = self.draining.clone() {
             self.drain_conn(index, frame);
         }
@@ -308,7 +325,7 @@ impl Shard {
         if let Some(identity) = conn.core.identity() {
             self.shared.hub.disconnected(&identity.user);
         }
-        self.stats.closed += 1;
+        self.metrics().closed.of(conn.transport()).increment();
     }
 
     pub(super) fn sessions_of(&self, index: u32) -> Vec<Arc<Session>> {

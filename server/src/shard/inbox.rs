@@ -51,6 +51,11 @@ impl Inbox {
     /// Puts an item in and wakes the shard if nobody has yet.
     pub fn push(&self, item: Item) {
         self.items.push(item);
+        self.nudge();
+    }
+
+    /// Wakes the shard if nobody has yet.
+    pub fn nudge(&self) {
         if !self.woken.swap(true, Ordering::AcqRel) {
             self.waker.wake();
         }

@@ -1,14 +1,20 @@
 //! A shard: one pinned current-thread runtime with its own listeners, connections, rings and timers. A connection lives
 //! and dies on one shard; other threads reach it through the inbox only.
 
+pub mod clock;
 pub mod conn;
 pub mod core;
+mod echo;
+mod flush;
 pub mod inbox;
 pub mod job;
 mod out;
+pub mod pin;
 mod receive;
 mod requests;
+pub mod runtime;
 mod say;
+mod task;
 mod told;
 mod wheel;
 

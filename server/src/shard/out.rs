@@ -33,14 +33,18 @@ impl Shard {
 
     fn sweep(&mut self, wire: &mut impl Wire, budget: usize) -> bool {
         let mut left = budget;
-        while let Some(ring) = self.due.last().copied() {
+        while let Some(ring) = self.due.front().copied() {
             match self.sweep_ring(ring, wire, &mut left) {
                 Some(Visit::Cut(conn, sent)) => self.cut(conn, ring, sent),
                 Some(Visit::Blocked(conn)) => self.block(conn),
-                None if left == 0 => return true,
+                None if self.rings[ring as usize].is_due() => {
+                    // The budget is used up; a topic that is never quiet must not keep the others waiting.
+                    self.due.rotate_left(1);
+                    return true;
+                }
                 None => {
                     self.rings[ring as usize].trim();
-                    self.due.pop();
+                    self.due.pop_front();
                 }
             }
         }
@@ -64,10 +68,10 @@ impl Shard {
                 continue;
             }
             *left -= 1;
-            self.stats.sends += 1;
+            self.counts.sends += 1;
             match wire.send(slot.fd, bytes) {
                 Ok(sent) => {
-                    self.stats.sent_bytes += sent as u64;
+                    self.counts.sent_bytes += sent as u64;
                     if sent < bytes.len() {
                         return Some(Visit::Cut(slot.conn, sent));
                     }
@@ -78,12 +82,12 @@ impl Shard {
                 Err(_) => slot.slow = true,
             }
         }
-        if ring.is_due() { None } else { *left = (*left).max(1); None }
+        None
     }
 
     /// The sweep's send ended inside what the slot lacks: keeps the rest of the frame, and leaves the connection to its
     /// own task.
-    fn cut(&mut self, conn: u32, ring: u32, sent: usize) {
+    pub(super) fn cut(&mut self, conn: u32, ring: u32, sent: usize) {
         let slot = self.conns[conn as usize]
             .subs
             .iter()
@@ -97,9 +101,10 @@ impl Shard {
     }
 
     /// The socket takes nothing more now: from here on the connection's own task writes, when it does.
-    fn block(&mut self, index: u32) {
+    pub(super) fn block(&mut self, index: u32) {
         let conn = &mut self.conns[index as usize];
         conn.blocked = true;
+        self.counts.slow += 1;
         conn.set_slow(&mut self.rings, true);
         conn.wake();
         let cut = conn.outbox.cut_bytes();
@@ -111,7 +116,7 @@ impl Shard {
     }
 
     /// Frames cut for slow connections take too much memory: the connection with the largest goes.
-    fn close_worst(&mut self) {
+    pub(super) fn close_worst(&mut self) {
         let worst = self.conns.iter().max_by_key(|(_, conn)| conn.outbox.cut_bytes()).map(|(index, _)| index as u32);
         if let Some(index) = worst {
             tracing::warn!(connection = self.conns[index as usize].id.0, "closed: it holds most of what is cut");
@@ -120,7 +125,7 @@ impl Shard {
     }
 
     /// Sends a connection's own output until nothing is left or the socket takes no more.
-    fn flush_conn(&mut self, index: u32, wire: &mut impl Wire) {
+    pub(super) fn flush_conn(&mut self, index: u32, wire: &mut impl Wire) {
         loop {
             let mut scratch = std::mem::take(&mut self.scratch);
             scratch.clear();
@@ -138,7 +143,7 @@ impl Shard {
             self.scratch = scratch;
             match result {
                 Ok(sent) => {
-                    self.stats.sent_bytes += sent as u64;
+                    self.counts.sent_bytes += sent as u64;
                     self.conns[index as usize].consume(&mut self.rings, sent);
                     if sent < len {
                         return self.block(index);
@@ -152,7 +157,7 @@ impl Shard {
     }
 
     /// Everything was sent: the sweep may come again, and what waited for it goes on. Whether there is more to send.
-    fn drained(&mut self, index: u32) -> bool {
+    pub(super) fn drained(&mut self, index: u32) -> bool {
         let conn = &mut self.conns[index as usize];
         conn.blocked = false;
         self.cut_bytes -= std::mem::take(&mut conn.cut_counted);
@@ -189,8 +194,8 @@ impl Shard {
 
     /// `sent` bytes of the last [`Shard::output`] went out.
     pub fn sent(&mut self, index: u32, sent: usize) {
-        self.stats.sends += 1;
-        self.stats.sent_bytes += sent as u64;
+        self.counts.sends += 1;
+        self.counts.sent_bytes += sent as u64;
         if let Some(conn) = self.conns.get_mut(index as usize) {
             conn.consume(&mut self.rings, sent);
         }
@@ -202,7 +207,7 @@ impl Shard {
             let Some(conn) = self.conns.get_mut(index as usize) else { return false };
             conn.take_frames(&mut self.rings, streams, SEND_BYTES);
             if streams.iter().any(|queue| !queue.is_empty()) {
-                self.stats.sends += 1;
+                self.counts.sends += 1;
                 return true;
             }
             if !self.drained(index) {

@@ -42,7 +42,7 @@ impl Shard {
         }
     }
 
-    fn receive_frames(&mut self, index: u32, class: Option<Class>) {
+    pub(super) fn receive_frames(&mut self, index: u32, class: Option<Class>) {
         loop {
             let Some(conn) = self.conns.get_mut(index as usize) else { return };
             if conn.closing.is_some() {
@@ -58,7 +58,6 @@ impl Shard {
                 Ok(Some(None)) => {}
                 Ok(Some(Some(message))) => self.take(index, message, class),
                 Err(error) => {
-                self.stats.faults += 1;
                 self.refuse(index, error.code(), &error.to_string());
             }
             }
@@ -66,7 +65,7 @@ impl Shard {
         self.run(index);
     }
 
-    fn receive_websocket(&mut self, index: u32, bytes: &mut [u8]) {
+    pub(super) fn receive_websocket(&mut self, index: u32, bytes: &mut [u8]) {
         let Some(Conn { framing: Framing::WebSocket(parser), .. }) = self.conns.get_mut(index as usize) else { return };
         // The parser leaves the connection while it runs, so that what it reads can act on the shard.
         let mut parser = std::mem::replace(parser, websocket::Parser::new(0));
@@ -82,7 +81,6 @@ impl Shard {
                         Ok(None) => {}
                         Ok(Some(message)) => self.take(index, message, None),
                         Err(error) => {
-                self.stats.faults += 1;
                 self.refuse(index, error.code(), &error.to_string());
             }
                     }
@@ -122,8 +120,8 @@ impl Shard {
     }
 
     /// One message of a connection.
-    fn take(&mut self, index: u32, message: Message, class: Option<Class>) {
-        self.stats.received += 1;
+    pub(super) fn take(&mut self, index: u32, message: Message, class: Option<Class>) {
+        self.counts.received += 1;
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         match conn.core.receive(message, class, self.now) {
             Ok(Step::Nothing) => {}
@@ -134,7 +132,6 @@ impl Shard {
                 self.run(index);
             }
             Err(error) => {
-                self.stats.faults += 1;
                 self.refuse(index, error.code(), &error.to_string());
             }
         }

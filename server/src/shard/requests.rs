@@ -19,7 +19,7 @@ use crate::{
 
 impl Shard {
     /// Carries out what the connection asked for, in order, until something has to wait.
-    fn run(&mut self, index: u32) {
+    pub(super) fn run(&mut self, index: u32) {
         loop {
             let Some(conn) = self.conns.get_mut(index as usize) else { return };
             if conn.busy || conn.catch_up.is_some() || conn.closing.is_some() {
@@ -53,7 +53,7 @@ impl Shard {
         self.run(index);
     }
 
-    fn carry_out(&mut self, index: u32, command: Command, found: Option<Arc<Session>>) {
+    pub(super) fn carry_out(&mut self, index: u32, command: Command, found: Option<Arc<Session>>) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let hello = match command {
             Command::Hello(hello) => return self.greet(index, &hello),
@@ -115,7 +115,7 @@ impl Shard {
     }
 
     /// Goes on after an update: nothing more to do, more work off the shard, or a refusal.
-    fn updated(
+    pub(super) fn updated(
         &mut self,
         index: u32,
         session: Arc<Session>,
@@ -129,7 +129,7 @@ impl Shard {
         }
     }
 
-    fn greet(&mut self, index: u32, hello: &handshake::Request) {
+    pub(super) fn greet(&mut self, index: u32, hello: &handshake::Request) {
         let Shared { timing, bounds, hub, authenticate } = &self.shared;
         let known = authenticate(hello, self.now)
             .and_then(|identity| hub.connected(&identity.user).map(|()| identity).map_err(|fault| (fault.code, fault.text)));
@@ -168,7 +168,7 @@ impl Shard {
         self.say(index, &welcome.into());
     }
 
-    fn get(&mut self, index: u32, get: &message::Get, session: &Arc<Session>, identity: &Identity) {
+    pub(super) fn get(&mut self, index: u32, get: &message::Get, session: &Arc<Session>, identity: &Identity) {
         let (at, document, active) = match self.shared.hub.read(session, identity) {
             Ok(found) => found,
             Err(fault) => return self.answer_fault(index, fault, Some(get.id), None, &get.session),
@@ -189,7 +189,7 @@ impl Shard {
         }
     }
 
-    fn subscribe(
+    pub(super) fn subscribe(
         &mut self,
         index: u32,
         session: &Arc<Session>,
@@ -220,7 +220,7 @@ impl Shard {
         self.subscribe_now(index, session, request);
     }
 
-    fn subscribe_now(&mut self, index: u32, session: &Arc<Session>, request: Request) {
+    pub(super) fn subscribe_now(&mut self, index: u32, session: &Arc<Session>, request: Request) {
         let Some(conn) = self.conns.get(index as usize) else { return };
         let Some(identity) = conn.core.identity() else { return };
         match self.shared.hub.subscribe(session, conn.id, identity, &request, self.now) {
@@ -251,11 +251,10 @@ impl Shard {
 
 
 
-    fn start(&mut self, index: u32, job: Job) {
+    pub(super) fn start(&mut self, index: u32, job: Job) {
         if let Some(conn) = self.conns.get_mut(index as usize) {
             conn.busy = true;
             self.jobs.push_back((conn.id, index, job));
-            conn.wake();
         }
     }
 
@@ -323,6 +322,13 @@ impl Shard {
         }
     }
 
+    /// A job came to a bad end: its connection is told so and ends, for what it waits for will not come.
+    pub fn abandon(&mut self, id: ConnId) {
+        if let Some((index, _)) = self.by_id(id) {
+            self.end(index, ErrorCode::Internal, "the server failed to do what was asked");
+        }
+    }
+
     /// The next job that has to be run off the shard.
     pub fn next_job(&mut self) -> Option<(ConnId, Identity, Job)> {
         while let Some((id, index, job)) = self.jobs.pop_front() {
@@ -335,7 +341,7 @@ impl Shard {
     }
 
     /// The connection has little or nothing waiting: goes on with catching up and with what lagged.
-    fn go_on(&mut self, index: u32) {
+    pub(super) fn go_on(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         if conn.busy || conn.closing.is_some() || conn.outbox.bytes() > CATCH_UP_BELOW {
             return;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use syncbridge_codec::{
-    ErrorCode, Message,
+    Message,
     message::{self, Class},
 };
 
@@ -65,10 +65,10 @@ impl Shard {
             before = ring.end();
             let was_due = ring.is_due();
             ring.push(event.seq, event.frame.clone());
-            self.stats.events += 1;
-            self.stats.deliveries += ring.slots().len() as u64;
+            self.counts.events += 1;
+            self.counts.deliveries += ring.slots().len() as u64;
             if !was_due && ring.is_due() {
-                self.due.push(index);
+                self.due.push_back(index);
             }
             if ring.overfull(self.shared.bounds.max_lag) {
                 self.let_go_of_lagging(index, event.topic);
@@ -205,7 +205,7 @@ impl Shard {
         let lagging: Vec<u32> =
             self.rings[ring as usize].lagging(self.shared.bounds.max_lag).map(|slot| slot.conn).collect();
         for index in lagging {
-            self.stats.lagged += 1;
+            self.metrics().resets.of(message::ResetReason::Lagged).increment();
             let conn = &mut self.conns[index as usize];
             let Some(sub) = conn.subs.iter_mut().find(|sub| sub.topic == topic) else { continue };
             let Some((ring, slot)) = sub.ring else { continue };

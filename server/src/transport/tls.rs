@@ -169,7 +169,7 @@ impl ResolvesServerCert for ByAlpn {
 /// TLS for QUIC, to be shared by all shards: a client that comes back on another shard must find its ticket.
 ///
 /// Tickets are kept here and are good for one connection each (a replayed first flight finds none); those of the last
-/// `connections` handshakes are kept, about 0.6 KiB each.
+/// `connections` handshakes are kept, about 0.4 KiB a ticket.
 ///
 /// # Errors
 /// [`Error::Tls`]: a fault of ours.

@@ -72,6 +72,8 @@ struct Queue {
     in_flight: usize,
     /// Why nothing more is taken.
     closed: Option<String>,
+    /// It was closed by a failure.
+    failed: bool,
     /// Commits that came after that and whose refusal is not yet told.
     refused: bool,
     stop: bool,
@@ -167,10 +169,13 @@ impl Memory {
 
     /// As [`Memory::open`], with a clock of the caller's.
     pub fn open_at(sink: Arc<dyn Sink>, clock: Clock) -> Self {
-        let mut engine = Self::over(Arc::default(), sink, clock);
-        let inner = engine.inner.clone();
-        engine.thread = Some(thread::spawn(move || inner.work()));
-        engine
+        Self::over(Arc::default(), sink, clock).running()
+    }
+
+    fn running(mut self) -> Self {
+        let inner = self.inner.clone();
+        self.thread = Some(thread::spawn(move || inner.work()));
+        self
     }
 
     /// An empty store, at epoch 1, without a thread: commits stay queued until [`Memory::commit_next`]. With a clock that
@@ -229,8 +234,21 @@ impl Memory {
             let mut queue = self.inner.queue.lock();
             queue.commits.clear();
             queue.closed.get_or_insert_with(|| "the store was opened again".into());
+            queue.failed = true;
         }
         Self::over(self.inner.store.clone(), sink, self.inner.clock.clone())
+    }
+
+    /// What a clean restart does: as [`Memory::reopen`], with a thread that completes what is submitted.
+    #[must_use]
+    pub fn reopen_running(&self, sink: Arc<dyn Sink>) -> Self {
+        self.reopen(sink).running()
+    }
+
+    /// Another handle on the same opening, without its thread.
+    #[must_use]
+    pub fn handle(&self) -> Self {
+        Self { inner: self.inner.clone(), thread: None }
     }
 
     /// What a failed sync does: drops everything that is not completed, tells the sink, and takes no more.
@@ -239,6 +257,7 @@ impl Memory {
             let mut queue = self.inner.queue.lock();
             queue.commits.clear();
             queue.closed.get_or_insert_with(|| cause.into());
+            queue.failed = true;
             queue.refused = true;
         }
         if self.thread.is_some() {
@@ -312,8 +331,8 @@ impl Engine for Memory {
 
     fn close(&self) -> Result<(), Error> {
         let mut queue = self.inner.queue.lock();
-        if let Some(cause) = &queue.closed {
-            return Err(Error::Poisoned { cause: cause.clone() });
+        if queue.failed {
+            return Err(Error::Poisoned { cause: queue.closed.clone().unwrap_or_default() });
         }
         queue.closed = Some("the store was closed".into());
         if self.thread.is_none() {

@@ -1,6 +1,6 @@
 //! The trait that every engine implements, and the engines, one folder or file each.
 
-// pub mod embedded;
+pub mod embedded;
 pub mod memory;
 
 use std::{

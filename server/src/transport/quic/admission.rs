@@ -10,10 +10,10 @@ use quinn::Incoming;
 use super::link::{self, LinkError, QuicLink};
 
 /// Handshakes of a shard with clients whose address is not proved. Whoever sends first packets under false addresses
-/// can hold these and no more (256 × 60 KiB = 15 MiB); everyone else then takes one round trip more, by a Retry
+/// can hold these and no more (33 KiB as an idle connection and 8 of handshake data, × 256 = 10 MiB); everyone else then takes one round trip more, by a Retry
 /// (RFC 9000 §8.1.2), which costs the server no memory.
 const UNPROVED: usize = 256;
-/// Handshakes of a shard in all: 2,048 × 60 KiB = 120 MiB. Beyond that clients are refused and come back later.
+/// Handshakes of a shard in all: 2,048 × 41 KiB = 82 MiB. Beyond that clients are refused and come back later.
 const HANDSHAKES: usize = 2048;
 
 /// Counts a shard's handshakes that are not confirmed yet. Clones count together.
@@ -77,7 +77,7 @@ impl Gate {
             return None;
         }
         let place = self.enter(proved);
-        Some(async move { link::handshake(incoming, Some(place)).await })
+        Some(link::handshake(incoming, Some(place)))
     }
 
     fn enter(&self, proved: bool) -> Place {

@@ -210,4 +210,16 @@ mod tests {
         let addresses: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
         assert!(addresses.iter().all(|address| *address == addresses[0] && address.port() != 0), "{addresses:?}");
     }
+
+    #[test]
+    fn every_address_includes_ipv4() {
+        let sockets = bind_all("[::]:0".parse().unwrap(), 2).unwrap();
+        steer::attach(&sockets[0], 2).unwrap();
+        let port = sockets[0].local_addr().unwrap().port();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for shard in [0, 1] {
+            client.send_to(&[0x40, shard, 0, 0], ("127.0.0.1", port)).unwrap();
+            assert_eq!(sockets[usize::from(shard)].recv(&mut [0; 8]).unwrap(), 4);
+        }
+    }
 }

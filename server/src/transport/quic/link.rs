@@ -126,33 +126,30 @@ impl fmt::Debug for QuicLink {
 ///
 /// # Errors
 /// [`LinkError::Lost`] when the handshake fails.
-pub async fn accept(incoming: Incoming) -> Result<QuicLink, LinkError> {
-    handshake(incoming, None).await
+pub fn accept(incoming: Incoming) -> impl Future<Output = Result<QuicLink, LinkError>> + Send + use<> {
+    handshake(incoming, None)
 }
 
-pub(super) async fn handshake(incoming: Incoming, place: Option<Place>) -> Result<QuicLink, LinkError> {
-    let mut connecting = incoming.accept()?;
-    let protocol = connecting.handshake_data().await?.downcast::<HandshakeData>().ok().and_then(|data| data.protocol);
-    let (connection, handshake) = match connecting.into_0rtt() {
-        Ok((connection, handshake)) => (connection, Some(handshake)),
-        // A server can always go on before the end of the handshake (quinn says so); if not, wait for it.
-        Err(connecting) => (connecting.await?, None),
-    };
-    if protocol.as_deref() != Some(syncbridge_codec::ALPN) {
-        return Err(refuse(&connection, ErrorCode::UnsupportedVersion, "this protocol is not spoken here".into()));
+/// As [`accept`]; `place` is given back with the end of the handshake. Begins at once: an `Incoming` is large, and the
+/// future should not be, because it lies in the link's task for good.
+pub(super) fn handshake(
+    incoming: Incoming,
+    place: Option<Place>,
+) -> impl Future<Output = Result<QuicLink, LinkError>> + Send + use<> {
+    let connecting = incoming.accept();
+    async move {
+        let mut connecting = connecting?;
+        let data = connecting.handshake_data().await?;
+        let protocol = data.downcast::<HandshakeData>().ok().and_then(|data| data.protocol);
+        match connecting.into_0rtt() {
+            Ok((connection, handshake)) => QuicLink::new(connection, protocol.as_deref(), handshake, place),
+            // quinn lets a server go on before the end of the handshake, always.
+            Err(connecting) => {
+                drop(connecting);
+                Err(LinkError::Lost(ConnectionError::LocallyClosed))
+            }
+        }
     }
-    let confirmed = handshake.is_none();
-    Ok(QuicLink {
-        next_stream: Some(next_stream(&connection)),
-        connection,
-        control: None,
-        session: None,
-        announcement: Some(BytesMut::new()),
-        handshake,
-        confirmed,
-        place: place.filter(|_| !confirmed),
-        writer: None,
-    })
 }
 
 fn next_stream(connection: &Connection) -> Pin<Box<dyn Future<Output = Accepted> + Send>> {
@@ -166,6 +163,28 @@ fn refuse(connection: &Connection, code: ErrorCode, text: String) -> LinkError {
 }
 
 impl QuicLink {
+    fn new(
+        connection: Connection,
+        protocol: Option<&[u8]>,
+        handshake: ZeroRttAccepted,
+        place: Option<Place>,
+    ) -> Result<Self, LinkError> {
+        if protocol != Some(syncbridge_codec::ALPN) {
+            return Err(refuse(&connection, ErrorCode::UnsupportedVersion, "this is not spoken here".to_owned()));
+        }
+        Ok(Self {
+            next_stream: Some(next_stream(&connection)),
+            connection,
+            control: None,
+            session: None,
+            announcement: Some(BytesMut::new()),
+            handshake: Some(handshake),
+            confirmed: false,
+            place,
+            writer: None,
+        })
+    }
+
     /// The next bytes from the client with the class of the stream that they came on; control goes first. `None` when
     /// the client is done: it has finished both streams, or closed the connection with code 0.
     ///
@@ -196,10 +215,11 @@ impl QuicLink {
     }
 
     /// Sends the chunks of `queue` on the stream of `class`, in order, without copying them. Ready when all are
-    /// handed to QUIC; what is not yet stays in `queue`. Waits for the client to open the stream.
+    /// handed to QUIC; what is not yet stays in `queue`. Waits for the client to open the stream: then it is
+    /// [`QuicLink::poll_recv`], called by the same task, that notices it.
     ///
     /// # Errors
-    /// [`LinkError`].
+    /// [`LinkError`]; `Lost` also when the client has closed the connection in peace.
     pub fn poll_send(
         &mut self,
         cx: &mut Context<'_>,

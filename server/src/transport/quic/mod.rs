@@ -16,10 +16,12 @@ mod link;
 mod settings;
 mod socket;
 mod steer;
+mod streams;
 #[cfg(test)]
 mod tests;
 
 pub use admission::Gate;
+pub use streams::Streams;
 pub use endpoint::{Config, Keys, Socket, bind};
 pub use link::{LinkError, LinkStats, QuicLink, accept};
 pub use socket::{Handover, Steering};

@@ -259,19 +259,19 @@ mod tests {
     #[test]
     fn a_waiting_driver_is_woken_once_for_a_batch_and_takes_what_fits() {
         let steering = Steering::new(2);
-        let wakes = Arc::new(Wakes::default());
-        let waker = Waker::from(Arc::clone(&wakes));
+        let count = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&count));
         let cx = Context::from_waker(&waker);
         assert!(take(&steering, 1, &cx, 2).is_empty());
         let (mut buf, mut meta) = batch(&[1, 1, 1]);
         steering.keep_own(0, &mut buf, &mut meta);
-        assert_eq!(wakes.0.load(Relaxed), 1);
+        assert_eq!(count.0.load(Relaxed), 1);
         assert_eq!(take(&steering, 1, &cx, 2).len(), 2);
         assert_eq!(take(&steering, 1, &cx, 2).len(), 1);
         assert!(take(&steering, 1, &cx, 2).is_empty());
         let (mut buf, mut meta) = batch(&[1]);
         steering.keep_own(0, &mut buf, &mut meta);
-        assert_eq!(wakes.0.load(Relaxed), 2);
+        assert_eq!(count.0.load(Relaxed), 2);
     }
 
     #[test]

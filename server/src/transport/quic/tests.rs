@@ -1,1 +1,0 @@
-//! Behaviour over real sockets.

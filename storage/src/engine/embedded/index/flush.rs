@@ -1,0 +1,381 @@
+//! Writes a memtable into the index, in one transaction that also says that its groups are covered: so a flush that is cut
+//! short happened not at all, and one that is done again changes nothing.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use redb::{ReadableTable, Table as Open, WriteTransaction};
+
+use super::{
+    ANSWERS, COVERED, DELTAS, DOCUMENTS, Definition, EXPIRY, INCARNATIONS, Index, META, QUARANTINE, ROWS, SESSIONS,
+    broken, failed, keys, rows, seal, unseal,
+};
+use crate::{
+    Applied, Error, StoredDelta, Write,
+    defaults::{
+        DEDUP_WINDOW, DELTA_BYTES_MAX, DELTAS_KEPT, EXPIRED_A_FLUSH, INCARNATION_IDLE_MS, INCARNATION_SWEEP_MS,
+        INCARNATIONS_KEPT, INCARNATIONS_LEFT, RUN_BYTES,
+    },
+    engine::embedded::{
+        encoding::put_write,
+        faults::{Installed, Operation, check},
+        files::io,
+        memtable::{Entry, Memtable, Row},
+    },
+    partition::{note_epoch, releasable},
+    rules::expired,
+};
+
+impl Index {
+    /// Writes `memtable`; durable, and covered, when this returns.
+    pub fn flush(&self, memtable: &Memtable, faults: &Installed) -> Result<(), Error> {
+        let mut transaction = self.database.begin_write().map_err(|error| self.failed(error))?;
+        // A little more work a flush, so that a start after a kill need not read the whole index.
+        transaction.set_quick_repair(true);
+        {
+            let mut flush = Flush::new(self, &transaction, memtable)?;
+            // In key order: neighbours share pages.
+            let sorted: BTreeMap<_, _> = memtable.sessions.iter().collect();
+            for (session, entry) in sorted {
+                flush.session(session, entry)?;
+            }
+            for ((table, key), row) in &memtable.rows {
+                flush.row(&keys::row(*table, key), row)?;
+            }
+            flush.expire()?;
+            flush.put(Kind::Meta, COVERED, memtable.last_seq.to_le_bytes().to_vec())?;
+        }
+        check(faults, Operation::IndexCommit).map_err(io("commit to", &self.path))?;
+        transaction.commit().map_err(|error| self.failed(error))
+    }
+}
+
+/// The open tables, by name.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Meta,
+    Sessions,
+    Documents,
+    Deltas,
+    Incarnations,
+    Answers,
+    Rows,
+    Expiry,
+    Quarantine,
+}
+
+const DEFINITIONS: [Definition; 9] =
+    [META, SESSIONS, DOCUMENTS, DELTAS, INCARNATIONS, ANSWERS, ROWS, EXPIRY, QUARANTINE];
+
+impl Kind {
+    fn definition(self) -> Definition {
+        DEFINITIONS[self as usize]
+    }
+}
+
+/// One flush in progress.
+struct Flush<'t> {
+    index: &'t Index,
+    tables: Vec<Open<'t, &'static [u8], &'static [u8]>>,
+    seq: u64,
+    time_ms: u64,
+}
+
+/// What a session's writes amount to.
+#[derive(Default)]
+struct Fold<'a> {
+    /// What the index had of it goes first.
+    cleared: bool,
+    head: Option<rows::Head>,
+    document: Option<&'a Bytes>,
+    deltas: Vec<StoredDelta>,
+    ops: Vec<(u64, &'a Applied)>,
+}
+
+impl<'t> Flush<'t> {
+    fn new(index: &'t Index, transaction: &'t WriteTransaction, memtable: &Memtable) -> Result<Self, Error> {
+        let tables = DEFINITIONS.iter().map(|table| transaction.open_table(*table)).collect::<Result<_, _>>();
+        let tables = tables.map_err(|error| index.failed(error))?;
+        Ok(Self { index, tables, seq: memtable.last_seq, time_ms: memtable.time_ms })
+    }
+
+    fn put(&mut self, kind: Kind, key: &[u8], value: Vec<u8>) -> Result<(), Error> {
+        let sealed = seal(kind.definition(), key, value);
+        self.tables[kind as usize]
+            .insert(key, sealed.as_slice())
+            .map(drop)
+            .map_err(|error| failed(&self.index.path, error))
+    }
+
+    fn remove(&mut self, kind: Kind, key: &[u8]) -> Result<(), Error> {
+        self.tables[kind as usize].remove(key).map(drop).map_err(|error| failed(&self.index.path, error))
+    }
+
+    fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let found = self.tables[kind as usize].get(key).map_err(|error| failed(&self.index.path, error))?;
+        found.map(|sealed| unseal(kind.definition(), key, sealed.value()).map(<[u8]>::to_vec)).transpose()
+    }
+
+    /// The first `limit` rows whose keys begin with `prefix`.
+    fn first(&self, kind: Kind, prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        let end = keys::after(prefix);
+        let range = self.tables[kind as usize]
+            .range::<&[u8]>(keys::within(prefix, end.as_deref()))
+            .map_err(|error| failed(&self.index.path, error))?;
+        let mut found = Vec::new();
+        for entry in range.take(limit) {
+            let (key, sealed) = entry.map_err(|error| failed(&self.index.path, error))?;
+            found.push((key.value().to_vec(), sealed.value().to_vec()));
+        }
+        Ok(found)
+    }
+
+    fn remove_all(&mut self, kind: Kind, prefix: &[u8]) -> Result<(), Error> {
+        let end = keys::after(prefix);
+        self.tables[kind as usize]
+            .retain_in::<&[u8], _>(keys::within(prefix, end.as_deref()), |_, _| false)
+            .map_err(|error| failed(&self.index.path, error))
+    }
+
+    fn session(&mut self, name: &str, entry: &Entry) -> Result<(), Error> {
+        let key = keys::session(name);
+        match self.fold(&key, entry).and_then(|fold| self.write(&key, fold)) {
+            Err(error @ Error::Damaged { .. }) => {
+                // Nothing durable is thrown away: it waits, as it is, for who repairs or deletes the session.
+                tracing::error!(session = name, %error, "a damaged session's writes are put into quarantine");
+                let mut writes = Vec::new();
+                for (_, write) in &entry.writes {
+                    put_write(&mut writes, write);
+                }
+                self.put(Kind::Quarantine, &keys::numbered(&key, self.seq), writes)
+            }
+            done => done,
+        }
+    }
+
+    fn fold<'a>(&self, key: &[u8], entry: &'a Entry) -> Result<Fold<'a>, Error> {
+        let mut fold = Fold::default();
+        // A head that is replaced or removed anyway need not be readable.
+        let replaced = |(_, write): &(u64, Write)| matches!(write, Write::Create { .. } | Write::DeleteSession { .. });
+        if !entry.writes.iter().any(replaced)
+            && let Some(value) = self.get(Kind::Sessions, key)?
+        {
+            fold.head = Some(rows::Head::decode(&value).ok_or_else(|| broken(SESSIONS, key))?);
+        }
+        for (time_ms, write) in &entry.writes {
+            fold.apply(*time_ms, write);
+        }
+        Ok(fold)
+    }
+
+    fn write(&mut self, key: &[u8], fold: Fold) -> Result<(), Error> {
+        if fold.cleared {
+            for kind in
+                [Kind::Sessions, Kind::Documents, Kind::Deltas, Kind::Incarnations, Kind::Answers, Kind::Quarantine]
+            {
+                self.remove_all(kind, key)?;
+            }
+        }
+        let Some(mut head) = fold.head else { return Ok(()) };
+        if let Some(document) = fold.document {
+            self.put(Kind::Documents, key, rows::document(head.document_version, document))?;
+        }
+        let mut deltas = fold.deltas.as_slice();
+        while let Some(first) = deltas.first() {
+            let mut bytes = 0;
+            let fits = deltas.iter().take_while(|delta| {
+                bytes += delta.change.len();
+                bytes <= RUN_BYTES
+            });
+            let (run, rest) = deltas.split_at(fits.count().max(1));
+            self.put(Kind::Deltas, &keys::numbered(key, first.version), rows::run(run))?;
+            deltas = rest;
+        }
+        self.release(key, &mut head)?;
+        self.answers(key, &mut head, &fold.ops)?;
+        self.put(Kind::Sessions, key, head.encode())
+    }
+
+    /// Lets go of the oldest runs behind the checkpoint.
+    fn release(&mut self, key: &[u8], head: &mut rows::Head) -> Result<(), Error> {
+        while head.document_version.saturating_sub(head.oldest) >= DELTAS_KEPT || head.behind > DELTA_BYTES_MAX as u64 {
+            let Some((run, sealed)) = self.first(Kind::Deltas, key, 1)?.pop() else { return Ok(()) };
+            let (count, bytes) = rows::run_size(unseal(DELTAS, &run, &sealed)?).ok_or_else(|| broken(DELTAS, &run))?;
+            let first = keys::number(&run).ok_or_else(|| broken(DELTAS, &run))?;
+            let last = first + count.saturating_sub(1);
+            let versions = head.document_version.saturating_sub(last);
+            let left = usize::try_from(head.behind.saturating_sub(bytes)).unwrap_or(usize::MAX);
+            if last > head.document_version || !releasable(versions, left, usize::try_from(bytes).unwrap_or(usize::MAX))
+            {
+                return Ok(());
+            }
+            self.remove(Kind::Deltas, &run)?;
+            head.oldest = last + 1;
+            head.kept = head.kept.saturating_sub(bytes);
+            head.behind = head.behind.saturating_sub(bytes);
+        }
+        Ok(())
+    }
+
+    /// Records the ops, and lets go of incarnations that are idle or too many.
+    fn answers(&mut self, key: &[u8], head: &mut rows::Head, ops: &[(u64, &Applied)]) -> Result<(), Error> {
+        let mut by_incarnation: BTreeMap<Vec<u8>, Vec<(u64, &Applied)>> = BTreeMap::new();
+        for (time_ms, op) in ops {
+            by_incarnation.entry(keys::incarnation(key, &op.user, op.incarnation)).or_default().push((*time_ms, op));
+        }
+        for (incarnation, ops) in by_incarnation {
+            let mut kept = match self.get(Kind::Incarnations, &incarnation)? {
+                Some(value) => rows::Incarnation::decode(&value).ok_or_else(|| broken(INCARNATIONS, &incarnation))?,
+                None => {
+                    head.incarnations += 1;
+                    rows::Incarnation::default()
+                }
+            };
+            let run: Vec<(u64, Bytes)> = ops[ops.len().saturating_sub(DEDUP_WINDOW)..]
+                .iter()
+                .map(|(_, op)| (op.counter, op.answer.clone()))
+                .collect();
+            for (time_ms, op) in &ops {
+                kept.high_water = kept.high_water.max(op.counter);
+                kept.last_ms = kept.last_ms.max(*time_ms);
+            }
+            kept.answers += run.len() as u64;
+            self.put(Kind::Answers, &keys::numbered(&incarnation, self.seq), rows::answers(&run))?;
+            while kept.answers > DEDUP_WINDOW as u64 {
+                let Some((oldest, sealed)) = self.first(Kind::Answers, &incarnation, 1)?.pop() else { break };
+                let value = unseal(ANSWERS, &oldest, &sealed)?;
+                let count = rows::answers_count(value).ok_or_else(|| broken(ANSWERS, &oldest))?;
+                if kept.answers - count.min(kept.answers) < DEDUP_WINDOW as u64 {
+                    break;
+                }
+                self.remove(Kind::Answers, &oldest)?;
+                kept.answers -= count;
+            }
+            self.put(Kind::Incarnations, &incarnation, kept.encode())?;
+        }
+        let due = self.time_ms.saturating_sub(head.swept_ms) > INCARNATION_SWEEP_MS;
+        if due || head.incarnations > INCARNATIONS_KEPT as u64 {
+            self.sweep(key, head)?;
+        }
+        Ok(())
+    }
+
+    fn sweep(&mut self, key: &[u8], head: &mut rows::Head) -> Result<(), Error> {
+        let mut by_age = Vec::new();
+        for (row, sealed) in self.first(Kind::Incarnations, key, usize::MAX)? {
+            let value = unseal(INCARNATIONS, &row, &sealed)?;
+            let kept = rows::Incarnation::decode(value).ok_or_else(|| broken(INCARNATIONS, &row))?;
+            by_age.push((kept.last_ms, row));
+        }
+        by_age.sort_unstable();
+        let too_many = if by_age.len() > INCARNATIONS_KEPT { by_age.len() - INCARNATIONS_LEFT } else { 0 };
+        let idle = by_age.partition_point(|(last_ms, _)| self.time_ms.saturating_sub(*last_ms) > INCARNATION_IDLE_MS);
+        let goes = too_many.max(idle);
+        for (_, row) in &by_age[..goes] {
+            self.remove(Kind::Incarnations, row)?;
+            self.remove_all(Kind::Answers, row)?;
+        }
+        head.incarnations = (by_age.len() - goes) as u64;
+        head.swept_ms = self.time_ms;
+        Ok(())
+    }
+
+    fn row(&mut self, key: &[u8], row: &Row) -> Result<(), Error> {
+        let Some((value, expires_at_ms)) = row else { return self.remove(Kind::Rows, key) };
+        if let Some(at_ms) = expires_at_ms {
+            self.put(Kind::Expiry, &keys::expiry(*at_ms, key), Vec::new())?;
+        }
+        self.put(Kind::Rows, key, rows::row(value, *expires_at_ms))
+    }
+
+    /// Removes rows whose time is over. An entry may be of a row that was written again since: its own expiry counts.
+    fn expire(&mut self) -> Result<(), Error> {
+        for (entry, _) in self.first(Kind::Expiry, &[], EXPIRED_A_FLUSH)? {
+            let (at_ms, key) = entry.split_first_chunk().ok_or_else(|| broken(EXPIRY, &entry))?;
+            if !expired(Some(u64::from_be_bytes(*at_ms)), self.time_ms) {
+                break;
+            }
+            let gone = match self.get(Kind::Rows, key) {
+                Ok(None) => false,
+                Ok(Some(row)) => {
+                    let (expires_at_ms, _) = rows::read_row(&row).ok_or_else(|| broken(ROWS, key))?;
+                    expired(expires_at_ms, self.time_ms)
+                }
+                Err(Error::Damaged { .. }) => true,
+                Err(error) => return Err(error),
+            };
+            if gone {
+                self.remove(Kind::Rows, key)?;
+            }
+            self.remove(Kind::Expiry, &entry)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Fold<'a> {
+    fn apply(&mut self, time_ms: u64, write: &'a Write) {
+        match write {
+            Write::Create { epoch, meta, document, op, .. } => {
+                *self = Fold { cleared: true, document: Some(document), ..Fold::default() };
+                let mut head = rows::Head {
+                    epoch: *epoch,
+                    version: 1,
+                    document_version: 1,
+                    meta: meta.clone(),
+                    epochs: Vec::new(),
+                    oldest: 2,
+                    kept: 0,
+                    behind: 0,
+                    incarnations: 0,
+                    swept_ms: time_ms,
+                };
+                note_epoch(&mut head.epochs, *epoch, 0);
+                self.head = Some(head);
+                self.ops.extend(op.iter().map(|op| (time_ms, op)));
+            }
+            Write::DeleteSession { .. } => *self = Fold { cleared: true, ..Fold::default() },
+            Write::Delta { epoch, version, change, op, .. } => {
+                let Some(head) = &mut self.head else { return };
+                if *version != head.version + 1 {
+                    return;
+                }
+                note_epoch(&mut head.epochs, *epoch, head.version);
+                (head.epoch, head.version) = (*epoch, *version);
+                head.kept += change.len() as u64;
+                self.deltas.push(StoredDelta { version: *version, epoch: *epoch, change: change.clone() });
+                self.ops.extend(op.iter().map(|op| (time_ms, op)));
+            }
+            Write::Meta { epoch, meta, .. } => {
+                let Some(head) = &mut self.head else { return };
+                note_epoch(&mut head.epochs, *epoch, head.version);
+                head.epoch = *epoch;
+                head.meta = meta.clone();
+            }
+            Write::Checkpoint { epoch, version, document, .. } => {
+                let Some(head) = &mut self.head else { return };
+                note_epoch(&mut head.epochs, *epoch, head.version);
+                head.epoch = *epoch;
+                if *version > head.document_version && *version <= head.version {
+                    head.document_version = *version;
+                    self.document = Some(document);
+                    self.count_behind();
+                }
+            }
+            Write::Put { .. } | Write::Remove { .. } => {}
+        }
+    }
+
+    /// Counts the bytes behind the checkpoint anew: all but those of the deltas above it. Of these, what an earlier flush
+    /// wrote is not known one by one; then the count stays too low, which keeps more, until the next checkpoint.
+    fn count_behind(&mut self) {
+        let Some(head) = &mut self.head else { return };
+        let known = self.deltas.first().map_or(head.version, |delta| delta.version - 1);
+        if head.document_version < known {
+            return;
+        }
+        let from = usize::try_from(head.document_version - known).unwrap_or(usize::MAX).min(self.deltas.len());
+        let above: usize = self.deltas[from..].iter().map(|delta| delta.change.len()).sum();
+        head.behind = head.kept - (above as u64).min(head.kept);
+    }
+}

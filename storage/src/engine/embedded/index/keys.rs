@@ -1,0 +1,81 @@
+//! Keys of the index. Each begins with its session's name behind its length, so that no name is another's beginning and
+//! everything of a session lies together; numbers are big endian, so that their order is the keys'.
+
+use crate::Table;
+
+fn push(key: &mut Vec<u8>, text: &str) {
+    key.extend_from_slice(&(text.len() as u32).to_be_bytes());
+    key.extend_from_slice(text.as_bytes());
+}
+
+/// A session.
+pub(super) fn session(name: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(4 + name.len() + 8);
+    push(&mut key, name);
+    key
+}
+
+/// A session's run of deltas that begins with `version`; or its quarantined writes of flush `version`.
+pub(super) fn numbered(session_key: &[u8], number: u64) -> Vec<u8> {
+    let mut key = session_key.to_vec();
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// The number at the end of a key.
+pub(super) fn number(key: &[u8]) -> Option<u64> {
+    key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// An incarnation of a session.
+pub(super) fn incarnation(session_key: &[u8], user: &str, incarnation: u128) -> Vec<u8> {
+    let mut key = session_key.to_vec();
+    push(&mut key, user);
+    key.extend_from_slice(&incarnation.to_be_bytes());
+    key
+}
+
+/// User and incarnation of a key of the incarnations' table.
+pub(super) fn of_incarnation<'a>(session_key: &[u8], key: &'a [u8]) -> Option<(&'a str, u128)> {
+    let rest = key.strip_prefix(session_key)?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (user, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    let (incarnation, _) = rest.split_first_chunk()?;
+    Some((std::str::from_utf8(user).ok()?, u128::from_be_bytes(*incarnation)))
+}
+
+/// A row of a table.
+pub(super) fn row(table: Table, row: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + row.len());
+    key.push(table as u8);
+    key.extend_from_slice(row);
+    key
+}
+
+/// When a row is over.
+pub(super) fn expiry(at_ms: u64, row_key: &[u8]) -> Vec<u8> {
+    let mut key = at_ms.to_be_bytes().to_vec();
+    key.extend_from_slice(row_key);
+    key
+}
+
+/// The first key after all that begin with `prefix`.
+pub(super) fn after(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return Some(end);
+        }
+    }
+    None
+}
+
+/// The keys that begin with `prefix`, from `start` on, as bounds of a range.
+pub(super) fn within<'a>(
+    start: &'a [u8],
+    end: Option<&'a [u8]>,
+) -> (std::ops::Bound<&'a [u8]>, std::ops::Bound<&'a [u8]>) {
+    use std::ops::Bound::{Excluded, Included, Unbounded};
+    (Included(start), end.map_or(Unbounded, Excluded))
+}

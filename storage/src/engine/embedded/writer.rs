@@ -1,0 +1,187 @@
+//! The one thread that writes the log: takes what queued while the last sync ran, judges it, writes it as one group, syncs
+//! once, lets reads see it and tells the sink. Waits for nothing but work and, when far ahead, the index.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, atomic::Ordering},
+};
+
+use bytes::Bytes;
+
+use super::{
+    Shared,
+    encoding::{put_number, put_write},
+    log::{Log, group},
+    memtable,
+};
+use crate::{
+    Commit, Error, Outcome, Table, Ticket, Write,
+    defaults::{GROUP_BYTES, HEADS_KEPT},
+    rules::{Head, Judge, Presence, View},
+};
+
+/// What the writer checks commits against: its own memory of heads, then what reads see.
+pub(super) struct Known<'a> {
+    shared: &'a Shared,
+    /// Heads, the youngest generation and the one before; `None` is a session that is gone.
+    young: HashMap<Arc<str>, Option<Head>>,
+    old: HashMap<Arc<str>, Option<Head>>,
+    /// Rows of the group that is being put together.
+    rows: HashMap<(Table, Bytes), Presence>,
+}
+
+impl<'a> Known<'a> {
+    pub fn new(shared: &'a Shared) -> Self {
+        Self { shared, young: HashMap::new(), old: HashMap::new(), rows: HashMap::new() }
+    }
+
+    /// The group that was judged is seen by reads: what is only remembered here may be forgotten.
+    pub fn published(&mut self) {
+        self.rows.clear();
+        if self.young.len() >= HEADS_KEPT {
+            self.old = std::mem::take(&mut self.young);
+        }
+    }
+}
+
+impl View for Known<'_> {
+    fn head(&mut self, session: &Arc<str>) -> Result<Option<Head>, Error> {
+        if let Some(head) = self.young.get(session) {
+            return Ok(*head);
+        }
+        let head = match self.old.get(session) {
+            Some(head) => *head,
+            None => self.shared.head(session)?,
+        };
+        self.young.insert(session.clone(), head);
+        Ok(head)
+    }
+
+    fn presence(&mut self, table: Table, key: &Bytes) -> Result<Presence, Error> {
+        if let Some(presence) = self.rows.get(&(table, key.clone())) {
+            return Ok(*presence);
+        }
+        Ok(self.shared.row(table, key)?.map(|(_, expires_at_ms)| expires_at_ms))
+    }
+
+    fn set_head(&mut self, session: Arc<str>, head: Option<Head>) {
+        self.young.insert(session, head);
+    }
+
+    fn set_presence(&mut self, table: Table, key: Bytes, presence: Presence) {
+        self.rows.insert((table, key), presence);
+    }
+}
+
+/// Lets reads see a group's writes.
+pub(super) fn publish(
+    shared: &Shared,
+    known: &mut Known,
+    writes: impl Iterator<Item = Write>,
+    seq: u64,
+    time_ms: u64,
+    log_bytes: u64,
+) {
+    let mut tables = shared.tables.write();
+    let active = &mut tables.active;
+    for write in writes {
+        let head = memtable::session(&write).and_then(|session| known.young.get(session).copied().flatten());
+        if let Some(entry) = active.push(write, time_ms) {
+            entry.head = head;
+        }
+    }
+    active.last_seq = seq;
+    active.time_ms = active.time_ms.max(time_ms);
+    active.log_bytes += log_bytes;
+    shared.unflushed.store(tables.bytes(), Ordering::Release);
+    drop(tables);
+    known.published();
+}
+
+/// A group in the making, and the memory for it.
+#[derive(Default)]
+struct Group {
+    /// Room for the header, and the payload.
+    buffer: Vec<u8>,
+    scratch: Vec<u8>,
+    writes: Vec<Vec<Write>>,
+    ended: Vec<(Ticket, Outcome)>,
+}
+
+impl Group {
+    /// Judges and encodes commits off the front of `pending` until the group is full.
+    fn fill(
+        &mut self,
+        pending: &mut VecDeque<Commit>,
+        judge: &mut Judge,
+        known: &mut Known,
+        now_ms: u64,
+    ) -> Result<(), Error> {
+        self.buffer.clear();
+        self.buffer.resize(group::HEADER, 0);
+        self.ended.clear();
+        while self.buffer.len() < GROUP_BYTES
+            && let Some(commit) = pending.pop_front()
+        {
+            let outcome = judge.judge(&commit, now_ms, known)?;
+            self.ended.push((commit.ticket, outcome));
+            if outcome == Outcome::Committed {
+                self.scratch.clear();
+                put_number(&mut self.scratch, commit.writes.len() as u64);
+                for write in &commit.writes {
+                    put_write(&mut self.scratch, write);
+                }
+                self.buffer.extend_from_slice(&self.scratch);
+                self.writes.push(commit.writes);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The thread.
+pub(super) fn run(shared: &Shared, mut log: Log, mut known: Known) {
+    let mut pending = VecDeque::new();
+    let (mut judge, mut group) = (Judge::default(), Group::default());
+    while shared.queue.take(&mut pending, shared) {
+        while !pending.is_empty() {
+            if let Err(error) = shared
+                .wait_for_index()
+                .and_then(|()| commit(shared, &mut log, &mut known, &mut judge, &mut group, &mut pending))
+            {
+                // Whether what was written is on the disk, nobody knows: nothing is tried again, and nobody is told that
+                // it is durable.
+                pending.clear();
+                shared.fail(error);
+            }
+        }
+    }
+}
+
+fn commit(
+    shared: &Shared,
+    log: &mut Log,
+    known: &mut Known,
+    judge: &mut Judge,
+    group: &mut Group,
+    pending: &mut VecDeque<Commit>,
+) -> Result<(), Error> {
+    let now_ms = (shared.options.clock)();
+    group.fill(pending, judge, known, now_ms)?;
+    let durable = group.writes.len();
+    if durable > 0 {
+        let (seq, bytes) = log.append(&mut group.buffer, now_ms, durable as u32)?;
+        log.sync()?;
+        shared.stats.syncs.fetch_add(1, Ordering::Relaxed);
+        shared.stats.commits.fetch_add(durable as u64, Ordering::Relaxed);
+        shared.stats.log_bytes.fetch_add(bytes, Ordering::Relaxed);
+        shared.stats.log_backlog.fetch_add(bytes, Ordering::Relaxed);
+        publish(shared, known, group.writes.drain(..).flatten(), seq, now_ms, bytes);
+        shared.wake_index();
+    } else {
+        known.published();
+    }
+    shared.queue.ended(group.ended.len());
+    shared.sink.completed(&group.ended);
+    Ok(())
+}

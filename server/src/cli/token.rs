@@ -22,7 +22,7 @@ pub struct Options {
     /// The one device it is for; without it, any device of the user
     #[arg(long, value_name = "ID")]
     pub device: Option<String>,
-    /// How long it is good for [default: auth.access_ttl_seconds]
+    /// How long it is good for; `auth.access_ttl_seconds` without it
     #[arg(long, value_name = "SECONDS")]
     pub ttl: Option<u64>,
     /// Print one JSON object

@@ -8,8 +8,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Config, PREFIX, setting::Fault, setting::Setting};
 
-/// Variables that begin as settings do and are none: the command line reads them.
-const OTHER_VARIABLES: &[&str] = &["SYNCBRIDGE_CONFIG", "SYNCBRIDGE_TOKEN"];
+/// Variables that begin as settings do and are none: the command line reads them, the last one tests.
+const OTHER_VARIABLES: &[&str] = &["SYNCBRIDGE_CONFIG", "SYNCBRIDGE_SERVER", "SYNCBRIDGE_TOKEN", "SYNCBRIDGE_KILLS"];
 /// Kubernetes puts these into every pod beside a service called `syncbridge`; nobody wrote them, so nobody is told.
 const KUBERNETES_VARIABLES: &[&str] = &["SYNCBRIDGE_SERVICE_", "SYNCBRIDGE_PORT"];
 

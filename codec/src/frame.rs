@@ -140,10 +140,8 @@ impl Frames {
     }
 
     fn cut(&mut self) -> Result<Frame, ProtocolError> {
-        match frame_size(&self.rest, self.max)? {
-            Some(total) if total <= self.rest.len() => split(self.rest.split_to(total)),
-            _ => Err(ProtocolError::MalformedFrame { length: self.rest.len() as u64 }),
-        }
+        let length = self.rest.len() as u64;
+        split_first(&mut self.rest, self.max)?.ok_or(ProtocolError::MalformedFrame { length })
     }
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     Decoder, Frame, Message, ProtocolError,
+    frame::Frames,
     handshake::{Answer, Client, Grant, Limits, MAX_RESUME, MAX_TOKEN, Server, Step},
     id, varint,
     websocket::{self, Event, Parser},
@@ -40,6 +41,15 @@ pub fn frames(data: &[u8]) {
     let Some((chunk, stream)) = data.split_first() else { return };
     let whole = cut(stream, stream.len());
     assert_eq!(cut(stream, usize::from(*chunk)), whole);
+    // The same as the frames of one WebSocket message, but that a message ends with a whole frame.
+    let mut message = Frames::new(Bytes::copy_from_slice(stream), MAX);
+    for frame in &whole.0 {
+        assert_eq!(message.next().as_ref(), Some(&Ok(frame.clone())));
+    }
+    match &whole.1 {
+        Err(error) => assert_eq!(message.next(), Some(Err(error.clone()))),
+        Ok(()) => assert!(message.next().is_none_or(|end| matches!(end, Err(ProtocolError::MalformedFrame { .. })))),
+    }
     let mut at = 0;
     for frame in &whole.0 {
         let (length, head) = varint::read(&stream[at..]).expect("a frame has a length");

@@ -109,6 +109,13 @@ fn a_frame_inside_a_chunk_shares_its_memory_and_the_decoder_lets_go_of_it() {
     decoder.push(chunk.clone());
     drop(decoder.next_frame().unwrap());
     assert!(chunk.is_unique(), "a chunk that is used up is not held");
+    let (head, rest) = chunk.split_at(2);
+    let rest = Bytes::copy_from_slice(rest);
+    decoder.push(Bytes::copy_from_slice(head));
+    assert_eq!(decoder.next_frame(), Ok(None));
+    decoder.push(rest.clone());
+    assert_eq!(decoder.next_frame().unwrap().unwrap().body, &b"one"[..]);
+    assert!(rest.is_unique(), "nor is one whose bytes were copied");
 }
 
 #[test]

@@ -194,7 +194,7 @@ impl<'a> Run<'a> {
             Err(miss) => return Err(self.not_found(path, &miss)),
         };
         self.touches.add(path, &place);
-        let size = value.json_size() as isize;
+        let size = value.json_size().cast_signed();
         let (name, named, length, at) = match place {
             Place::Root(old) => {
                 let old = old.clone();
@@ -205,7 +205,7 @@ impl<'a> Run<'a> {
                 return self.swap(&old, value, cost);
             }
             Place::Member { object, name, at, .. } => {
-                let named = json::text_size(&name) as isize + 1;
+                let named = json::text_size(&name).cast_signed() + 1;
                 (Some(name.into()), named, object.children().len(), at)
             }
             Place::Item { array, at, .. } => (None, 0, array.children().len(), at),
@@ -231,7 +231,7 @@ impl<'a> Run<'a> {
 
     /// Exchanges `old`, which the positions lead to, for `value`.
     fn swap(&mut self, old: &Value, value: Value, cost: u64) -> Result<(), ApplyError> {
-        let growth = (value.json_size() as isize).wrapping_sub_unsigned(old.json_size());
+        let growth = value.json_size().cast_signed().wrapping_sub_unsigned(old.json_size());
         self.admit(growth, value.height(), cost)?;
         let same = old.compare(&value, true, &mut self.work).ok_or(ApplyError::TooMuchWork { index: self.index })?;
         self.changed |= !same;

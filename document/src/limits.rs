@@ -12,11 +12,12 @@ pub struct Limits {
     /// Length of a document as JSON text without whitespace, in bytes. A text to parse may not be longer either, white
     /// space included; the text of a patch may be longer by [`Limits::PATCH_OVERHEAD`].
     pub document_bytes: usize,
-    /// Steps that applying one patch may take. A step is about a nanosecond to ten: a child copied because its array or
-    /// object is shared, a value compared, eight children shifted.
+    /// Steps that applying one patch may take. A step is about one to thirty nanoseconds: a child copied because its
+    /// array or object is shared, a value compared, eight children shifted.
     ///
-    /// The largest array of a 4 MiB document has 2 Mi items, so one patch may copy or shift all of it several times,
-    /// but not once for each of 1,000 operations.
+    /// The largest array of a 4 MiB document has 2 Mi items, so one patch may copy all of it four times, but not once
+    /// for each of 1,000 operations. Where even that is too long to wait, apply with less (64 Ki is about a
+    /// millisecond) and take [`TooMuchWork`](crate::ApplyError::TooMuchWork) as the sign to do it elsewhere.
     pub work: u64,
 }
 
@@ -40,6 +41,6 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { depth: 64, pointer_parts: 64, operations: 1000, document_bytes: 4 << 20, work: 16 << 20 }
+        Limits { depth: 64, pointer_parts: 64, operations: 1000, document_bytes: 4 << 20, work: 8 << 20 }
     }
 }

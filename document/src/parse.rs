@@ -42,13 +42,11 @@ pub(crate) struct Nested<'a> {
 
 impl Nested<'_> {
     fn deeper<E: Error>(self) -> Result<Self, E> {
-        match self.left.checked_sub(1) {
-            Some(left) => Ok(Nested { left, ..self }),
-            None => {
-                self.too_deep.set(true);
-                Err(E::custom("nested too deep"))
-            }
+        if let Some(left) = self.left.checked_sub(1) {
+            return Ok(Nested { left, ..self });
         }
+        self.too_deep.set(true);
+        Err(E::custom("nested too deep"))
     }
 }
 

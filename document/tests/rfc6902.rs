@@ -1,4 +1,9 @@
 //! The examples of RFC 6902 (appendix A) and RFC 6901, and the corners where implementations differ.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_raw_string_hashes,
+    reason = "tests: a failure is the point; texts side by side"
+)]
 
 use syncbridge_document::{ApplyError, Invalid, Limits, Options, Patch, Value};
 

@@ -243,11 +243,10 @@ impl Parser {
         }
         if frame.read == frame.len && frame.fin {
             let data = std::mem::take(&mut carry.data);
-            let checked = std::mem::take(&mut carry.utf8);
+            carry.utf8 = 0;
             carry.message = None;
             on(match opcode {
-                // Checked as it came, so only a character that was cut short can be wrong.
-                Opcode::Text if checked != data.len() => return Err(Error::NotUtf8),
+                // Looked at as it came; what can still be wrong is a last character that was cut short.
                 Opcode::Text => Event::Text(std::str::from_utf8(&data).map_err(|_| Error::NotUtf8)?),
                 _ => Event::Binary(&data),
             });

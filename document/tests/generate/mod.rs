@@ -1,6 +1,6 @@
 //! Random documents and patches from a seed. Small alphabets, so that paths meet; many arrays, since they are where
 //! patches go wrong.
-#![allow(dead_code, reason = "each test file uses some of it")]
+#![allow(dead_code, clippy::similar_names, reason = "each test file uses some of it")]
 
 use fastrand::Rng;
 use syncbridge_document::{Patch, Pointer, Value};
@@ -59,7 +59,7 @@ pub fn pointer(rng: &mut Rng, document: &Value, wrong: bool) -> Pointer {
                 None => return path.child(&at.to_string()),
             }
         } else if let Some(mut members) = here.as_object() {
-            let at = rng.usize(..members.len() + 1);
+            let at = rng.usize(..=members.len());
             if let Some((name, value)) = members.nth(at) {
                 path = path.child(name);
                 here = value;

@@ -16,6 +16,7 @@ use syncbridge_storage::{self as storage, DEDUP_WINDOW};
 use super::{
     defaults::{ANSWERS, ANSWERS_LEAST, INCARNATION_IDLE_MS, INCARNATIONS, REFUSALS_BYTES},
     effect::Writer,
+    owed::Owed,
 };
 
 /// A client incarnation of a user. The number comes first: it differs, so comparing seldom reaches the text.
@@ -50,21 +51,13 @@ struct Incarnation {
     high_water: u64,
     /// Of applied ops, ascending by counter.
     answers: VecDeque<Record>,
-    owed: Option<Owed>,
+    owed: Owed,
     /// When it last made something, milliseconds since 1970.
     used_ms: u64,
     /// The minute it stands under in `Ops::by_use`.
     indexed: Option<u64>,
     /// Storage has a row of it, or will.
     stored: bool,
-}
-
-/// Counters that were told to come again later. They come in order, the lowest first, before any higher one: else a
-/// later op would raise the high water over an earlier one, which then were lost.
-#[derive(Debug, Clone, Copy)]
-struct Owed {
-    from: u64,
-    to: u64,
 }
 
 /// The ops that a session remembers.
@@ -90,8 +83,7 @@ impl Ops {
     pub fn restore(stored: &[storage::Incarnation]) -> Result<Self, WireError> {
         let mut ops = Self::default();
         for row in stored {
-            let mut incarnation =
-                Incarnation { high_water: row.high_water, stored: true, ..Incarnation::default() };
+            let mut incarnation = Incarnation { high_water: row.high_water, stored: true, ..Incarnation::default() };
             for (counter, answer) in &row.answers {
                 let (version, used_ms) = decode_answer(answer.clone())?;
                 incarnation.used_ms = incarnation.used_ms.max(used_ms);
@@ -130,17 +122,13 @@ impl Ops {
 
     /// The counter that must come first, when this one may not come yet.
     pub fn must_wait_for(&self, writer: &Writer, counter: u64) -> Option<u64> {
-        let owed = self.incarnations.get(&key(writer))?.owed?;
-        (counter > owed.from).then_some(owed.from)
+        let first = self.incarnations.get(&key(writer))?.owed.first()?;
+        (counter > first).then_some(first)
     }
 
     /// An op was told to come again later.
     pub fn told_to_wait(&mut self, writer: &Writer, counter: u64, wall_ms: u64) {
-        let incarnation = self.used(writer, wall_ms);
-        incarnation.owed = Some(match incarnation.owed {
-            None => Owed { from: counter, to: counter },
-            Some(owed) => Owed { from: owed.from.min(counter), to: owed.to.max(counter) },
-        });
+        self.used(writer, wall_ms).owed.add(counter);
     }
 
     /// An op was applied. The record is for the same commit as its effect.
@@ -183,6 +171,7 @@ impl Ops {
     }
 
     /// Incarnations that are remembered.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.incarnations.len()
     }
@@ -231,12 +220,7 @@ impl Incarnation {
     /// An op was applied or refused: the next one that is owed may come.
     fn settle(&mut self, counter: u64) {
         self.high_water = self.high_water.max(counter);
-        if let Some(owed) = self.owed
-            && counter >= owed.from
-        {
-            let from = counter.saturating_add(1);
-            self.owed = (from <= owed.to).then_some(Owed { from, to: owed.to });
-        }
+        self.owed.come(counter);
     }
 }
 

@@ -66,6 +66,10 @@ pub const ANSWERS: usize = 262_144;
 /// Answers that every incarnation has at least: more than a client has unanswered at a time.
 pub const ANSWERS_LEAST: usize = 64;
 
+/// Runs of counters that an incarnation was told to send again: one, and one more for each op among them that was
+/// answered before. 64 × 16 bytes × 16,384 incarnations = 16 MiB at the very worst.
+pub const OWED_RUNS: usize = 64;
+
 /// An incarnation that was idle for so long is closed: 30 days.
 pub const INCARNATION_IDLE_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 

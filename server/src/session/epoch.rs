@@ -115,8 +115,7 @@ mod tests {
 
     #[test]
     fn an_epoch_older_than_the_remembered_ones_is_too_old_and_not_unknown() {
-        let starts: Vec<_> =
-            (0..EPOCHS_KEPT as u64).map(|n| EpochStart { epoch: 100 + n, base: 1_000 + n }).collect();
+        let starts: Vec<_> = (0..EPOCHS_KEPT as u64).map(|n| EpochStart { epoch: 100 + n, base: 1_000 + n }).collect();
         let epochs = Epochs::restore(&starts, 5_000, 1_000);
         assert_eq!(epochs.place(&at(99, 1_000), 5_000), Place::TooOld);
     }

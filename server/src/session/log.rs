@@ -45,6 +45,7 @@ impl Log {
     }
 
     /// Bytes of the frames.
+    #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.bytes
     }

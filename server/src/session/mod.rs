@@ -3,7 +3,7 @@
 //! effects before the lock is let go, so their order is the order that everybody sees.
 //!
 //! Read in this order: [`effect`] (what goes in and out), this file (a session's life), `update.rs` (the way of one
-//! update), then the rules it asks, one file each: `dedup` (an op is applied once, in its client's order), `conflict`
+//! update), then the rules it asks, one file each: `dedup` and `owed` (an op is applied once, in its client's order), `conflict`
 //! (who touched what since), `work` (applying, here or off the shard), `acks` (what waits for the disk), `log` and
 //! `epoch` (who can go on where it was), `presence`.
 
@@ -18,6 +18,7 @@ mod conflict;
 mod dedup;
 mod epoch;
 mod log;
+mod owed;
 mod presence;
 mod update;
 
@@ -144,16 +145,18 @@ impl Core {
     /// # Errors
     /// [`Damaged`] when what was stored does not fit together, or belongs to a newer epoch.
     pub fn restore(id: Arc<str>, stored: StoredSession, epoch: u64, bounds: Bounds) -> Result<Self, Damaged> {
-        let damaged = |what: String| Damaged { session: id.clone(), what };
+        let session = Arc::clone(&id);
+        let damaged = |what: String| Damaged { session: Arc::clone(&session), what };
         if stored.epoch > epoch {
             return Err(damaged(format!("it is at epoch {}, this process at {epoch}", stored.epoch)));
         }
         // What was accepted once is taken as it is: limits may have been lowered since.
         let trusted = Limits::trusted();
         let meta = Meta::decode(stored.meta).map_err(|error| damaged(format!("meta: {error}")))?;
-        let document = Value::parse(&stored.document, &trusted).map_err(|error| damaged(format!("document: {error}")))?;
+        let document =
+            Value::parse(&stored.document, &trusted).map_err(|error| damaged(format!("document: {error}")))?;
         let epochs = Epochs::restore(&stored.epochs, stored.version, epoch);
-        let mut core = Self::new(id.clone(), meta, &bounds, document, stored.document_version, epochs);
+        let mut core = Self::new(id, meta, &bounds, document, stored.document_version, epochs);
         for delta in stored.deltas {
             let expected = core.version + 1;
             if delta.version != expected {
@@ -192,8 +195,7 @@ impl Core {
         let change = Change::from_stored(stored).map_err(|error| error.to_string())?;
         let (user, delta) = change.decode().map_err(|error| error.to_string())?;
         let patch = Patch::parse(&delta.operations, limits).map_err(|error| error.to_string())?;
-        let applied =
-            patch.apply(&mut self.document, Options::STRICT, limits).map_err(|error| error.to_string())?;
+        let applied = patch.apply(&mut self.document, Options::STRICT, limits).map_err(|error| error.to_string())?;
         self.version += 1;
         self.since_checkpoint += change.size();
         self.log.push(change.frame());
@@ -203,13 +205,7 @@ impl Core {
 
     /// A `Create` of this session that came again, or of somebody who wants the same id. A resend gets the answer of
     /// the first, once that is durable; anybody else `already_exists`.
-    pub fn create_again(
-        &mut self,
-        writer: &Writer,
-        create: &message::Create,
-        now: Now,
-        out: &mut Vec<Effect>,
-    ) {
+    pub fn create_again(&mut self, writer: &Writer, create: &message::Create, now: Now, out: &mut Vec<Effect>) {
         let counter = create.counter;
         match self.ops.verdict(writer, counter, now.wall_ms) {
             Verdict::Applied(record) if record.version == 1 => {

@@ -89,8 +89,7 @@ impl Presence {
         if !known && self.devices.len() >= PRESENCE_DEVICES {
             return None;
         }
-        let device =
-            self.devices.entry(key.clone()).or_insert(Device { transport, conns: 0, gone_ms: Some(mono_ms) });
+        let device = self.devices.entry(key.clone()).or_insert(Device { transport, conns: 0, gone_ms: Some(mono_ms) });
         if device.conns >= PRESENCE_CONNECTIONS {
             return None;
         }

@@ -44,13 +44,7 @@ impl Core {
     /// [`Core::update_prepared`]. Later updates of the same incarnation get `Busy` until then, so it is kind not to read
     /// on from that connection in the meantime.
     #[must_use = "work that is not done leaves the update unanswered"]
-    pub fn update(
-        &mut self,
-        writer: &Writer,
-        update: &Update,
-        now: Now,
-        out: &mut Vec<Effect>,
-    ) -> Option<Preparation> {
+    pub fn update(&mut self, writer: &Writer, update: &Update, now: Now, out: &mut Vec<Effect>) -> Option<Preparation> {
         self.take(writer, update, None, now, out)
     }
 
@@ -154,9 +148,7 @@ impl Core {
                 };
                 match work {
                     Ok(work) => self.apply(writer, update, base, work),
-                    Err(invalid) => {
-                        Outcome::Refused(Refusal::Error(invalid_code(&invalid), invalid.to_string()))
-                    }
+                    Err(invalid) => Outcome::Refused(Refusal::Error(invalid_code(&invalid), invalid.to_string())),
                 }
             }
         }
@@ -220,7 +212,9 @@ impl Core {
                 self.document = document;
                 applied
             }),
-            Work::Done(Ready { patch, .. }) | Work::Bounded(patch) => patch.apply(&mut self.document, options, &self.limits),
+            Work::Done(Ready { patch, .. }) | Work::Bounded(patch) => {
+                patch.apply(&mut self.document, options, &self.limits)
+            }
             Work::Small(patch) => {
                 let allowance = in_place(&self.limits);
                 match patch.apply(&mut self.document, options, &allowance) {
@@ -269,14 +263,7 @@ impl Core {
     }
 
     /// The update made a version.
-    fn change(
-        &mut self,
-        writer: &Writer,
-        update: &Update,
-        applied: Applied,
-        now: Now,
-        out: &mut Vec<Effect>,
-    ) {
+    fn change(&mut self, writer: &Writer, update: &Update, applied: Applied, now: Now, out: &mut Vec<Effect>) {
         self.version += 1;
         let differing = applied.effective.as_ref().map(|patch| Bytes::from(patch.to_json()));
         let at = self.position();

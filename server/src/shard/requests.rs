@@ -130,7 +130,7 @@ impl Shard {
     }
 
     pub(super) fn greet(&mut self, index: u32, hello: &handshake::Request) {
-        let Shared { timing, bounds, hub, authenticate } = &self.shared;
+        let Shared { timing, bounds, hub, authenticate, .. } = &self.shared;
         let known = authenticate(hello, self.now)
             .and_then(|identity| hub.connected(&identity.user).map(|()| identity).map_err(|fault| (fault.code, fault.text)));
         let identity = match known {

@@ -87,10 +87,8 @@ fn an_update_that_changed_nothing_but_must_be_durable_waits_until_that_is_record
 #[test]
 fn durable_is_cumulative_one_for_each_connection_that_asked() {
     let mut room = Room::new("{}");
-    let notify = |counter| Update {
-        durability: Durability::Notify,
-        ..op(counter, 1, &set(&format!("/k{counter}"), "1"))
-    };
+    let notify =
+        |counter| Update { durability: Durability::Notify, ..op(counter, 1, &set(&format!("/k{counter}"), "1")) };
     for counter in 1..=5 {
         assert!(!accepted(&room.send(&Client::new(1), &notify(counter))).durable);
     }

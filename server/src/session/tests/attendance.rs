@@ -36,7 +36,9 @@ fn devices(room: &Room) -> Vec<String> {
 fn a_device_joins_once_however_many_connections_it_has() {
     let mut room = Room::new("{}");
     let joined = attach(&mut room, 1, "phone", 0);
-    assert!(matches!(&joined[..], [Message::DeviceJoined(joined)] if joined.seq == 1 && joined.device.device == "phone"));
+    assert!(
+        matches!(&joined[..], [Message::DeviceJoined(joined)] if joined.seq == 1 && joined.device.device == "phone")
+    );
     assert!(attach(&mut room, 2, "phone", 0).is_empty());
     assert!(matches!(&attach(&mut room, 3, "desk", 0)[..], [Message::DeviceJoined(joined)] if joined.seq == 2));
     assert_eq!(devices(&room), ["desk", "phone"]);

@@ -199,9 +199,7 @@ fn a_version_that_the_session_has_not_reached_is_ahead_and_version_0_is_none() {
 
 #[test]
 fn only_the_active_device_writes_where_one_writer_is_allowed() {
-    for (devices, fenced) in
-        [(DevicePolicy::Many, false), (DevicePolicy::Exclusive, true), (DevicePolicy::Ask, true)]
-    {
+    for (devices, fenced) in [(DevicePolicy::Many, false), (DevicePolicy::Exclusive, true), (DevicePolicy::Ask, true)] {
         let mut room = Room::with("{}", ConflictPolicy::LastWriterWins, devices);
         let active = Client::new(0);
         assert!(accepted(&room.send(&active, &op(2, 1, &set("/a", "1")))).changed);

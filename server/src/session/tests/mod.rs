@@ -1,13 +1,12 @@
 //! A session with a store and some clients, for the tests of its rules (a file each) and
 //! for the simulation of many of them at once (`simulation.rs`).
-#![expect(clippy::unwrap_used, reason = "tests")]
 
-mod attendance;
-mod resume;
 mod answers;
+mod attendance;
 mod conflicts;
 mod ops;
 mod prepared;
+mod resume;
 mod simulation;
 mod store;
 
@@ -15,8 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use syncbridge_codec::{
-    Decoder, ErrorCode,
-    Message,
+    Decoder, ErrorCode, Message,
     message::{self, ConflictPolicy, DevicePolicy, Durability, Position, TopicKind, Update},
 };
 use syncbridge_document::{Limits, Value};

@@ -200,6 +200,18 @@ fn after_busy_no_later_op_is_applied_before_the_one_that_was_told_to_come_again(
 }
 
 #[test]
+fn an_op_that_was_answered_in_an_earlier_life_of_the_server_is_not_waited_for() {
+    let mut room = Room::new("{}");
+    let client = Client::new(1);
+    let update = |counter: u64| op(counter, 1, &set("/a", &counter.to_string()));
+    // The client heard the answers to 2 and 3, and a crash then lost them: it sends 1 and 4 again, and never 2 and 3.
+    room.busy(&client, &update(1));
+    assert_eq!(error(&room.send(&client, &update(4))), "busy");
+    assert!(accepted(&room.send(&client, &update(1))).changed);
+    assert!(accepted(&room.send(&client, &update(4))).changed);
+}
+
+#[test]
 fn an_op_that_was_told_to_come_again_is_given_up_by_an_empty_patch_under_its_counter() {
     let mut room = Room::new("{}");
     let client = Client::new(1);

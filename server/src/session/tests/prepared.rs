@@ -55,15 +55,13 @@ fn when_others_keep_changing_the_document_it_is_done_in_place_in_the_end() {
     for turn in 1.. {
         room.send(&other, &op(turn, 1, &set("/n", &turn.to_string())));
         let (again, effects) = go_on(&mut room, &client, &large(1), job);
-        match again {
-            Some(again) => job = again,
-            None => {
-                assert_eq!(turn, u64::from(defaults::PREPARE_TRIES));
-                assert_eq!(deltas(&effects).len(), 1);
-                break;
-            }
-        }
+        let Some(again) = again else {
+            assert_eq!(turn, u64::from(defaults::PREPARE_TRIES));
+            assert_eq!(deltas(&effects).len(), 1);
+            break;
+        };
         assert!(effects.is_empty());
+        job = again;
     }
     assert!(room.json().starts_with(r#"{"k1":"xxx"#));
 }

@@ -4,6 +4,9 @@ use super::*;
 
 const NONE: [u64; 0] = [];
 
+/// Something that is done to stored data, which must be noticed.
+type Harm = fn(&mut StoredSession);
+
 fn at(epoch: u64, version: u64) -> Position {
     Position { epoch, version }
 }
@@ -16,12 +19,12 @@ fn write(room: &mut Room, client: &Client, counters: std::ops::RangeInclusive<u6
 }
 
 /// Follows `resume` to its end, reading the store where it says so; the versions that come.
-fn versions(room: &Room, have: Position) -> Vec<u64> {
+fn versions(room: &Room, have: &Position) -> Vec<u64> {
     let version_of = |frame: &Bytes| match decode(frame) {
         Message::Delta(delta) => delta.at.version,
         other => panic!("{other:?} is no Delta"),
     };
-    match room.core.resume(Some(&have)) {
+    match room.core.resume(Some(have)) {
         Resume::Live { after, frames } => {
             assert_eq!(after, have.version);
             frames.iter().map(version_of).collect()
@@ -30,15 +33,15 @@ fn versions(room: &Room, have: Position) -> Vec<u64> {
             let stored = room.store.changes(after, until);
             let mut read: Vec<_> =
                 stored.into_iter().map(|change| version_of(&Change::stored_frame(change).unwrap())).collect();
-            read.extend(versions(room, at(have.epoch, until - 1)));
+            read.extend(versions(room, &at(have.epoch, until - 1)));
             read
         }
         Resume::Reset { reason, .. } => panic!("reset: {reason:?}"),
     }
 }
 
-fn reset(room: &Room, have: Option<Position>) -> (ResetReason, Option<u64>) {
-    match room.core.resume(have.as_ref()) {
+fn reset(room: &Room, have: Option<&Position>) -> (ResetReason, Option<u64>) {
+    match room.core.resume(have) {
         Resume::Reset { reason, last_kept } => (reason, last_kept),
         other => panic!("not reset: {other:?}"),
     }
@@ -54,9 +57,9 @@ fn every_version_after_a_cursor_comes_once_whether_it_lies_in_memory_or_in_the_s
     assert!(matches!(room.core.resume(Some(&at(1, 1))), Resume::Store { after: 1, until } if until > 2));
     assert!(matches!(room.core.resume(Some(&at(1, 1_505))), Resume::Live { .. }));
     for have in [1, 2, 700, 1_400, 1_505, 1_510] {
-        assert_eq!(versions(&room, at(1, have)), (have + 1..=1_511).collect::<Vec<_>>());
+        assert_eq!(versions(&room, &at(1, have)), (have + 1..=1_511).collect::<Vec<_>>());
     }
-    assert_eq!(versions(&room, at(1, 1_511)), NONE);
+    assert_eq!(versions(&room, &at(1, 1_511)), NONE);
 }
 
 #[test]
@@ -67,7 +70,7 @@ fn a_change_that_is_not_durable_stays_in_memory_however_much_there_is() {
     for counter in 1..=20 {
         room.update(&client, &op(counter, 1, &set(&format!("/k{counter}"), &large)));
     }
-    assert_eq!(versions(&room, at(1, 1)).len(), 20);
+    assert_eq!(versions(&room, &at(1, 1)).len(), 20);
     assert!(matches!(room.core.resume(Some(&at(1, 1))), Resume::Live { .. }));
     room.commit();
     assert!(matches!(room.core.resume(Some(&at(1, 1))), Resume::Store { .. }));
@@ -78,7 +81,7 @@ fn a_change_that_is_not_durable_stays_in_memory_however_much_there_is() {
 fn who_asks_without_a_cursor_starts_from_a_snapshot() {
     let room = Room::new("{}");
     assert_eq!(reset(&room, None), (ResetReason::Initial, None));
-    assert_eq!(reset(&room, Some(at(1, 0))), (ResetReason::Initial, None));
+    assert_eq!(reset(&room, Some(&at(1, 0))), (ResetReason::Initial, None));
 }
 
 #[test]
@@ -88,11 +91,11 @@ fn a_clean_restart_resets_nobody() {
     room.commit();
     for _ in 0..3 {
         room.crash();
-        assert_eq!(versions(&room, at(1, 2)), [3, 4, 5, 6]);
-        assert_eq!(versions(&room, at(room.epoch, 6)), NONE);
+        assert_eq!(versions(&room, &at(1, 2)), [3, 4, 5, 6]);
+        assert_eq!(versions(&room, &at(room.epoch, 6)), NONE);
     }
     write(&mut room, &Client::new(1), 6..=6);
-    assert_eq!(versions(&room, at(1, 6)), [7]);
+    assert_eq!(versions(&room, &at(1, 6)), [7]);
 }
 
 #[test]
@@ -104,25 +107,25 @@ fn a_cursor_into_what_a_crash_lost_is_told_so_and_where_what_is_left_ends() {
     write(&mut room, &client, 6..=9);
     room.crash();
     assert_eq!(room.version(), 6);
-    assert_eq!(reset(&room, Some(at(1, 7))), (ResetReason::Lost, Some(6)));
-    assert_eq!(versions(&room, at(1, 6)), NONE);
+    assert_eq!(reset(&room, Some(&at(1, 7))), (ResetReason::Lost, Some(6)));
+    assert_eq!(versions(&room, &at(1, 6)), NONE);
     // The new epoch makes a version 7 of its own: the old one's stays lost.
     write(&mut room, &client, 6..=9);
     room.commit();
-    assert_eq!(reset(&room, Some(at(1, 7))), (ResetReason::Lost, Some(6)));
-    assert_eq!(versions(&room, at(2, 7)), [8, 9, 10]);
+    assert_eq!(reset(&room, Some(&at(1, 7))), (ResetReason::Lost, Some(6)));
+    assert_eq!(versions(&room, &at(2, 7)), [8, 9, 10]);
     room.crash();
-    assert_eq!(reset(&room, Some(at(1, 7))), (ResetReason::Lost, Some(6)));
-    assert_eq!(versions(&room, at(2, 10)), NONE);
+    assert_eq!(reset(&room, Some(&at(1, 7))), (ResetReason::Lost, Some(6)));
+    assert_eq!(versions(&room, &at(2, 10)), NONE);
 }
 
 #[test]
 fn a_cursor_that_was_never_given_out_is_of_an_unknown_epoch() {
     let mut room = Room::new("{}");
     room.crash();
-    assert_eq!(reset(&room, Some(at(2, 99))), (ResetReason::UnknownEpoch, None));
-    assert_eq!(reset(&room, Some(at(3, 1))), (ResetReason::UnknownEpoch, None));
-    assert_eq!(reset(&room, Some(at(0, 1))), (ResetReason::UnknownEpoch, None));
+    assert_eq!(reset(&room, Some(&at(2, 99))), (ResetReason::UnknownEpoch, None));
+    assert_eq!(reset(&room, Some(&at(3, 1))), (ResetReason::UnknownEpoch, None));
+    assert_eq!(reset(&room, Some(&at(0, 1))), (ResetReason::UnknownEpoch, None));
 }
 
 #[test]
@@ -132,7 +135,7 @@ fn unloading_and_loading_again_begins_no_epoch() {
     room.commit();
     room.reload();
     assert_eq!(room.core.position(), at(1, 6));
-    assert_eq!(versions(&room, at(1, 3)), [4, 5, 6]);
+    assert_eq!(versions(&room, &at(1, 3)), [4, 5, 6]);
 }
 
 #[test]
@@ -159,7 +162,7 @@ fn a_session_is_loaded_from_its_checkpoint_and_the_changes_since() {
     let before = room.json();
     room.crash();
     assert_eq!((room.version(), room.json()), (1_206, before));
-    assert_eq!(versions(&room, at(1, 1_200)), [1_201, 1_202, 1_203, 1_204, 1_205, 1_206]);
+    assert_eq!(versions(&room, &at(1, 1_200)), [1_201, 1_202, 1_203, 1_204, 1_205, 1_206]);
 }
 
 #[test]
@@ -170,7 +173,6 @@ fn what_does_not_fit_together_is_damaged_and_not_guessed_at() {
     let good = room.store.crash().unwrap();
     let restore = |stored: StoredSession| Core::restore("s".into(), stored, 2, Bounds::default()).map(|_| ());
     assert_eq!(restore(good.clone()), Ok(()));
-    type Harm = fn(&mut StoredSession);
     let harms: [(&str, Harm); 8] = [
         ("document", |stored| stored.document = Bytes::from_static(b"{")),
         ("meta", |stored| stored.meta = Bytes::from_static(b"x")),

@@ -17,7 +17,7 @@ use super::*;
 
 const CLIENTS: u64 = 8;
 const STEPS: usize = 1_500;
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 200;
 
 /// An op as its client sees it.
 #[derive(Debug)]
@@ -34,7 +34,9 @@ enum Answer {
     /// For good, as the client knows.
     Refused,
     /// Whether it made a version or found nothing to do, and whether that is known to be durable.
-    Accepted { durable: bool },
+    Accepted {
+        durable: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -65,10 +67,15 @@ struct World {
     nothing: BTreeMap<(u128, u64), u64>,
     /// Ops that the server refused for good, in any of its lives.
     refused: BTreeSet<(u128, u64)>,
+    /// Those of this life: a refusal is not stored. When neither its client heard it nor a later op was stored, the op
+    /// comes again after a restart and is judged anew.
+    refused_now: BTreeSet<(u128, u64)>,
     /// What the frames of the state topic make of the first document.
     shadow: Value,
     /// The last commit that was handed to the store.
     submitted: u64,
+    /// What happened at all, so that a simulation in which nothing goes wrong any more is noticed.
+    seen: BTreeSet<&'static str>,
     /// Off-shard work: (peer, update, job).
     jobs: Vec<(usize, Update, Preparation)>,
 }
@@ -101,8 +108,10 @@ impl World {
             history: Vec::new(),
             nothing: BTreeMap::new(),
             refused: BTreeSet::new(),
+            refused_now: BTreeSet::new(),
             shadow: value(document),
             submitted: 0,
+            seen: BTreeSet::new(),
             jobs: Vec::new(),
         }
     }
@@ -190,20 +199,25 @@ impl World {
                         "{reason:?} for {have:?}"
                     );
                     if let (Some(kept), Some(have)) = (last_kept, &have) {
+                        self.seen.insert("lost");
                         assert!(kept < have.version, "what was kept is not lost");
                     }
                     peer.replica = Some((room.core.document().clone(), room.core.position()));
                     return;
                 }
                 Resume::Live { after, frames } => {
+                    self.seen.insert("log");
                     let (document, position) = peer.replica.as_mut().expect("who resumes has something");
                     assert_eq!(after, position.version);
                     position.epoch = room.epoch;
-                    frames.iter().for_each(|frame| follow(document, position, frame));
+                    for frame in &frames {
+                        follow(document, position, frame);
+                    }
                     assert_eq!(*document, *room.core.document(), "a replica that resumed is the document");
                     return;
                 }
                 Resume::Store { after, until } => {
+                    self.seen.insert("store");
                     let (document, position) = peer.replica.as_mut().expect("who resumes has something");
                     assert!(after == position.version && until <= room.core.durable() + 1);
                     for change in room.store.changes(after, until) {
@@ -248,8 +262,8 @@ impl World {
         let client = self.peers[at].client.clone();
         let mut out = Vec::new();
         let prepared = job.run();
-        if let Some(job) =
-            self.room.core.update_prepared(&client.writer(), &update, prepared, self.room.now, &mut out)
+        self.seen.insert("prepared");
+        if let Some(job) = self.room.core.update_prepared(&client.writer(), &update, prepared, self.room.now, &mut out)
         {
             self.jobs.push((at, update.clone(), job));
         }
@@ -264,7 +278,7 @@ impl World {
         let delta = deltas(effects).pop();
         if let Some(delta) = &delta {
             assert!(!applied, "{op:?} was applied before");
-            assert!(!self.refused.contains(&op), "{op:?} was refused before");
+            assert!(!self.refused_now.contains(&op), "{op:?} was refused before");
             assert_eq!((delta.origin.incarnation, delta.origin.counter), op);
             let last = self.history.iter().rev().find(|change| change.op.0 == op.0);
             assert!(last.is_none_or(|last| last.op.1 < op.1), "{op:?} overtook a later one");
@@ -281,17 +295,30 @@ impl World {
         for message in told(effects, client.conn) {
             match message {
                 Message::Error(error) if error.retryable => {
+                    self.seen.insert("busy");
                     assert!(!self.applied(op), "{op:?} was applied, and is told to come again");
                 }
                 Message::Error(error) if error.name == "op_expired" => {
+                    self.seen.insert("expired");
                     assert!(self.refused.contains(&op), "{op:?} is neither applied nor refused, and expired");
                 }
                 Message::Error(_) | Message::Conflict(_) => {
+                    self.seen.insert(match &message {
+                        Message::Error(error) if error.name == "dependency_refused" => "dependency",
+                        Message::Error(_) => "refused",
+                        _ => "conflict",
+                    });
                     assert!(!self.applied(op), "{op:?} was applied, and is refused");
                     self.refused.insert(op);
+                    self.refused_now.insert(op);
                 }
                 Message::Accepted(answer) => {
                     assert!(self.applied(op), "{op:?} was not applied, and is accepted");
+                    self.seen.insert(match (&delta, self.nothing.get(&op)) {
+                        (Some(_), _) => "accepted",
+                        (None, Some(commit)) if *commit == self.submitted + 1 => "nothing",
+                        (None, _) => "resent",
+                    });
                     self.check_place(op, &answer);
                 }
                 other => panic!("no answer to an update: {other:?}"),
@@ -354,6 +381,7 @@ impl World {
                 let Message::Accepted(answer) = decode(answer) else { panic!("Accepted") };
                 assert_eq!(answer.at.version, position.version + 1, "in place of the event");
                 let sent = &peer.ops[&answer.counter].update;
+                assert_ne!(sent.durability, Durability::Durable, "its answer is withheld");
                 apply(document, answer.operations.as_ref().unwrap_or(&sent.operations));
                 position.version += 1;
                 settle(peer, answer.counter, Answer::Accepted { durable: answer.durable });
@@ -370,6 +398,8 @@ impl World {
         match message {
             Message::Accepted(answer) => {
                 let op = (peer.client.incarnation, answer.counter);
+                let asked = peer.ops[&answer.counter].update.durability;
+                assert!(answer.durable || asked != Durability::Durable, "{op:?} is answered before it is durable");
                 settle(peer, answer.counter, Answer::Accepted { durable: answer.durable });
                 self.check_place(op, answer);
             }
@@ -387,7 +417,10 @@ impl World {
         let waits = peer.ops.values().any(|sent| sent.answer == Answer::Busy);
         if peer.up && peer.wire.is_empty() && waits {
             peer.wire = unanswered(peer).collect();
-            peer.ops.values_mut().filter(|sent| sent.answer == Answer::Busy).for_each(|sent| sent.answer = Answer::None);
+            peer.ops
+                .values_mut()
+                .filter(|sent| sent.answer == Answer::Busy)
+                .for_each(|sent| sent.answer = Answer::None);
         }
     }
 
@@ -410,6 +443,7 @@ impl World {
             self.peers[at].wire.clear();
         }
         self.jobs.clear();
+        self.refused_now.clear();
         if crash {
             self.room.crash();
             let kept = self.room.store.version();
@@ -510,8 +544,7 @@ fn settle(peer: &mut Peer, counter: u64, answer: Answer) {
     match (sent.answer, answer) {
         (Answer::Accepted { .. }, Answer::Refused) => panic!("op {counter} was accepted, and is refused"),
         (Answer::Refused, Answer::Accepted { .. }) => panic!("op {counter} was refused, and is accepted"),
-        (Answer::Accepted { .. } | Answer::Refused, Answer::Busy) => {}
-        (Answer::Accepted { durable: true }, _) => {}
+        (Answer::Accepted { .. } | Answer::Refused, Answer::Busy) | (Answer::Accepted { durable: true }, _) => {}
         _ => sent.answer = answer,
     }
 }
@@ -524,13 +557,14 @@ fn follow(document: &mut Value, position: &mut Position, frame: &Bytes) {
     position.version = delta.at.version;
 }
 
-fn run(seed: u64) {
+fn run(seed: u64) -> BTreeSet<&'static str> {
     let mut world = World::new(seed);
     world.submitted = 1;
     for _ in 0..STEPS {
         world.step();
     }
     world.settle();
+    world.seen
 }
 
 #[test]
@@ -540,10 +574,17 @@ fn whatever_happens_no_update_is_lost_or_doubled_and_all_replicas_are_equal() {
         Some(seed) => seed..seed + 1,
         None => 0..number("SESSION_SEEDS").unwrap_or(SEEDS),
     };
+    let mut seen = BTreeSet::new();
     for seed in seeds {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
-            eprintln!("the seed is {seed}: SESSION_SEED={seed} runs it again");
-            std::panic::resume_unwind(panic);
+        match catch_unwind(AssertUnwindSafe(|| run(seed))) {
+            Ok(happened) => seen.extend(happened),
+            Err(panic) => {
+                eprintln!("the seed is {seed}: SESSION_SEED={seed} runs it again");
+                std::panic::resume_unwind(panic);
+            }
         }
     }
+    let all = ["accepted", "busy", "conflict", "dependency", "expired", "log", "lost", "nothing", "prepared"];
+    let all = all.into_iter().chain(["refused", "resent", "store"]);
+    assert!(seen.is_superset(&all.clone().collect()), "{seen:?} is all that happened");
 }

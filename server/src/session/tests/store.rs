@@ -82,7 +82,9 @@ impl Store {
                     epochs: vec![EpochStart { epoch, base: 0 }],
                     incarnations: Vec::new(),
                 });
-                op.into_iter().for_each(|op| self.op(op));
+                if let Some(op) = op {
+                    self.op(op);
+                }
             }
             Write::Delta { epoch, version, change, op, .. } => {
                 self.begin(epoch);
@@ -91,7 +93,9 @@ impl Store {
                 self.kept().deltas.push(StoredDelta { version, epoch, change });
                 let delta = self.kept().deltas.last().cloned();
                 self.all.extend(delta);
-                op.into_iter().for_each(|op| self.op(op));
+                if let Some(op) = op {
+                    self.op(op);
+                }
             }
             Write::Op { epoch, op, .. } => {
                 self.begin(epoch);

@@ -209,8 +209,7 @@ impl Server {
 
         let authenticator = Arc::new(Authenticator::with_data_folder(&config.data, config.open)?);
         let steering = quic[0].steering();
-        let status =
-            Arc::new(Running::new(Arc::clone(&hub), Arc::clone(&persist), steering, config.open, clock::now));
+        let status = Arc::new(Running::new(Arc::clone(&hub), Arc::clone(&persist), steering, config.open, clock::now));
         let shown = Shown { metrics: Arc::clone(&metrics), status };
         let shared = Shared {
             hub: Arc::clone(&hub),
@@ -357,14 +356,15 @@ fn shard_bounds(config: &Config) -> Bounds {
 fn authenticate(authenticator: Arc<Authenticator>, metrics: Arc<Metrics>) -> Arc<shard::core::Authenticate> {
     Arc::new(move |hello: &handshake::Request, now: Now| {
         if hello.scope.kind == message::ScopeKind::Machine {
-            return Err((ErrorCode::InvalidField, "connections of machines come with a later release".to_owned()));
+            return Err((ErrorCode::Forbidden, "connections of machines come with a later release".to_owned()));
         }
         let actor = authenticator.authenticate(&hello.token, now.wall_ms / 1_000).map_err(|denied| {
             metrics.denied.increment();
             (denied.code(), denied.to_string())
         })?;
         let device = actor.device.unwrap_or_else(|| hello.device.clone());
-        Ok(Identity { user: (&*actor.user).into(), device: (&*device).into(), incarnation: hello.incarnation })
+        let session = (hello.scope.kind == message::ScopeKind::Session).then(|| (&*hello.scope.id).into());
+        Ok(Identity { user: (&*actor.user).into(), device: (&*device).into(), incarnation: hello.incarnation, session })
     })
 }
 

@@ -5,8 +5,8 @@ mod subscribe;
 
 use std::{
     cell::RefCell,
-    collections::BinaryHeap,
     cmp::Reverse,
+    collections::BinaryHeap,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -243,11 +243,10 @@ impl Hub {
         }
         let Some(stored) = self.engine().load(id).map_err(|error| storage_fault(&error))? else { return Ok(None) };
         let id: Arc<str> = id.into();
-        let core = Core::restore(Arc::clone(&id), stored, self.epoch(), self.bounds.session)
-            .map_err(|damaged| {
-                tracing::error!(session = &*id, %damaged, "a stored session cannot be restored");
-                Fault::new(ErrorCode::SessionDamaged, damaged.to_string())
-            })?;
+        let core = Core::restore(Arc::clone(&id), stored, self.epoch(), self.bounds.session).map_err(|damaged| {
+            tracing::error!(session = &*id, %damaged, "a stored session cannot be restored");
+            Fault::new(ErrorCode::SessionDamaged, damaged.to_string())
+        })?;
         let session = self.wrap(id, core, now);
         self.sessions.insert(Arc::clone(&session.id), Arc::clone(&session));
         Ok(Some(session))
@@ -455,9 +454,7 @@ impl Hub {
         }
         match access::may(&who.user, operation, Resource::Session(live.core.meta())) {
             Decision::Allowed => Ok(()),
-            Decision::Forbidden => {
-                Err(Fault::new(ErrorCode::Forbidden, "your role in this session does not allow it"))
-            }
+            Decision::Forbidden => Err(Fault::new(ErrorCode::Forbidden, "your role in this session does not allow it")),
             _ => Err(Fault::not_found(&session.id)),
         }
     }
@@ -658,11 +655,7 @@ impl Hub {
 
 impl access::Members for Meta {
     fn role(&self, user: &str) -> Option<Role> {
-        if &*self.owner == user {
-            Some(Role::Owner)
-        } else {
-            self.everyone.then_some(Role::Editor)
-        }
+        if &*self.owner == user { Some(Role::Owner) } else { self.everyone.then_some(Role::Editor) }
     }
 }
 

@@ -105,12 +105,7 @@ impl Persist {
         let bytes = writes.iter().map(size).sum();
         let mut queue = self.queue.lock();
         let ticket = queue.first + queue.pending.len() as u64;
-        queue.pending.push_back(Some(Pending {
-            session,
-            submitted_ms: now.mono_ms,
-            submitted: Instant::now(),
-            bytes,
-        }));
+        queue.pending.push_back(Some(Pending { session, submitted_ms: now.mono_ms, submitted: Instant::now(), bytes }));
         queue.bytes += bytes;
         self.bytes.store(queue.bytes, Ordering::Relaxed);
         self.depth.store(queue.pending.len(), Ordering::Relaxed);

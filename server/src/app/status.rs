@@ -21,13 +21,7 @@ pub struct Running {
 
 impl Running {
     /// Of these parts.
-    pub fn new(
-        hub: Arc<Hub>,
-        persist: Arc<Persist>,
-        steering: Arc<Steering>,
-        open: bool,
-        clock: fn() -> Now,
-    ) -> Self {
+    pub fn new(hub: Arc<Hub>, persist: Arc<Persist>, steering: Arc<Steering>, open: bool, clock: fn() -> Now) -> Self {
         Self { hub, persist, steering, open, clock }
     }
 }
@@ -44,11 +38,7 @@ impl Status for Running {
     }
 
     fn warnings(&self) -> Vec<String> {
-        if self.open {
-            vec!["--open: clients are let in without tokens".to_owned()]
-        } else {
-            Vec::new()
-        }
+        if self.open { vec!["--open: clients are let in without tokens".to_owned()] } else { Vec::new() }
     }
 
     fn gauges(&self) -> Gauges {

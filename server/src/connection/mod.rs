@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytestring::ByteString;
 use syncbridge_codec::{
     Message, ProtocolError,
     handshake::{self, Server},
@@ -20,6 +21,8 @@ pub struct Identity {
     pub device: Arc<str>,
     /// The client's incarnation.
     pub incarnation: u128,
+    /// The one session that the connection is for, if it is for one.
+    pub session: Option<Arc<str>>,
 }
 
 /// What a message asks the shard to do.
@@ -44,6 +47,18 @@ pub enum Command {
 }
 
 impl Command {
+    /// The session that it is about.
+    pub const fn session(&self) -> Option<&ByteString> {
+        match self {
+            Self::Create(create) => Some(&create.session),
+            Self::Get(get) => Some(&get.session),
+            Self::Subscribe(subscribe) | Self::Resume(subscribe) => Some(&subscribe.session),
+            Self::Unsubscribe(unsubscribe) => Some(&unsubscribe.session),
+            Self::Update(update) => Some(&update.session),
+            Self::Hello(_) | Self::Close => None,
+        }
+    }
+
     /// Whether it may be carried out though it may be the replay of an earlier first flight (QUIC 0-RTT).
     pub const fn is_harmless(&self) -> bool {
         matches!(self, Self::Hello(_) | Self::Get(_) | Self::Subscribe(_) | Self::Resume(_) | Self::Close)
@@ -112,12 +127,7 @@ impl Core {
     /// # Errors
     /// [`handshake::Error`] when it may not come here or now, or a `Hello` holds what it may not. Before `Welcome` the
     /// client is told by `Refused`.
-    pub fn receive(
-        &mut self,
-        message: Message,
-        class: Option<Class>,
-        now: Now,
-    ) -> Result<Step, handshake::Error> {
+    pub fn receive(&mut self, message: Message, class: Option<Class>, now: Now) -> Result<Step, handshake::Error> {
         if class.is_some_and(|class| class != message.class()) {
             return Err(unexpected(&message, "on this stream"));
         }

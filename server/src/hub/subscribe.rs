@@ -165,14 +165,27 @@ impl Hub {
         })
     }
 
-    /// A connection's subscription is over: it was removed from the shard's rings.
-    pub fn unsubscribe(&self, session: &Arc<Session>, conn: ConnId, notices: bool, durable: bool, now: Now) {
+    /// A connection's subscription is over: it was removed from the shard's rings. `gone`: so is the connection, and what
+    /// is withheld for it is dropped.
+    pub fn unsubscribe(
+        &self,
+        session: &Arc<Session>,
+        conn: ConnId,
+        notices: bool,
+        durable: bool,
+        gone: bool,
+        now: Now,
+    ) {
         self.run(session, now, |live, out| {
             let interest = &mut live.interest[crate::shard::shard_of(conn)];
             interest.state -= 1;
             interest.notices -= u32::from(notices);
             interest.durable -= u32::from(durable);
-            live.core.forget(conn, now);
+            if gone {
+                live.core.forget(conn, now);
+            } else {
+                live.core.detach(conn, now);
+            }
             self.arm(session, live, now, out);
         });
     }
@@ -193,13 +206,8 @@ impl Hub {
 
 /// `Resumed`, as the connection is told once.
 pub(super) fn resumed(session: &Session, id: Option<u64>, after: u64, at: &Position) -> Bytes {
-    let resumed = message::Resumed {
-        id,
-        session: session.id.as_ref().into(),
-        epoch: at.epoch,
-        after,
-        version: at.version,
-    };
+    let resumed =
+        message::Resumed { id, session: session.id.as_ref().into(), epoch: at.epoch, after, version: at.version };
     Message::from(resumed).to_frame()
 }
 

@@ -337,17 +337,13 @@ impl Core {
         self.acks.forget(conn);
     }
 
-    /// Tells of devices whose time is over. Returns when to call again, in `mono_ms`; see [`Core::next_deadline`].
+    /// Tells of devices whose time is over. Returns when to call again, in `mono_ms`; `None` when there is no need, or
+    /// when a call that was asked for before comes early enough. Attaching and detaching may bring that time forward:
+    /// call it after them too.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Effect>) -> Option<u64> {
         let (notices, next) = self.presence.tick(&self.name, now.mono_ms);
         out.extend(notices.into_iter().map(tell));
         next
-    }
-
-    /// When [`Core::tick`] has something to do, in `mono_ms`; may be earlier than that, never later. Attaching and
-    /// detaching change it.
-    pub fn next_deadline(&self) -> Option<u64> {
-        self.presence.next_deadline()
     }
 
     /// Who is attached, at the place of the last notice.

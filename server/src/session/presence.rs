@@ -24,6 +24,8 @@ pub struct Presence {
     ttl_ms: u64,
     /// No deadline lies before this; `None`: there is none.
     next: Option<u64>,
+    /// The earliest call that was asked for and has not come.
+    asked: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -59,6 +61,7 @@ impl Presence {
             grace_ms: bounds.presence_grace_ms,
             ttl_ms: bounds.presence_ttl_ms,
             next: None,
+            asked: None,
         }
     }
 
@@ -123,10 +126,11 @@ impl Presence {
         true
     }
 
-    /// Devices whose time is over, and when to look again.
+    /// Devices whose time is over; and when to look again, unless a call that was asked for comes early enough: so the
+    /// caller has no more timers than there were reasons for one, however often it asks.
     pub fn tick(&mut self, session: &ByteString, mono_ms: u64) -> (Vec<Notice>, Option<u64>) {
         if self.next.is_none_or(|next| mono_ms < next) {
-            return (Vec::new(), self.next);
+            return (Vec::new(), self.ask(mono_ms));
         }
         let (grace_ms, ttl_ms) = (self.grace_ms, self.ttl_ms);
         let silent: Vec<_> = self
@@ -156,12 +160,16 @@ impl Presence {
         let gone = self.devices.values().filter_map(|device| Some(device.gone_ms?.saturating_add(grace_ms)));
         let silent = self.conns.values().map(|conn| conn.seen_ms.saturating_add(ttl_ms));
         self.next = gone.chain(silent).min();
-        (notices, self.next)
+        (notices, self.ask(mono_ms))
     }
 
-    /// When [`Presence::tick`] has something to do, at the earliest.
-    pub fn next_deadline(&self) -> Option<u64> {
-        self.next
+    fn ask(&mut self, mono_ms: u64) -> Option<u64> {
+        let next = self.next?;
+        if self.asked.is_some_and(|asked| mono_ms < asked && asked <= next) {
+            return None;
+        }
+        self.asked = Some(next);
+        self.asked
     }
 
     /// Whether nobody is attached, not even within the grace period.

@@ -32,6 +32,33 @@ impl std::fmt::Debug for Adopted {
     }
 }
 
+/// How a connection ends: with an error, or with nothing wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The client wanted it.
+    Done,
+    /// For this reason.
+    Fault(ErrorCode),
+}
+
+impl Ending {
+    /// The number in `Close`, and QUIC's application code.
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::Done => 0,
+            Self::Fault(code) => code as u32,
+        }
+    }
+
+    /// The WebSocket close code.
+    pub const fn websocket(self) -> u16 {
+        match self {
+            Self::Done => 1000,
+            Self::Fault(code) => code.close_code(),
+        }
+    }
+}
+
 /// How frames are put on the link, and taken off it.
 #[derive(Debug)]
 pub enum Framing {
@@ -152,15 +179,18 @@ pub struct Conn {
     pub blocked: bool,
     /// It is on the shard's list of connections with something to send.
     pub dirty: bool,
-    /// Why it ends as soon as everything is sent.
-    pub closing: Option<ErrorCode>,
+    /// How it ends as soon as everything is sent. From then on nothing more is queued.
+    pub closing: Option<Ending>,
     /// Its own task.
     pub waker: Option<Waker>,
 }
 
 impl Conn {
-    /// Queues the native frame for this connection.
+    /// Queues the native frame for this connection; one that ends gets nothing more.
     pub fn send(&mut self, class: Class, frame: Bytes) {
+        if self.closing.is_some() {
+            return;
+        }
         let wire = self.framing.wire(frame);
         self.outbox.push(class, wire);
     }
@@ -173,17 +203,6 @@ impl Conn {
     /// Whether it is subscribed to a session.
     pub fn subscribes(&self, session: &Arc<Session>) -> bool {
         self.subs.iter().any(|sub| Arc::ptr_eq(&sub.session, session))
-    }
-
-    /// Whether the connection has been sent everything there is for it.
-    pub fn is_drained(&self, rings: &Slab<Ring>) -> bool {
-        self.outbox.is_empty()
-            && self.subs.iter().all(|sub| match sub.ring {
-                Some((ring, slot)) if !sub.held => {
-                    rings[ring as usize].slots()[slot as usize].cursor == rings[ring as usize].end()
-                }
-                _ => true,
-            })
     }
 
     /// Whether it is read from: not while something of it runs, nor while it does not read what it is sent.
@@ -206,9 +225,15 @@ impl Conn {
     pub fn set_slow(&self, rings: &mut Slab<Ring>, slow: bool) {
         for sub in &self.subs {
             if let Some((ring, slot)) = sub.ring {
-                rings[ring as usize].slot_mut(slot).slow = slow || sub.held;
+                rings[ring as usize].slot_mut(slot).slow = slow || sub.held || self.closing.is_some();
             }
         }
+    }
+
+    /// The (ring, slot)s whose events may go out.
+    fn flowing(&self) -> impl Iterator<Item = (u32, u32)> + use<'_> {
+        let ending = self.closing.is_some();
+        self.subs.iter().filter(move |sub| !sub.held && !ending).filter_map(|sub| sub.ring)
     }
 
     /// Copies what goes out next, about `max` bytes of it: the cut frame, the queue, then what the rings have.
@@ -221,7 +246,7 @@ impl Conn {
                 return;
             }
         }
-        for (ring, slot) in self.subs.iter().filter(|sub| !sub.held).filter_map(|sub| sub.ring) {
+        for (ring, slot) in self.flowing() {
             let ring = &rings[ring as usize];
             let cursor = ring.slots()[slot as usize].cursor;
             if self.framing.is_websocket() {
@@ -264,7 +289,7 @@ impl Conn {
                 return;
             }
             let sub = &self.subs[index];
-            let (false, Some((ring, slot))) = (sub.held, sub.ring) else { continue };
+            let (false, Some((ring, slot))) = (sub.held || self.closing.is_some(), sub.ring) else { continue };
             let ring = &mut rings[ring as usize];
             sent = if self.framing.is_websocket() {
                 self.outbox.consume_bytes(ring, slot, sent)
@@ -282,7 +307,7 @@ impl Conn {
             taken += wire.len();
             streams[class_index(class)].push_back(wire);
         }
-        for (ring, slot) in self.subs.iter().filter(|sub| !sub.held).filter_map(|sub| sub.ring) {
+        for (ring, slot) in self.flowing() {
             if taken >= max || !self.outbox.is_empty() {
                 return;
             }

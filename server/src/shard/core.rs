@@ -9,14 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use slab::Slab;
-use syncbridge_codec::{
-    Decoder, ErrorCode, handshake,
-    message::Transport,
-    websocket,
-};
+use syncbridge_codec::{Decoder, ErrorCode, handshake, message::Transport, websocket};
 
 use super::{
-    conn::{Adopted, Conn, Framing, Outbox},
+    conn::{Adopted, Conn, Ending, Framing, Outbox},
     inbox::Inbox,
     job::Job,
     wheel::Wheel,
@@ -239,7 +235,7 @@ impl Shard {
     pub(super) fn abort(&mut self, index: u32) {
         if let Some(conn) = self.conns.get_mut(index as usize) {
             conn.aborted = true;
-            conn.closing.get_or_insert(ErrorCode::TooSlow);
+            conn.closing.get_or_insert(Ending::Fault(ErrorCode::TooSlow));
             conn.wake();
         }
     }
@@ -317,7 +313,7 @@ impl Shard {
         }
         let sessions = self.sessions_of(index);
         for session in sessions {
-            self.unsubscribe(index, &session);
+            self.leave(index, &session, true);
         }
         let conn = self.conns.remove(index as usize);
         self.cut_bytes -= conn.cut_counted;

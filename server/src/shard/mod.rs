@@ -30,6 +30,11 @@ pub(crate) const fn shard_of(conn: ConnId) -> usize {
     (conn.0 >> 56) as usize
 }
 
+/// Which use of its place a connection is.
+pub(crate) const fn generation_of(conn: ConnId) -> u32 {
+    (conn.0 >> 32) as u32 & 0x00ff_ffff
+}
+
 /// A connection's place in its shard.
 pub(crate) const fn index_of(conn: ConnId) -> u32 {
     conn.0 as u32

@@ -162,7 +162,8 @@ impl Shard {
         conn.blocked = false;
         self.cut_bytes -= std::mem::take(&mut conn.cut_counted);
         conn.set_slow(&mut self.rings, false);
-        let due: Vec<Bytes> = conn.subs.iter_mut().filter(|sub| !sub.held).filter_map(|sub| sub.durable_due.take()).collect();
+        let due: Vec<Bytes> =
+            conn.subs.iter_mut().filter(|sub| !sub.held).filter_map(|sub| sub.durable_due.take()).collect();
         for frame in due {
             conn.send(syncbridge_codec::message::Class::Session, frame);
         }

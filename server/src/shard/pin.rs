@@ -4,10 +4,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The processors that this process may use, in order.
 pub fn allowed() -> Vec<usize> {
-    sched_getaffinity(None).map_or_else(
-        |_| Vec::new(),
-        |set| (0..CpuSet::MAX_CPU).filter(|processor| set.is_set(*processor)).collect(),
-    )
+    sched_getaffinity(None)
+        .map_or_else(|_| Vec::new(), |set| (0..CpuSet::MAX_CPU).filter(|processor| set.is_set(*processor)).collect())
 }
 
 /// Pins this thread. Containers may forbid it: then the system places it, which is only slower.

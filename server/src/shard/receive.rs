@@ -1,14 +1,10 @@
 //! What comes in on a connection: bytes to frames to messages to its protocol machine.
 
 use bytes::Bytes;
-use syncbridge_codec::{
-    ErrorCode, Message, ProtocolError, frame,
-    message::Class,
-    websocket,
-};
+use syncbridge_codec::{ErrorCode, Message, frame, message::Class, websocket};
 
 use super::{
-    conn::{Conn, Framing, class_index},
+    conn::{Conn, Ending, Framing, class_index},
     core::Shard,
 };
 use crate::connection::Step;
@@ -58,8 +54,8 @@ impl Shard {
                 Ok(Some(None)) => {}
                 Ok(Some(Some(message))) => self.take(index, message, class),
                 Err(error) => {
-                self.refuse(index, error.code(), &error.to_string());
-            }
+                    self.refuse(index, error.code(), &error.to_string());
+                }
             }
         }
         self.run(index);
@@ -72,17 +68,11 @@ impl Shard {
         let max = self.shared.bounds.max_client_frame;
         let result = parser.push(bytes, &mut |event| match event {
             websocket::Event::Binary(payload) => {
-                let mut rest = Bytes::copy_from_slice(payload);
-                while !rest.is_empty() && self.conns.get(index as usize).is_some_and(|conn| conn.closing.is_none()) {
-                    match frame::split_first(&mut rest, max)
-                        .and_then(|frame| frame.ok_or(ProtocolError::MalformedFrame { length: 0 }))
-                        .and_then(Message::decode)
-                    {
+                for frame in frame::Frames::new(Bytes::copy_from_slice(payload), max) {
+                    match frame.and_then(Message::decode) {
                         Ok(None) => {}
                         Ok(Some(message)) => self.take(index, message, None),
-                        Err(error) => {
-                self.refuse(index, error.code(), &error.to_string());
-            }
+                        Err(error) => return self.refuse(index, error.code(), &error.to_string()),
                     }
                 }
             }
@@ -98,22 +88,15 @@ impl Shard {
                 }
             }
             websocket::Event::Pong(_) => {}
-            websocket::Event::Close { code, .. } => {
-                if let Some(conn) = self.conns.get_mut(index as usize) {
-                    let mut close = bytes::BytesMut::new();
-                    websocket::write_close(&mut close, code, "");
-                    conn.outbox.push(Class::Control, close.freeze());
-                    conn.closing.get_or_insert(ErrorCode::TimedOut);
-                    self.mark(index);
-                }
-            }
+            websocket::Event::Close { code, .. } => self.end_websocket(index, Ending::Done, code, ""),
         });
         if let Some(conn) = self.conns.get_mut(index as usize) {
             if let Framing::WebSocket(place) = &mut conn.framing {
                 *place = parser;
             }
             if let Err(error) = result {
-                self.end_websocket(index, error.close_code(), &error.to_string());
+                let ending = Ending::Fault(ErrorCode::MalformedWebSocket);
+                self.end_websocket(index, ending, Some(error.close_code()), &error.to_string());
             }
         }
         self.run(index);
@@ -122,7 +105,7 @@ impl Shard {
     /// One message of a connection.
     pub(super) fn take(&mut self, index: u32, message: Message, class: Option<Class>) {
         self.counts.received += 1;
-        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.closing.is_none()) else { return };
         match conn.core.receive(message, class, self.now) {
             Ok(Step::Nothing) => {}
             Ok(Step::Reply(reply)) => self.say(index, &reply),

@@ -55,11 +55,10 @@ impl Shard {
 
     pub(super) fn carry_out(&mut self, index: u32, command: Command, found: Option<Arc<Session>>) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let hello = match command {
+        let command = match command {
             Command::Hello(hello) => return self.greet(index, &hello),
             Command::Close => {
-                self.end(index, ErrorCode::TimedOut, "");
-                return;
+                return self.end_well(index);
             }
             other => other,
         };
@@ -67,23 +66,18 @@ impl Shard {
             return self.end(index, ErrorCode::UnexpectedMessage, "nothing may be asked before Welcome");
         };
         let id = conn.id;
-        let session = match &hello {
-            Command::Create(_) => None,
-            Command::Get(get) => Some(get.session.clone()),
-            Command::Subscribe(subscribe) | Command::Resume(subscribe) => Some(subscribe.session.clone()),
-            Command::Unsubscribe(unsubscribe) => Some(unsubscribe.session.clone()),
-            Command::Update(update) => Some(update.session.clone()),
-            Command::Hello(_) | Command::Close => None,
+        let session = command.session().cloned().unwrap_or_default();
+        if identity.session.as_ref().is_some_and(|only| **only != *session) {
+            let fault = Fault::new(ErrorCode::Forbidden, "this connection is for another session only");
+            return self.answer_command(index, &command, fault);
+        }
+        let found = match found.or_else(|| self.shared.hub.find(&session)) {
+            None if !matches!(command, Command::Create(_) | Command::Unsubscribe(_)) => {
+                return self.start(index, Job::Load(session.to_string(), command));
+            }
+            found => found,
         };
-        let found = match (found, session) {
-            (None, Some(session)) => match self.shared.hub.find(&session) {
-                Some(found) => Some(found),
-                None if matches!(hello, Command::Unsubscribe(_)) => None,
-                None => return self.start(index, Job::Load(session.to_string(), hello)),
-            },
-            (found, _) => found,
-        };
-        match (hello, found) {
+        match (command, found) {
             (Command::Create(create), _) => self.start(index, Job::Create(create)),
             (Command::Get(get), Some(session)) => self.get(index, &get, &session, &identity),
             (Command::Subscribe(subscribe), Some(session)) => {
@@ -131,8 +125,9 @@ impl Shard {
 
     pub(super) fn greet(&mut self, index: u32, hello: &handshake::Request) {
         let Shared { timing, bounds, hub, authenticate, .. } = &self.shared;
-        let known = authenticate(hello, self.now)
-            .and_then(|identity| hub.connected(&identity.user).map(|()| identity).map_err(|fault| (fault.code, fault.text)));
+        let known = authenticate(hello, self.now).and_then(|identity| {
+            hub.connected(&identity.user).map(|()| identity).map_err(|fault| (fault.code, fault.text))
+        });
         let identity = match known {
             Ok(identity) => identity,
             Err((code, text)) => return self.refuse(index, code, &text),
@@ -195,7 +190,7 @@ impl Shard {
         session: &Arc<Session>,
         id: Option<u64>,
         subscribe: &message::Subscribe,
-        ) {
+    ) {
         // What lies in the inbox for this connection comes first, so that its subscriptions are what they seem.
         self.drain_inbox(usize::MAX);
         let Some(conn) = self.conns.get(index as usize) else { return };
@@ -220,21 +215,17 @@ impl Shard {
         self.subscribe_now(index, session, request);
     }
 
-    pub(super) fn subscribe_now(&mut self, index: u32, session: &Arc<Session>, request: Request) {
-        let Some(conn) = self.conns.get(index as usize) else { return };
-        let Some(identity) = conn.core.identity() else { return };
+    /// Asks the hub. Whether the subscription begins, now or when the store was read.
+    pub(super) fn subscribe_now(&mut self, index: u32, session: &Arc<Session>, request: Request) -> bool {
+        let Some(conn) = self.conns.get(index as usize) else { return false };
+        let Some(identity) = conn.core.identity() else { return false };
         match self.shared.hub.subscribe(session, conn.id, identity, &request, self.now) {
             Ok(Subscribed::Live) => {}
             Ok(Subscribed::Held(snapshot)) => self.start(index, Job::Reset(snapshot)),
             Ok(Subscribed::Store { after, version, epoch }) => {
                 if !request.continued {
-                    let resumed = message::Resumed {
-                        id: request.id,
-                        session: session.id.as_ref().into(),
-                        epoch,
-                        after,
-                        version,
-                    };
+                    let resumed =
+                        message::Resumed { id: request.id, session: session.id.as_ref().into(), epoch, after, version };
                     self.say(index, &resumed.into());
                 }
                 let request = Request { continued: true, ..request };
@@ -244,12 +235,11 @@ impl Shard {
             Err(fault) => {
                 let name = bytestring::ByteString::from(session.id.as_ref());
                 self.answer_fault(index, fault, request.id, None, &name);
+                return false;
             }
         }
+        true
     }
-
-
-
 
     pub(super) fn start(&mut self, index: u32, job: Job) {
         if let Some(conn) = self.conns.get_mut(index as usize) {
@@ -267,7 +257,8 @@ impl Shard {
         match done {
             Done::Loaded(command, _, Ok(Some(session))) => self.carry_out(index, command, Some(session)),
             Done::Loaded(command, session, Ok(None)) => {
-                let fault = Fault::new(ErrorCode::NotFound, format!("there is no session {session:?} that you may see"));
+                let fault =
+                    Fault::new(ErrorCode::NotFound, format!("there is no session {session:?} that you may see"));
                 self.answer_command(index, &command, fault);
             }
             Done::Loaded(command, _, Err(fault)) => self.answer_command(index, &command, fault),
@@ -368,7 +359,12 @@ impl Shard {
                 continued: false,
                 counted: true,
             };
-            self.subscribe_now(index, &session, request);
+            if self.subscribe_now(index, &session, request) {
+                // At once, so that nobody finds it lagging again.
+                self.drain_inbox(usize::MAX);
+            } else {
+                self.unsubscribe(index, &session);
+            }
         }
     }
 }

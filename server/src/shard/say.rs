@@ -7,7 +7,7 @@ use syncbridge_codec::{
     websocket,
 };
 
-use super::core::Shard;
+use super::{conn::Ending, core::Shard};
 use crate::{connection::Command, hub::Fault};
 
 impl Shard {
@@ -39,7 +39,11 @@ impl Shard {
             Command::Update(update) => {
                 self.answer_fault(index, fault, None, Some(update.counter), &update.session);
             }
-            Command::Create(_) | Command::Unsubscribe(_) | Command::Hello(_) | Command::Close => {}
+            Command::Create(create) => self.answer_fault(index, fault, None, Some(create.counter), &create.session),
+            Command::Unsubscribe(unsubscribe) => {
+                self.answer_fault(index, fault, Some(unsubscribe.id), None, &unsubscribe.session);
+            }
+            Command::Hello(_) | Command::Close => {}
         }
     }
 
@@ -51,6 +55,7 @@ impl Shard {
         op: Option<u64>,
         session: &bytestring::ByteString,
     ) {
+        self.metrics().refused.of(fault.code).increment();
         let mut error = message::Error::new(fault.code, fault.text);
         (error.answers, error.op, error.session) = (answers, op, Some(session.clone()));
         error.retry_after_ms = fault.retry_after_ms;
@@ -65,31 +70,46 @@ impl Shard {
         self.end(index, code, text);
     }
 
-    /// Ends a connection: says why, then closes as soon as that is sent.
-    pub fn end(&mut self, index: u32, code: ErrorCode, text: &str) {
-        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+    /// Ends a connection for a reason: says it, then closes as soon as that is sent.
+    pub(super) fn end(&mut self, index: u32, code: ErrorCode, text: &str) {
+        self.finish_with(index, Ending::Fault(code), Some(Ending::Fault(code).websocket()), text);
+    }
+
+    /// Ends a connection whose client said that it is done.
+    pub(super) fn end_well(&mut self, index: u32) {
+        self.finish_with(index, Ending::Done, Some(Ending::Done.websocket()), "");
+    }
+
+    /// Ends a WebSocket whose framing said so, with the close code of RFC 6455 that fits.
+    pub(super) fn end_websocket(&mut self, index: u32, ending: Ending, close_code: Option<u16>, text: &str) {
+        self.finish_with(index, ending, close_code, text);
+    }
+
+    fn finish_with(&mut self, index: u32, ending: Ending, close_code: Option<u16>, text: &str) {
+        let Some(conn) = self.conns.get(index as usize) else { return };
         if conn.closing.is_some() {
             return;
         }
-        let close = message::Close { code: code as u32, text: text.into() };
-        conn.send(Class::Control, Message::from(close).to_frame());
-        self.end_websocket(index, code.close_code(), text);
-        if let Some(conn) = self.conns.get_mut(index as usize) {
-            conn.closing = Some(code);
+        // What was published before the end still goes out.
+        let topics: Vec<_> = conn.subs.iter().filter(|sub| !sub.held).map(|sub| sub.topic).collect();
+        for topic in topics {
+            self.flush_ring_part(index, topic);
         }
-        // Who does not read that it is to go is dropped.
-        let (generation, deadline) = ((self.conns[index as usize].id.0 >> 32) as u32 & 0x00ff_ffff, self.now.mono_ms);
-        self.wheel.set(index, generation, deadline + crate::defaults::LINGER_MS);
-    }
-
-    pub(super) fn end_websocket(&mut self, index: u32, close_code: u16, text: &str) {
+        if let Ending::Fault(code) = ending {
+            self.metrics().refused.of(code).increment();
+        }
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let close = message::Close { code: ending.code(), text: text.into() };
+        conn.send(Class::Control, Message::from(close).to_frame());
         if conn.framing.is_websocket() {
             let mut close = bytes::BytesMut::new();
-            websocket::write_close(&mut close, Some(close_code), text);
+            websocket::write_close(&mut close, close_code, text);
             conn.outbox.push(Class::Control, close.freeze());
         }
-        conn.closing.get_or_insert(ErrorCode::MalformedWebSocket);
+        conn.closing = Some(ending);
+        // Who does not read that it is to go is dropped.
+        let generation = super::generation_of(conn.id);
+        self.wheel.set(index, generation, self.now.mono_ms + crate::defaults::LINGER_MS);
         self.mark(index);
         if let Some(conn) = self.conns.get_mut(index as usize) {
             conn.wake();

@@ -12,6 +12,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    conn::Ending,
     core::{Arrival, Shard},
     runtime::Local,
 };
@@ -29,12 +30,7 @@ impl<L: Link> Task<L> {
     /// Takes a link in, with what was already read of it.
     pub fn new(local: Rc<Local>, link: L, mut already: Vec<u8>) -> Self {
         let confirmed = link.confirmed();
-        let arrival = Arrival {
-            transport: link.transport(),
-            fd: link.direct(),
-            framing: link.framing(),
-            confirmed,
-        };
+        let arrival = Arrival { transport: link.transport(), fd: link.direct(), framing: link.framing(), confirmed };
         let index = local.with(|shard| {
             let index = shard.open(&arrival);
             if !already.is_empty() {
@@ -62,10 +58,10 @@ impl<L: Link> Task<L> {
                     Poll::Pending => sent_all = false,
                 }
             }
-            if let Some(code) = state.closing {
+            if let Some(ending) = state.closing {
                 // The flusher wakes this task when a plain socket's output is sent.
                 let sent = sent_all && local.with(|shard| shard.is_sent(index));
-                return if sent { link.poll_close(cx, code) } else { Poll::Pending };
+                return if sent { link.poll_close(cx, ending.code()) } else { Poll::Pending };
             }
             if !local.with(|shard| shard.conn_mut(index).is_some_and(|conn| conn.wants_read())) {
                 return Poll::Pending;
@@ -98,7 +94,7 @@ impl<L: Link> Task<L> {
 
 struct State {
     aborted: bool,
-    closing: Option<syncbridge_codec::ErrorCode>,
+    closing: Option<Ending>,
     /// Whether this task writes now, and not the flusher.
     writes: bool,
 }

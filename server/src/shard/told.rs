@@ -138,13 +138,23 @@ impl Shard {
                     ring
                 }
             };
+            if let Some((ring, slot)) = self.conns[index as usize].sub_mut(topic).and_then(|sub| sub.ring.take()) {
+                self.leave_ring(ring, slot);
+            }
             let conn = &mut self.conns[index as usize];
             let slot = self.rings[ring as usize].subscribe(conn.fd, index, true);
             match conn.sub_mut(topic) {
                 Some(sub) => (sub.ring, sub.held) = (Some((ring, slot)), held),
                 None => {
                     conn.subs.reserve_exact(1);
-                    conn.subs.push(Sub { topic, session: Arc::clone(&session), ring: Some((ring, slot)), held, durable, durable_due: None });
+                    conn.subs.push(Sub {
+                        topic,
+                        session: Arc::clone(&session),
+                        ring: Some((ring, slot)),
+                        held,
+                        durable,
+                        durable_due: None,
+                    });
                 }
             }
         }
@@ -228,6 +238,11 @@ impl Shard {
     }
 
     pub(super) fn unsubscribe(&mut self, index: u32, session: &Arc<Session>) {
+        self.leave(index, session, false);
+    }
+
+    /// Takes a connection off a session's rings. `gone`: so is the connection.
+    pub(super) fn leave(&mut self, index: u32, session: &Arc<Session>, gone: bool) {
         let conn = &mut self.conns[index as usize];
         let id = conn.id;
         let (mut notices, mut durable) = (false, false);
@@ -250,7 +265,7 @@ impl Shard {
             }
             self.drop_ring_if_empty(topic);
         }
-        self.shared.hub.unsubscribe(session, id, notices, durable, self.now);
+        self.shared.hub.unsubscribe(session, id, notices, durable, gone, self.now);
     }
 
     pub(super) fn leave_ring(&mut self, ring: u32, slot: u32) {
@@ -267,7 +282,7 @@ impl Shard {
     pub(super) fn drop_ring_if_empty(&mut self, topic: TopicId) {
         if let Some(ring) = self.topics.get(&topic).copied()
             && self.rings[ring as usize].slots().is_empty()
-            // A lagging connection keeps its interest: its reset makes the ring anew.
+        // A lagging connection keeps its interest: its reset makes the ring anew.
         {
             self.topics.remove(&topic);
             self.rings.remove(ring as usize);

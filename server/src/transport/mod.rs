@@ -16,10 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use syncbridge_codec::{
-    ErrorCode,
-    message::{Class, Transport},
-};
+use syncbridge_codec::message::{Class, Transport};
 
 /// How frames are put on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +74,6 @@ pub trait Link: 'static {
     /// # Errors
     /// The connection is gone.
     fn poll_send(&mut self, cx: &mut Context<'_>, output: &mut dyn Output) -> Poll<io::Result<()>>;
-    /// Ends the connection after all was sent; ready when the peer can have read it all.
-    fn poll_close(&mut self, cx: &mut Context<'_>, code: ErrorCode) -> Poll<()>;
+    /// Ends the connection after all was sent, with the error's number or 0; ready when the peer can have read it all.
+    fn poll_close(&mut self, cx: &mut Context<'_>, code: u32) -> Poll<()>;
 }

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use syncbridge_codec::{ErrorCode, message::Transport};
+use syncbridge_codec::message::Transport;
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     net::TcpStream,
@@ -99,7 +99,7 @@ impl<S: Stream> Link for Pipe<S> {
         }
     }
 
-    fn poll_close(&mut self, cx: &mut Context<'_>, _code: ErrorCode) -> Poll<()> {
+    fn poll_close(&mut self, cx: &mut Context<'_>, _code: u32) -> Poll<()> {
         if !self.shut {
             // An error says that the connection is gone, which is what is wanted.
             let _gone = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));

@@ -53,7 +53,7 @@ fn a_device_has_left_when_its_last_connection_is_gone_for_the_grace_period() {
     room.core.detach(ConnId(1), at(1_000));
     assert_eq!(tick(&mut room, 20_000).0, []);
     room.core.forget(ConnId(2), at(20_000));
-    assert_eq!(room.core.next_deadline(), Some(20_000 + defaults::PRESENCE_GRACE_MS));
+    assert_eq!(tick(&mut room, 20_000).1, Some(20_000 + defaults::PRESENCE_GRACE_MS));
     assert_eq!(tick(&mut room, 20_000 + defaults::PRESENCE_GRACE_MS - 1).0, []);
     assert_eq!(devices(&room), ["phone"]);
     let (left, next) = tick(&mut room, 20_000 + defaults::PRESENCE_GRACE_MS);
@@ -109,5 +109,32 @@ fn a_session_is_quiet_when_nobody_is_attached_and_nothing_waits() {
     room.update(&Client::new(1), &op(1, 1, &set("/a", "1")));
     assert!(!room.core.is_quiet());
     room.commit();
+    assert!(room.core.is_quiet());
+}
+
+#[test]
+fn the_caller_has_no_more_timers_than_it_needs_and_never_one_too_few() {
+    let mut room = Room::new("{}");
+    let mut timers = Vec::new();
+    let mut left = Vec::new();
+    for now in (0..400_000_u64).step_by(500) {
+        let turn = now / 500;
+        // The connections of a device take over from one another, the last stays silent; every change brings a tick.
+        let change = turn % 7 == 0 && now < 100_000;
+        if change {
+            attach(&mut room, turn, "phone", now);
+            room.core.detach(ConnId(turn.saturating_sub(7)), at(now));
+        }
+        let waiting = timers.len();
+        timers.retain(|timer| *timer > now);
+        for _ in 0..waiting - timers.len() + usize::from(change) {
+            let (notices, next) = tick(&mut room, now);
+            left.extend(notices);
+            timers.extend(next);
+        }
+        assert!(timers.len() <= 2, "{timers:?}");
+    }
+    assert!(timers.is_empty());
+    assert!(matches!(&left[..], [Message::DeviceLeft(_)]), "{left:?}");
     assert!(room.core.is_quiet());
 }

@@ -21,7 +21,7 @@ mod streams;
 mod tests;
 
 pub use admission::Gate;
-pub use streams::Streams;
 pub use endpoint::{Config, Keys, Socket, bind};
 pub use link::{LinkError, LinkStats, QuicLink, accept};
 pub use socket::{Handover, Steering};
+pub use streams::Streams;

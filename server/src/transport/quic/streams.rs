@@ -9,10 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use syncbridge_codec::{
-    ErrorCode,
-    message::{Class, Transport},
-};
+use syncbridge_codec::message::{Class, Transport};
 
 use super::{LinkError, QuicLink};
 use crate::transport::{Framing, Link, Output, Received};
@@ -72,11 +69,11 @@ impl Link for Streams {
         }
     }
 
-    fn poll_close(&mut self, cx: &mut Context<'_>, code: ErrorCode) -> Poll<()> {
+    fn poll_close(&mut self, cx: &mut Context<'_>, code: u32) -> Poll<()> {
         let link = &mut self.link;
         let finishing = self.finishing.get_or_insert_with(|| Box::pin(link.finish()));
         ready!(finishing.as_mut().poll(cx));
-        self.link.close(code as u32, code.name());
+        self.link.close(code, "");
         Poll::Ready(())
     }
 }

@@ -61,7 +61,9 @@ pub(super) fn put_write(out: &mut Vec<u8>, write: &Write) {
             put_bytes(out, change);
             put_op(out, op.as_ref());
         }
-        Write::Op { session, epoch, op } => { let _ = (session, epoch, op); }
+        Write::Op { session, epoch, op } => {
+            let _ = (session, epoch, op);
+        }
         Write::Forget { .. } => {}
         Write::Meta { session, epoch, meta } => {
             out.push(META);

@@ -104,7 +104,7 @@ settings! {
         /// Largest document, bytes of JSON text.
         max_document: usize = defaults::MAX_DOCUMENT, 1_024..=67_108_864;
         /// Deepest nesting of a document.
-        json_depth: usize = defaults::JSON_DEPTH, 1..=128;
+        json_depth: usize = defaults::JSON_DEPTH, 1..=127;
         /// Most parts of a JSON Pointer.
         pointer_parts: usize = defaults::POINTER_PARTS, 1..=128;
         /// Most operations of a patch.

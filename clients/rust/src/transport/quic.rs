@@ -154,8 +154,8 @@ struct Streams {
     control: mpsc::Receiver<Batch>,
     session: mpsc::Receiver<Batch>,
     incoming: mpsc::Sender<Incoming>,
-    /// What was said, by stream, while 0-RTT may still be refused; `None` afterwards. At most a `Hello` and a few
-    /// heartbeats: nothing else is sent before `Welcome`.
+    /// What was said, by stream, while 0-RTT may still be refused; `None` afterwards. That is what the core says within
+    /// one round trip, mostly a `Hello`.
     said_early: Mutex<Option<[Vec<Bytes>; 2]>>,
 }
 

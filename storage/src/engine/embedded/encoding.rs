@@ -104,6 +104,9 @@ pub(super) fn put_expiry(out: &mut Vec<u8>, expires_at_ms: Option<u64>) {
     put_number(out, expires_at_ms.map_or(0, |at| at.saturating_add(1)));
 }
 
+/// When a value is over; in a type of its own, because not being readable is another matter.
+pub(super) struct Expiry(pub Option<u64>);
+
 /// Takes values off the front of bytes.
 pub(super) struct Reader<'a>(pub &'a [u8]);
 
@@ -153,42 +156,47 @@ impl<'a> Reader<'a> {
         Some(u128::from_le_bytes(self.take(16)?.try_into().ok()?))
     }
 
-    pub fn expiry(&mut self) -> Option<Option<u64>> {
-        Some(self.number()?.checked_sub(1))
+    /// An expiry as [`put_expiry`] wrote it.
+    pub fn expiry(&mut self) -> Option<Expiry> {
+        Some(Expiry(self.number()?.checked_sub(1)))
     }
 
     fn table(&mut self) -> Option<Table> {
         table(self.byte()?)
     }
 
-    fn op(&mut self) -> Option<Option<Applied>> {
+    /// An op into `op`, if there is one.
+    fn op(&mut self, op: &mut Option<Applied>) -> Option<()> {
         match self.byte()? {
-            0 => Some(None),
-            1 => Some(Some(Applied {
-                user: self.text()?,
-                incarnation: self.u128()?,
-                counter: self.number()?,
-                answer: self.owned()?,
-            })),
-            _ => None,
+            0 => {}
+            1 => {
+                *op = Some(Applied {
+                    user: self.text()?,
+                    incarnation: self.u128()?,
+                    counter: self.number()?,
+                    answer: self.owned()?,
+                });
+            }
+            _ => return None,
         }
+        Some(())
     }
 
     pub fn write(&mut self) -> Option<Write> {
-        Some(match self.byte()? {
+        let mut made = match self.byte()? {
             CREATE => Write::Create {
                 session: self.text()?,
                 epoch: self.number()?,
                 meta: self.owned()?,
                 document: self.owned()?,
-                op: self.op()?,
+                op: None,
             },
             DELTA => Write::Delta {
                 session: self.text()?,
                 epoch: self.number()?,
                 version: self.number()?,
                 change: self.owned()?,
-                op: self.op()?,
+                op: None,
             },
             META => Write::Meta { session: self.text()?, epoch: self.number()?, meta: self.owned()? },
             CHECKPOINT => Write::Checkpoint {
@@ -202,12 +210,16 @@ impl<'a> Reader<'a> {
                 table: self.table()?,
                 key: self.owned()?,
                 value: self.owned()?,
-                expires_at_ms: self.expiry()?,
+                expires_at_ms: self.expiry()?.0,
                 if_absent: self.byte()? == 1,
             },
             REMOVE => Write::Remove { table: self.table()?, key: self.owned()? },
             _ => return None,
-        })
+        };
+        if let Write::Create { op, .. } | Write::Delta { op, .. } = &mut made {
+            self.op(op)?;
+        }
+        Some(made)
     }
 }
 

@@ -107,10 +107,10 @@ impl Tables {
         self.active.bytes + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
     }
 
-    /// The head of a session, if one of its writes is here.
-    pub fn head(&self, session: &str) -> Option<Option<Head>> {
+    /// A session of which a write is here, newest first.
+    pub fn entry(&self, session: &str) -> Option<&Entry> {
         let frozen = self.frozen.as_deref();
-        [Some(&self.active), frozen].into_iter().flatten().find_map(|table| table.sessions.get(session)).map(|e| e.head)
+        [Some(&self.active), frozen].into_iter().flatten().find_map(|table| table.sessions.get(session))
     }
 
     /// A row, if it was written here.

@@ -96,7 +96,7 @@ pub const FAILED_RETRY_MS: u64 = 10_000;
 /// How long a connection that was told to go may take to read that: a retransmission on a slow link.
 pub const LINGER_MS: u64 = 3_000;
 /// A session that nobody uses leaves memory after this long: longer than a reconnect, a reload or a handoff takes.
-pub const UNLOAD_AFTER: Duration = Duration::from_secs(60);
+pub const UNLOAD_AFTER: Duration = Duration::from_mins(1);
 /// Pause after an accept failed, for want of descriptors mostly: spinning would not bring any back.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// TLS sessions kept for resumption and 0-RTT: some 0.4 KiB each, 4 MiB for 10,000 clients.

@@ -266,14 +266,12 @@ impl Session {
         if !by_itself && !self.answers(message.id) {
             return Ok(());
         }
-        match message.state {
-            Some(text) => self.load(message.at, &text, message.reason, message.last_kept, events),
-            None => {
-                self.subscription = Subscription::Loading;
-                self.assembly = Some((Assembly::new(message.at, max), message.reason, message.last_kept));
-                Ok(())
-            }
+        if let Some(text) = message.state {
+            return self.load(message.at, &text, message.reason, message.last_kept, events);
         }
+        self.subscription = Subscription::Loading;
+        self.assembly = Some((Assembly::new(message.at, max), message.reason, message.last_kept));
+        Ok(())
     }
 
     /// Whether an answer with this id is the one that is waited for. Others belong to an earlier subscription.
@@ -539,11 +537,11 @@ impl Session {
 
     pub(super) fn on_conflict(&mut self, message: Conflict, events: &mut Events) {
         self.busy_rounds = 0;
-        self.refuse(message.counter, Refusal::Conflict { at: message.at, paths: message.paths }, events);
+        self.refuse(message.counter, &Refusal::Conflict { at: message.at, paths: message.paths }, events);
     }
 
     /// An own op is refused for good, and with it what builds on it.
-    pub(super) fn refuse(&mut self, counter: u64, refusal: Refusal, events: &mut Events) {
+    pub(super) fn refuse(&mut self, counter: u64, refusal: &Refusal, events: &mut Events) {
         let Some(op) = self.queue.get(counter) else { return };
         if matches!(op.progress, Progress::Contained(_) | Progress::Answered(_))
             && refusal.code() == Some(ErrorCode::OpExpired)

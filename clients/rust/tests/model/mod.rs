@@ -1,6 +1,7 @@
 //! A small, plainly correct server for the client's tests: it keeps the rules of proto-spec in the simplest way there is,
 //! and remembers every document it ever had, so that tests can compare. Never used outside tests.
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::needless_pass_by_value, reason = "messages are taken as they are decoded")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -339,7 +340,9 @@ impl Server {
             Ok(after) => {
                 let missed: Vec<_> = (after + 1..=version).filter_map(|at| delta(session, name, at)).collect();
                 self.send(id, message::Resumed { id: request, session: name.clone(), epoch, after, version });
-                missed.into_iter().for_each(|delta| self.send(id, delta));
+                for delta in missed {
+                    self.send(id, delta);
+                }
             }
         }
         if let Some(connection) = self.connections.get_mut(&id) {
@@ -507,7 +510,9 @@ impl Server {
                 out.extend(wanted.map(|(id, _)| (*id, durable.clone().into())));
             }
         }
-        out.into_iter().for_each(|(id, message)| self.send(id, message));
+        for (id, message) in out {
+            self.send(id, message);
+        }
     }
 
     /// The process dies: what was not on disk is gone, and so are all connections. Another one takes over.
@@ -568,8 +573,8 @@ fn judge(session: &Session, incarnation: u128, update: &message::Update) -> Judg
         Some(version) => &session.log[version as usize - 1..],
         None => &session.log[..],
     };
-    let theirs = since.iter().filter(|entry| entry.origin.incarnation != incarnation);
-    let clash = theirs.filter_map(|entry| entry.touches.overlap(&touches)).next();
+    let mut theirs = since.iter().filter(|entry| entry.origin.incarnation != incarnation);
+    let clash = theirs.find_map(|entry| entry.touches.overlap(&touches));
     let clash = clash.filter(|clash| clash.array || update.on_conflict == Some(ConflictPolicy::Reject));
     if let Some(clash) = clash {
         return Err(Err(clash.pointer));

@@ -113,8 +113,6 @@ settings! {
         subscriptions: usize = defaults::SUBSCRIPTIONS, 1..=1_000_000;
         /// Connections that one user may have.
         connections_per_user: usize = defaults::CONNECTIONS_PER_USER, 1..=10_000_000;
-        /// Sessions that one user may own.
-        sessions_per_user: usize = defaults::SESSIONS_PER_USER, 1..=100_000_000;
         /// Seconds from a connection's first byte to the end of its handshake.
         handshake_seconds: u64 = defaults::HANDSHAKE.as_secs(), 1..=300;
         /// Seconds for the head of an HTTP request.

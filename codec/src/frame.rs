@@ -1,7 +1,9 @@
 //! Where one frame ends and the next begins: `length | type | body`, both numbers QUIC varints, `length` counting type
 //! and body. The same frames travel on QUIC streams and inside WebSocket binary messages.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use std::collections::VecDeque;
+
+use bytes::{Buf, BufMut, Bytes};
 
 use crate::{error::ProtocolError, varint};
 
@@ -14,40 +16,48 @@ pub struct Frame {
     pub body: Bytes,
 }
 
-/// Cuts a stream of bytes, in any chunking, into frames. Holds at most one unfinished frame.
+/// Cuts a stream of bytes, in any chunking, into frames. Holds at most one unfinished frame, and nothing between frames.
 ///
-/// Whole frames inside one chunk share its memory; only a frame that lies across chunks is copied.
+/// Whole frames inside one chunk share its memory; only a frame that lies across chunks is copied. So a body, and every
+/// text and bytes field decoded from it, keeps its whole chunk alive: copy what is to be kept for long.
 #[derive(Debug)]
 pub struct Decoder {
     max: usize,
-    /// The chunk being read. Never holds an unfinished frame's beginning while `partial` is in use.
+    /// The beginning of a frame that needs more bytes than were there; the chunks go on from its end.
+    partial: Vec<u8>,
+    /// The chunk being read, and those given before it was used up.
     chunk: Bytes,
-    /// The beginning of a frame that needs more bytes than were there.
-    partial: BytesMut,
-    failed: Option<ProtocolError>,
+    waiting: VecDeque<Bytes>,
+    failed: Option<Box<ProtocolError>>,
 }
 
 impl Decoder {
     /// A decoder that takes frames of at most `max` bytes (type + body).
-    pub fn new(max: usize) -> Self {
-        Self { max, chunk: Bytes::new(), partial: BytesMut::new(), failed: None }
+    pub const fn new(max: usize) -> Self {
+        Self { max, partial: Vec::new(), chunk: Bytes::new(), waiting: VecDeque::new(), failed: None }
     }
 
-    /// Gives the decoder more bytes. Call [`Decoder::next_frame`] until it says `None` before giving more.
+    /// Changes the cap for the frames from here on, as a client does when `Welcome` names the server's.
+    pub const fn set_max(&mut self, max: usize) {
+        self.max = max;
+    }
+
+    /// Gives the decoder more bytes. Call [`Decoder::next_frame`] until it says `None` before giving more: what is given
+    /// is held until then, however much it is.
     pub fn push(&mut self, chunk: Bytes) {
+        if chunk.is_empty() || self.failed.is_some() {
+            return;
+        }
         if self.chunk.is_empty() {
             self.chunk = chunk;
         } else {
-            let mut joined = BytesMut::with_capacity(self.chunk.len() + chunk.len());
-            joined.put_slice(&self.chunk);
-            joined.put_slice(&chunk);
-            self.chunk = joined.freeze();
+            self.waiting.push_back(chunk);
         }
     }
 
-    /// Bytes held of a frame that is not whole.
+    /// Bytes held that are not handed out as frames yet.
     pub fn buffered(&self) -> usize {
-        self.chunk.len() + self.partial.len()
+        self.partial.len() + self.chunk.len() + self.waiting.iter().map(Bytes::len).sum::<usize>()
     }
 
     /// The next whole frame; `None` when more bytes are needed.
@@ -56,44 +66,95 @@ impl Decoder {
     /// [`ProtocolError`] when the peer broke framing; the same error again on each later call.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, ProtocolError> {
         if let Some(error) = &self.failed {
-            return Err(error.clone());
+            return Err(ProtocolError::clone(error));
         }
         self.try_next().inspect_err(|error| {
-            self.failed = Some(error.clone());
-            self.chunk = Bytes::new();
-            self.partial = BytesMut::new();
+            *self = Self { failed: Some(Box::new(error.clone())), ..Self::new(self.max) };
         })
     }
 
     fn try_next(&mut self) -> Result<Option<Frame>, ProtocolError> {
-        if self.partial.is_empty() {
-            if let Some(total) = frame_size(&self.chunk, self.max)?
+        loop {
+            if self.partial.is_empty()
+                && let Some(total) = frame_size(&self.chunk, self.max)?
                 && self.chunk.len() >= total
             {
-                return split(self.chunk.split_to(total)).map(Some);
+                let frame = self.chunk.split_to(total);
+                self.next_chunk();
+                return split(frame).map(Some);
             }
-            self.partial.extend_from_slice(&self.chunk);
-            self.chunk = Bytes::new();
-            return Ok(None);
-        }
-        // The head is at most 8 bytes: top it up alone until the size is known, then copy what the frame still lacks.
-        loop {
-            let missing = match frame_size(&self.partial, self.max)? {
-                Some(total) if self.partial.len() >= total => {
-                    let frame = self.partial.split_to(total).freeze();
-                    self.partial = BytesMut::new();
-                    return split(frame).map(Some);
-                }
-                Some(total) => total - self.partial.len(),
-                None => 1,
-            };
+            // The head is at most 8 bytes: it is topped up one by one until the size is known. Then what the frame still
+            // lacks is copied, into memory that grows with what has come: a peer that announces much and sends little
+            // costs little.
+            let total = frame_size(&self.partial, self.max)?;
+            let missing = total.map_or(1, |total| total - self.partial.len());
             let take = missing.min(self.chunk.len());
             if take == 0 {
                 return Ok(None);
             }
+            if let Some(total) = total
+                && self.partial.len() + take > self.partial.capacity()
+            {
+                let target = grown(self.partial.capacity(), self.partial.len() + take, total);
+                self.partial.reserve_exact(target - self.partial.len());
+            }
             self.partial.extend_from_slice(&self.chunk[..take]);
             self.chunk.advance(take);
+            self.next_chunk();
+            if total == Some(self.partial.len()) {
+                return split(Bytes::from(std::mem::take(&mut self.partial))).map(Some);
+            }
         }
+    }
+
+    /// Lets go of a chunk that is used up, and takes the next.
+    fn next_chunk(&mut self) {
+        if self.chunk.is_empty() {
+            self.chunk = self.waiting.pop_front().unwrap_or_default();
+            if self.waiting.is_empty() {
+                self.waiting = VecDeque::new();
+            }
+        }
+    }
+}
+
+/// The next capacity of a buffer that must hold `needed` bytes now and will never hold more than `total`. It doubles, so
+/// that growing is linear in all; the last step is taken early, so that old and new together stay below 1.5 × `total`.
+pub(crate) fn grown(capacity: usize, needed: usize, total: usize) -> usize {
+    let doubled = (capacity.saturating_mul(2)).max(needed);
+    if doubled > total / 2 { total.max(needed) } else { doubled }
+}
+
+/// The frames of one WebSocket binary message, which holds whole ones and at least one.
+#[derive(Debug)]
+pub struct Frames {
+    rest: Bytes,
+    max: usize,
+    begun: bool,
+}
+
+impl Frames {
+    /// Cuts `message` into frames of at most `max` bytes (type + body).
+    pub const fn new(message: Bytes, max: usize) -> Self {
+        Self { rest: message, max, begun: false }
+    }
+
+    fn cut(&mut self) -> Result<Frame, ProtocolError> {
+        let length = self.rest.len() as u64;
+        split_first(&mut self.rest, self.max)?.ok_or(ProtocolError::MalformedFrame { length })
+    }
+}
+
+impl Iterator for Frames {
+    type Item = Result<Frame, ProtocolError>;
+
+    /// The next frame. After an error there is none.
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() && self.begun {
+            return None;
+        }
+        self.begun = true;
+        Some(self.cut().inspect_err(|_| self.rest = Bytes::new()))
     }
 }
 
@@ -109,6 +170,17 @@ pub fn frame_size(buf: &[u8], max: usize) -> Result<Option<usize>, ProtocolError
     match usize::try_from(length) {
         Ok(body) if body <= max => Ok(Some(head + body)),
         _ => Err(ProtocolError::FrameTooLarge { length, max }),
+    }
+}
+
+/// Takes the first frame off `bytes`, where frames come whole (a WebSocket message); `None` when it is not all there.
+///
+/// # Errors
+/// As [`frame_size`], and [`ProtocolError::MalformedFrame`] when no whole type is in the frame.
+pub fn split_first(bytes: &mut Bytes, max: usize) -> Result<Option<Frame>, ProtocolError> {
+    match frame_size(bytes, max)? {
+        Some(total) if bytes.len() >= total => split(bytes.split_to(total)).map(Some),
+        _ => Ok(None),
     }
 }
 

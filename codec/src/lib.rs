@@ -9,8 +9,14 @@
 
 pub mod error;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+pub mod handshake;
+pub mod id;
+pub mod inspect;
 pub mod message;
 pub mod varint;
+pub mod websocket;
 pub mod wire;
 
 pub use error::{Blame, ErrorCode, ProtocolError};

@@ -10,6 +10,7 @@ use bytestring::ByteString;
 use crate::{
     error::{ErrorCode, ProtocolError},
     frame::{self, Frame},
+    inspect::{Declaration, Field, Node},
     wire::{Reader, Value, record, tag},
 };
 
@@ -179,6 +180,22 @@ record! {
     }
 }
 
+/// Every record and tag that messages are made of, by name.
+pub const DECLARATIONS: &[(&str, Declaration)] = &[
+    ("Scope", Declaration::Record(Scope::FIELDS)),
+    ("Cursor", Declaration::Record(Cursor::FIELDS)),
+    ("Position", Declaration::Record(Position::FIELDS)),
+    ("Origin", Declaration::Record(Origin::FIELDS)),
+    ("Attached", Declaration::Record(Attached::FIELDS)),
+    ("ScopeKind", Declaration::Tag(ScopeKind::VARIANTS)),
+    ("TopicKind", Declaration::Tag(TopicKind::VARIANTS)),
+    ("Durability", Declaration::Tag(Durability::VARIANTS)),
+    ("ConflictPolicy", Declaration::Tag(ConflictPolicy::VARIANTS)),
+    ("DevicePolicy", Declaration::Tag(DevicePolicy::VARIANTS)),
+    ("ResetReason", Declaration::Tag(ResetReason::VARIANTS)),
+    ("Transport", Declaration::Tag(Transport::VARIANTS)),
+];
+
 macro_rules! messages {
     ($(
         $(#[$doc:meta])*
@@ -198,6 +215,12 @@ macro_rules! messages {
             impl $name {
                 /// The number in the frame's type field.
                 pub const KIND: u64 = $kind;
+
+                /// Its fields, in wire order.
+                pub const FIELDS: &[Field] = &[
+                    $(Field { name: stringify!($field), shape: stringify!($type), appended: false },)*
+                    $($(Field { name: stringify!($tail), shape: stringify!($tail_type), appended: true },)*)?
+                ];
 
                 /// Exact size of the body in bytes.
                 pub fn body_size(&self) -> usize {
@@ -226,6 +249,13 @@ macro_rules! messages {
                         .map_err(|source| ProtocolError::MalformedMessage { name: stringify!($name), source })
                 }
 
+                fn node(&self) -> Node {
+                    Node::Record(vec![
+                        $((stringify!($field), self.$field.node()),)*
+                        $($((stringify!($tail), self.$tail.node()),)*)?
+                    ])
+                }
+
                 fn read(from: &mut Reader) -> Result<Self, crate::wire::WireError> {
                     Ok(Self {
                         $($field: Value::read(from)?,)*
@@ -250,6 +280,9 @@ macro_rules! messages {
             pub const KINDS: &[(u64, &str, Direction, Class)] =
                 &[$(($kind, stringify!($name), Direction::$direction, Class::$class)),*];
 
+            /// The fields of every message, in the order of [`Message::KINDS`].
+            pub const FIELDS: &[&[Field]] = &[$($name::FIELDS),*];
+
             /// Decodes a frame; `None` for a type that is not known and may be skipped.
             ///
             /// # Errors
@@ -270,6 +303,11 @@ macro_rules! messages {
             /// Appends the whole frame.
             pub fn write_frame(&self, out: &mut impl BufMut) {
                 match self { $(Self::$name(message) => message.write_frame(out),)* }
+            }
+
+            /// The fields' values, in wire order.
+            pub fn node(&self) -> Node {
+                match self { $(Self::$name(message) => message.node(),)* }
             }
 
             /// The message's name in proto-spec.
@@ -692,6 +730,57 @@ impl Message {
         let mut out = BytesMut::with_capacity(self.frame_size());
         self.write_frame(&mut out);
         out.freeze()
+    }
+}
+
+impl Message {
+    /// Refuses what `sender`'s side may not say: a server passes `ToServer` for what clients sent, a client `ToClient`.
+    ///
+    /// # Errors
+    /// [`ProtocolError::UnexpectedMessage`].
+    pub const fn expect_from(&self, sender: Direction) -> Result<(), ProtocolError> {
+        let when = match (sender, self.direction()) {
+            (Direction::ToServer, Direction::ToClient) => "from a client",
+            (Direction::ToClient, Direction::ToServer) => "from a server",
+            _ => return Ok(()),
+        };
+        Err(ProtocolError::UnexpectedMessage { name: self.name(), when })
+    }
+
+    /// Refuses a message on a QUIC stream of another class. Links that carry both classes in one order never ask.
+    ///
+    /// # Errors
+    /// [`ProtocolError::UnexpectedMessage`].
+    pub const fn expect_on(&self, stream: Class) -> Result<(), ProtocolError> {
+        let when = match (stream, self.class()) {
+            (Class::Control, Class::Session) => "on the control stream",
+            (Class::Session, Class::Control) => "on the session stream",
+            _ => return Ok(()),
+        };
+        Err(ProtocolError::UnexpectedMessage { name: self.name(), when })
+    }
+}
+
+impl StreamOpen {
+    /// Opens the session stream.
+    pub const SESSION: Self = Self { class: 1 };
+
+    /// The class of the stream that it opens.
+    ///
+    /// # Errors
+    /// [`ProtocolError::UnexpectedMessage`] for a class that this version does not know.
+    pub const fn opens(&self) -> Result<Class, ProtocolError> {
+        match self.class {
+            1 => Ok(Class::Session),
+            _ => Err(ProtocolError::UnexpectedMessage { name: "StreamOpen", when: "with an unknown class" }),
+        }
+    }
+}
+
+impl Close {
+    /// A close because of an error.
+    pub fn new(code: ErrorCode, text: impl Into<ByteString>) -> Self {
+        Self { code: code as u32, text: text.into() }
     }
 }
 

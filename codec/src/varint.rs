@@ -14,7 +14,7 @@ pub fn read(buf: &[u8]) -> Option<(u64, usize)> {
     Some((value, size))
 }
 
-/// Bytes that [`write`] uses for `value`.
+/// Bytes that [`write()`] uses for `value`.
 pub const fn size(value: u64) -> usize {
     match value {
         0..=0x3f => 1,

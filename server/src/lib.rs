@@ -1,1 +1,18 @@
-//! stub
+//! The SyncBridge server. `app.rs` wires the parts; `ARCHITECTURE.md` shows the way of one update through them.
+
+pub mod admin;
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod connection;
+pub mod data;
+pub mod defaults;
+pub mod fanout;
+pub mod hub;
+pub mod persist;
+pub mod rest;
+pub mod secret;
+pub mod session;
+pub mod shard;
+pub mod transport;

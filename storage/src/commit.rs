@@ -50,6 +50,27 @@ pub enum Write {
         /// The op that made it.
         op: Option<Applied>,
     },
+    /// An op that changed nothing: its answer is kept like that of a `Delta`, and no version is made. Fenced like
+    /// `Delta`. (Without the record, a resend after a crash could find another document and change it after all.)
+    Op {
+        /// The session's id.
+        session: Arc<str>,
+        /// The epoch of who writes.
+        epoch: u64,
+        /// The op.
+        op: Applied,
+    },
+    /// Lets go of everything kept of one incarnation in one session; nothing when there is none. Fenced like `Delta`.
+    Forget {
+        /// The session's id.
+        session: Arc<str>,
+        /// The epoch of who writes.
+        epoch: u64,
+        /// The user.
+        user: Arc<str>,
+        /// The incarnation.
+        incarnation: u128,
+    },
     /// Replaces `meta`. Fenced like `Delta`.
     Meta {
         /// The session's id.

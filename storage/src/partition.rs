@@ -100,6 +100,18 @@ impl Partition {
                     session.record(op.as_ref(), time_ms);
                 }
             }
+            Write::Op { epoch, op, .. } => {
+                if let Some(session) = slot {
+                    session.enter(*epoch);
+                    session.record(Some(op), time_ms);
+                }
+            }
+            Write::Forget { epoch, user, incarnation, .. } => {
+                if let Some(session) = slot {
+                    session.enter(*epoch);
+                    session.incarnations.remove(&(user.clone(), *incarnation));
+                }
+            }
             Write::Meta { epoch, meta, .. } => {
                 if let Some(session) = slot {
                     session.enter(*epoch);

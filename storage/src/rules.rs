@@ -88,7 +88,9 @@ impl Judge {
                 }
                 self.set_head(session, Some(Head { epoch: *epoch, version: *version }));
             }
-            Write::Meta { session, epoch, .. } => {
+            Write::Op { session, epoch, .. }
+            | Write::Forget { session, epoch, .. }
+            | Write::Meta { session, epoch, .. } => {
                 let Some(head) = self.fence(session, *epoch, view)? else { return Ok(Outcome::Fenced) };
                 self.set_head(session, Some(Head { epoch: *epoch, ..head }));
             }

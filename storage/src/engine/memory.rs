@@ -50,6 +50,8 @@ impl Store {
             }
             Write::Create { ref session, .. }
             | Write::Delta { ref session, .. }
+            | Write::Op { ref session, .. }
+            | Write::Forget { ref session, .. }
             | Write::Meta { ref session, .. }
             | Write::Checkpoint { ref session, .. }
             | Write::DeleteSession { ref session, .. } => {

@@ -61,6 +61,10 @@ pub(super) fn put_write(out: &mut Vec<u8>, write: &Write) {
             put_bytes(out, change);
             put_op(out, op.as_ref());
         }
+        Write::Op { session, epoch, op } => {
+            let _ = (session, epoch, op);
+        }
+        Write::Forget { .. } => {}
         Write::Meta { session, epoch, meta } => {
             out.push(META);
             put_bytes(out, session.as_bytes());

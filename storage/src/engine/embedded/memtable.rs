@@ -50,6 +50,8 @@ impl Memtable {
             }
             Write::Create { ref session, .. }
             | Write::Delta { ref session, .. }
+            | Write::Op { ref session, .. }
+            | Write::Forget { ref session, .. }
             | Write::Meta { ref session, .. }
             | Write::Checkpoint { ref session, .. }
             | Write::DeleteSession { ref session, .. } => {
@@ -69,6 +71,8 @@ pub(super) fn session(write: &Write) -> Option<&Arc<str>> {
     match write {
         Write::Create { session, .. }
         | Write::Delta { session, .. }
+        | Write::Op { session, .. }
+        | Write::Forget { session, .. }
         | Write::Meta { session, .. }
         | Write::Checkpoint { session, .. }
         | Write::DeleteSession { session, .. } => Some(session),
@@ -84,7 +88,7 @@ fn weight(write: &Write) -> usize {
         Write::Delta { change, op: made_by, .. } => change.len() + op(made_by),
         Write::Meta { meta, .. } => meta.len(),
         Write::Checkpoint { document, .. } => document.len(),
-        Write::DeleteSession { .. } => 0,
+        Write::DeleteSession { .. } | Write::Op { .. } | Write::Forget { .. } => 0,
         Write::Put { key, value, .. } => key.len() + value.len(),
         Write::Remove { key, .. } => key.len(),
     }

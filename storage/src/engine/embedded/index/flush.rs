@@ -343,7 +343,7 @@ impl<'a> Fold<'a> {
                     self.count_behind();
                 }
             }
-            Write::Put { .. } | Write::Remove { .. } => {}
+            Write::Put { .. } | Write::Remove { .. } | Write::Op { .. } | Write::Forget { .. } => {}
         }
     }
 

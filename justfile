@@ -1,0 +1,47 @@
+# Short names for what is done often. `just check` is exactly what CI runs.
+
+# List the recipes
+default:
+    @just --list
+
+# Everything that CI runs
+check:
+    ./test
+
+# Format the code
+fmt:
+    cargo fmt --all
+
+# Lint as CI does
+lint:
+    ./test fmt lint
+
+# The tests of one part
+test-codec *ARGS:
+    cargo test -p syncbridge-codec {{ARGS}}
+test-document *ARGS:
+    cargo test -p syncbridge-document {{ARGS}}
+test-storage *ARGS:
+    cargo test -p syncbridge-storage {{ARGS}}
+test-server *ARGS:
+    cargo test -p syncbridge {{ARGS}}
+test-client *ARGS:
+    cargo test -p syncbridge-client {{ARGS}}
+
+# Kill -9 under load, 500 times
+torture:
+    SYNCBRIDGE_KILLS=500 cargo test --release --workspace -- kill
+
+# Measure; perf/README.md says what the figures mean
+perf *ARGS="fanout":
+    cargo build --release -p syncbridge
+    cargo run --release -p syncbridge-perf -- {{ARGS}} --server-bin "${CARGO_TARGET_DIR:-target}/release/syncbridge"
+
+# Write docs/CONFIG.md anew from the code
+docs:
+    cargo run --quiet -- config print --markdown > docs/CONFIG.md.new
+    mv docs/CONFIG.md.new docs/CONFIG.md
+
+# Known vulnerabilities among the dependencies; needs the network
+advisories:
+    scripts/deny advisories

@@ -1,0 +1,258 @@
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+const NOW: u64 = 1_800_000_000;
+const HOUR: Duration = Duration::from_hours(1);
+
+fn key() -> SigningKey {
+    SigningKey::from_pem(key::generate().unwrap().as_bytes()).unwrap()
+}
+
+fn authenticator() -> Authenticator {
+    Authenticator::new(key(), false)
+}
+
+fn part(value: &serde_json::Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+#[test]
+fn a_token_says_who_comes_with_which_device_until_the_second_it_ends() {
+    let auth = authenticator();
+    let token = auth.key().issue("ann", Some("phone"), HOUR, NOW).unwrap();
+    let expected = Actor { user: "ann".into(), device: Some("phone".into()), expires_at: Some(NOW + 3600) };
+    for _cold_then_cached in 0..2 {
+        assert_eq!(auth.authenticate(&token, NOW), Ok(expected.clone()));
+        assert_eq!(auth.authenticate(&token, NOW + 3599), Ok(expected.clone()));
+        assert_eq!(auth.authenticate(&token, NOW + 3600), Err(Denied::Expired));
+    }
+    assert_eq!(authenticator().authenticate(&token, NOW).unwrap_err().code(), ErrorCode::Unauthenticated);
+    let fresh = Authenticator::new(auth.key().clone(), false);
+    assert_eq!(fresh.authenticate(&token, NOW + 3600), Err(Denied::Expired), "no leeway without the cache either");
+    assert_eq!(auth.authenticate("", NOW), Err(Denied::Missing));
+}
+
+#[test]
+fn names_and_times_that_nobody_can_have_are_not_signed() {
+    let key = key();
+    for user in ["", "a\nb", &"x".repeat(129)] {
+        assert!(key.issue(user, None, HOUR, NOW).is_err(), "{user:?}");
+        assert!(key.issue("ann", Some(user), HOUR, NOW).is_err(), "{user:?}");
+    }
+    for seconds in [0, 366 * 24 * 3600, u64::MAX] {
+        assert!(key.issue("ann", None, Duration::from_secs(seconds), NOW).is_err(), "{seconds}");
+    }
+    let longest = key.issue(&"u".repeat(128), Some(&"d".repeat(128)), HOUR, NOW).unwrap();
+    assert!(longest.len() < defaults::MAX_TOKEN / 4, "{}", longest.len());
+}
+
+/// Tokens that must not be let in, by kind.
+fn hostile(auth: &Authenticator, genuine: &str) -> BTreeMap<&'static str, Vec<String>> {
+    let mut all: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+    let [head, claims, signature] = genuine.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
+    let good_claims = json!({"sub": "ann", "exp": NOW + 3600, "iat": NOW, "jti": "x", "kind": "access"});
+
+    for bit in 0..genuine.len() * 8 {
+        let mut bytes = genuine.as_bytes().to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(token) = String::from_utf8(bytes) {
+            all.entry("a flipped bit").or_default().push(token);
+        }
+    }
+    for cut in 1..genuine.len() {
+        all.entry("truncated").or_default().push(genuine[..cut].to_owned());
+        all.entry("beheaded").or_default().push(genuine[cut..].to_owned());
+    }
+    let none = all.entry("alg none").or_default();
+    for alg in ["none", "None", "NONE", "nOnE", "", "null"] {
+        for signature in ["", signature, "AAAA"] {
+            let head = part(&json!({"alg": alg, "typ": "JWT"}));
+            none.push(format!("{head}.{claims}.{signature}"));
+            none.push(format!("{head}.{}.{signature}", part(&good_claims)));
+        }
+    }
+    // The public key is no secret: a server that took HS256 would take a token signed with it.
+    let public = auth.key().checking.try_get_as_bytes().unwrap().to_vec();
+    let confused = all.entry("HS256 with the public key").or_default();
+    for secret in [public.clone(), URL_SAFE_NO_PAD.encode(&public).into_bytes(), Vec::new()] {
+        for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+            let header = Header { kid: Some(auth.key().id.clone()), ..Header::new(algorithm) };
+            confused.push(jsonwebtoken::encode(&header, &good_claims, &EncodingKey::from_secret(&secret)).unwrap());
+        }
+    }
+    let stranger = key();
+    let wrong = all.entry("another key").or_default();
+    for n in 0..50 {
+        wrong.push(stranger.issue(&format!("user{n}"), None, HOUR, NOW).unwrap());
+        let header = Header { kid: Some(auth.key().id.clone()), ..Header::new(Algorithm::EdDSA) };
+        wrong.push(jsonwebtoken::encode(&header, &good_claims, &stranger.signing).unwrap());
+    }
+    let expired = all.entry("expired").or_default();
+    for age in 0..50 {
+        let claims = Claims {
+            sub: "ann".into(),
+            dev: None,
+            exp: NOW - age,
+            nbf: None,
+            iat: 0,
+            jti: String::new(),
+            kind: "access".into(),
+        };
+        expired.push(auth.key().sign(&claims).unwrap());
+    }
+    // Signed with the right key, and still not an access token of now.
+    let mut odd = |kind, header: Header, claims: serde_json::Value| {
+        let token = jsonwebtoken::encode(&header, &claims, &auth.key().signing).unwrap();
+        all.entry(kind).or_default().push(token);
+    };
+    let header = || Header::new(Algorithm::EdDSA);
+    for (name, value) in [
+        ("kind", json!("refresh")),
+        ("kind", json!(null)),
+        ("sub", json!("")),
+        ("sub", json!(7)),
+        ("sub", json!("x".repeat(129))),
+        ("dev", json!("")),
+        ("dev", json!("a\u{0}b")),
+        ("exp", json!(-1)),
+        ("exp", json!("2099-01-01")),
+        ("exp", json!(1e300)),
+        ("exp", json!(null)),
+        ("nbf", json!(NOW + 1)),
+    ] {
+        let mut claims = good_claims.clone();
+        claims[name] = value;
+        odd("odd claims", header(), claims);
+    }
+    for missing in ["sub", "exp", "kind"] {
+        let mut claims = good_claims.clone();
+        claims.as_object_mut().unwrap().remove(missing);
+        odd("missing claims", header(), claims);
+    }
+    odd("a critical extension", Header { crit: Some(vec!["b64".into()]), ..header() }, good_claims.clone());
+    odd("names another key", Header { kid: Some("0123456789abcdef".into()), ..header() }, good_claims.clone());
+
+    let mut spliced = Vec::new();
+    for n in 0..100 {
+        let other = auth.key().issue(&format!("user{n}"), None, HOUR, NOW).unwrap();
+        let parts: Vec<_> = other.split('.').collect();
+        spliced.push(format!("{head}.{}.{signature}", parts[1]));
+        spliced.push(format!("{head}.{claims}.{}", parts[2]));
+    }
+    all.insert("spliced from two tokens", spliced);
+    let shapes =
+        ["", ".", "..", "...", "a.b", "a.b.c.d", "{}", "Bearer x", "test-token-1", "\u{1F511}.\u{1F511}.\u{1F511}"];
+    let mut shapes: Vec<_> = shapes.map(str::to_owned).to_vec();
+    for (before, after) in
+        [(" ", ""), ("", " "), ("", "\n"), ("", "."), ("", ".x"), ("", "="), ("", "=="), ("Bearer ", "")]
+    {
+        shapes.push(format!("{before}{genuine}{after}"));
+    }
+    shapes.push("x".repeat(1 << 20));
+    shapes.push(".".repeat(1 << 20));
+    all.insert("shapes", shapes);
+    all
+}
+
+#[test]
+fn a_hostile_token_is_never_let_in_cold_or_with_the_genuine_one_cached() {
+    let auth = authenticator();
+    let genuine = auth.key().issue("ann", Some("phone"), HOUR, NOW).unwrap();
+    let hostile = hostile(&auth, &genuine);
+    let mut tried = 0;
+    for cached in [false, true] {
+        if cached {
+            auth.authenticate(&genuine, NOW).expect("the genuine one");
+        }
+        for (kind, tokens) in &hostile {
+            assert!(!tokens.is_empty(), "{kind}");
+            for token in tokens {
+                let answer = auth.authenticate(token, NOW);
+                assert!(answer.is_err(), "{kind}, cached {cached}: {token} was let in as {answer:?}");
+                assert_eq!(answer == Err(Denied::Expired), *kind == "expired", "{kind}: {answer:?}");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried >= 2 * 2_000, "only {tried}");
+    assert!(auth.authenticate(&genuine, NOW).is_ok());
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_is_never_let_in(token in ".{0,200}", open in any::<bool>()) {
+        let auth = Authenticator::new(SHARED.clone(), open);
+        let answer = auth.authenticate(&token, NOW);
+        prop_assert_eq!(answer.is_ok(), open && (token.is_empty() || token.starts_with(PLACEHOLDER_TOKEN)));
+    }
+}
+static SHARED: std::sync::LazyLock<SigningKey> = std::sync::LazyLock::new(key);
+
+#[test]
+fn open_lets_in_who_has_no_token_or_a_placeholder_and_still_refuses_bad_ones() {
+    let auth = Authenticator::new(key(), true);
+    assert_eq!(auth.authenticate("", NOW).unwrap().user, "dev");
+    assert_eq!(auth.authenticate("test-token-17", NOW).unwrap().user, "dev-17");
+    for bad in ["test-token-", "test-token-a b", "test-token-ü", "test-token", "other"] {
+        assert!(auth.authenticate(bad, NOW).is_err(), "{bad}");
+    }
+    assert!(auth.authenticate(&format!("test-token-{}", "9".repeat(65)), NOW).is_err());
+    let real = auth.key().issue("ann", None, HOUR, NOW).unwrap();
+    assert_eq!(auth.authenticate(&real, NOW).unwrap().user, "ann");
+    assert_eq!(auth.authenticate(&real, NOW + 3600), Err(Denied::Expired));
+}
+
+#[test]
+fn the_key_is_kept_in_the_data_folder_with_mode_0600_and_signs_for_the_next_process_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = {
+        let first = Authenticator::with_data_folder(folder.path(), false).unwrap();
+        first.key().issue("ann", None, HOUR, NOW).unwrap()
+    };
+    let file = folder.path().join(KEY_FILE);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(std::fs::read_to_string(&file).unwrap().starts_with("-----BEGIN PRIVATE KEY-----\n"));
+    let second = Authenticator::with_data_folder(folder.path(), false).unwrap();
+    assert_eq!(second.authenticate(&token, NOW).unwrap().user, "ann");
+}
+
+#[test]
+fn a_file_that_is_not_an_ed25519_key_is_an_error_with_its_name_and_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(KEY_FILE);
+    let p256 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap().serialize_pem();
+    for content in ["nonsense", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", &p256] {
+        std::fs::write(&file, content).unwrap();
+        let error = Authenticator::with_data_folder(folder.path(), false).unwrap_err().to_string();
+        assert!(error.contains(KEY_FILE) && error.contains("is not an Ed25519 key"), "{error}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_known_token_costs_a_fiftieth_of_a_signature_check_at_most() {
+    let auth = authenticator();
+    let token = auth.key().issue("ann", Some("phone"), HOUR, NOW).unwrap();
+    let fastest = |times: u32, work: &dyn Fn()| {
+        let rounds = (0..20).map(|_| {
+            let start = Instant::now();
+            (0..times).for_each(|_| work());
+            start.elapsed() / times
+        });
+        rounds.min().unwrap()
+    };
+    let check = fastest(20, &|| assert!(auth.key().verify(&token, NOW).is_ok()));
+    let known = fastest(2_000, &|| assert!(auth.authenticate(&token, NOW).is_ok()));
+    println!("signature check {check:?}, known token {known:?}");
+    assert!(known * 50 <= check, "known {known:?}, check {check:?}");
+}

@@ -1,0 +1,254 @@
+//! Everything that can be configured: one struct, filled from a TOML file, the environment, `--set` and flags.
+//! The sentences here are the ones that `syncbridge config print` and docs/CONFIG.md show. Reads no file by itself
+//! (`load.rs`) and starts nothing.
+//!
+//! A new setting is one line here, and its number one line in `defaults.rs`.
+
+mod load;
+mod print;
+mod setting;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+pub use load::{Loaded, Origin, Problem, Sources};
+pub use print::{markdown, toml};
+pub use setting::{Fault, Setting};
+use setting::{Node, Place, Value, settings};
+
+use crate::defaults::{self, ms};
+
+/// What the environment variable of every setting begins with.
+pub const PREFIX: &str = "SYNCBRIDGE_";
+
+settings! {
+    /// The whole configuration.
+    Config {
+        /// Where clients connect: TCP (HTTP, WebSocket) and UDP (QUIC) on the same number.
+        listen: SocketAddr = defaults::LISTEN;
+        /// Where operators connect: metrics, health. Whoever reaches it may read everything it shows.
+        admin: SocketAddr = defaults::ADMIN;
+        /// The data folder: sessions, keys. Made with mode 0700 when it is missing.
+        data: PathBuf = PathBuf::from(defaults::DATA);
+        /// Development profile: clients without credentials are let in, sessions that do not exist are made and open
+        /// to everybody. Refused unless every listener is on loopback.
+        open: bool = false;
+        /// Adds `/echo`, a raw WebSocket echo for protocol test suites. Refused unless every listener is on loopback.
+        echo: bool = false;
+        /// Threads that serve connections, each with its own sockets; 0 means one for each core.
+        shards: usize = 0, 0..=defaults::MAX_SHARDS as u64;
+        /// What is logged, and how much.
+        log: Log;
+        /// Where sessions are kept.
+        storage: Storage;
+        /// The certificate of the public listener.
+        tls: Tls;
+        /// Tokens.
+        auth: Auth;
+        /// What one client, one user and one document may cost.
+        limits: Limits;
+        /// Links to clients.
+        connection: Connection;
+        /// Who is attached to a session.
+        presence: Presence;
+        /// Events on their way to subscribers.
+        fanout: Fanout;
+        /// Commits on their way to storage.
+        persist: Persist;
+        /// Going down.
+        drain: Drain;
+    }
+}
+
+settings! {
+    /// What is logged, and how much.
+    Log {
+        /// A level (`error`, `warn`, `info`, `debug`, `trace`), or levels by module such as `info,syncbridge::hub=debug`.
+        filter: String = "info".to_owned();
+    }
+}
+
+settings! {
+    /// Where sessions are kept.
+    Storage {
+        /// `embedded` keeps them in the data folder, `memory` nowhere: they end with the process.
+        engine: Engine = Engine::Embedded;
+    }
+}
+
+settings! {
+    /// The certificate of the public listener.
+    Tls {
+        /// A PEM file with the certificate chain. Without one, TCP is plain and QUIC uses a self-signed certificate
+        /// whose fingerprint is printed.
+        cert: Option<PathBuf> = None;
+        /// A PEM file with the certificate's private key.
+        key: Option<PathBuf> = None;
+    }
+}
+
+settings! {
+    /// Tokens.
+    Auth {
+        /// How long an access token is good for. There is no leeway when it ends.
+        access_ttl_seconds: u64 = defaults::ACCESS_TTL.as_secs(), 1..=defaults::ACCESS_TTL_MAX.as_secs();
+    }
+}
+
+settings! {
+    /// What one client, one user and one document may cost.
+    Limits {
+        /// Whether rates are limited. Sizes, depths and counts always are.
+        enabled: bool = true;
+        /// Largest frame (type and body, bytes) that a client may send.
+        max_client_frame: usize = syncbridge_codec::MAX_CLIENT_FRAME, 1_024..=16_777_216;
+        /// Largest document, bytes of JSON text.
+        max_document: usize = defaults::MAX_DOCUMENT, 1_024..=67_108_864;
+        /// Deepest nesting of a document.
+        json_depth: usize = defaults::JSON_DEPTH, 1..=127;
+        /// Most parts of a JSON Pointer.
+        pointer_parts: usize = defaults::POINTER_PARTS, 1..=128;
+        /// Most operations of a patch.
+        operations: usize = defaults::OPERATIONS, 1..=100_000;
+        /// Sessions that one connection may subscribe to.
+        subscriptions: usize = defaults::SUBSCRIPTIONS, 1..=1_000_000;
+        /// Connections that one user may have.
+        connections_per_user: usize = defaults::CONNECTIONS_PER_USER, 1..=10_000_000;
+        /// Sessions that one user may own.
+        sessions_per_user: usize = defaults::SESSIONS_PER_USER, 1..=100_000_000;
+        /// Seconds from a connection's first byte to the end of its handshake.
+        handshake_seconds: u64 = defaults::HANDSHAKE.as_secs(), 1..=300;
+        /// Seconds for the head of an HTTP request.
+        header_seconds: u64 = defaults::HTTP_HEADER.as_secs(), 1..=300;
+    }
+}
+
+settings! {
+    /// Links to clients.
+    Connection {
+        /// Milliseconds within which both ends say something. After three times as long in silence a link is dead.
+        heartbeat_ms: u64 = ms(defaults::HEARTBEAT), 100..=600_000;
+    }
+}
+
+settings! {
+    /// Who is attached to a session.
+    Presence {
+        /// Milliseconds that a device may be away before the others are told that it left.
+        grace_ms: u64 = ms(defaults::PRESENCE_GRACE), 0..=600_000;
+    }
+}
+
+settings! {
+    /// Events on their way to subscribers.
+    Fanout {
+        /// Bytes of events kept for each session and shard. A subscriber that falls further behind gets the newest
+        /// state in place of every change.
+        ring_bytes: usize = defaults::RING_BYTES, 4_096..=67_108_864;
+    }
+}
+
+settings! {
+    /// Commits on their way to storage.
+    Persist {
+        /// New updates are answered `busy` when the oldest one that is not durable is older than this many milliseconds.
+        busy_age_ms: u64 = ms(defaults::BUSY_AGE), 1..=1_000;
+        /// Commits that may wait; more are answered `busy`.
+        queue: usize = defaults::PERSIST_QUEUE, 1..=1_048_576;
+        /// Bytes of commits that may wait; more are answered `busy`.
+        queue_bytes: usize = defaults::PERSIST_QUEUE_BYTES, 65_536..=4_294_967_296;
+    }
+}
+
+settings! {
+    /// Going down.
+    Drain {
+        /// Milliseconds over which clients are asked to spread their return.
+        window_ms: u64 = ms(defaults::DRAIN_WINDOW), 0..=600_000;
+        /// Milliseconds within which everything accepted is durable and every link closed; else the process says what
+        /// is lost and exits with an error.
+        deadline_ms: u64 = ms(defaults::DRAIN_DEADLINE), 100..=600_000;
+    }
+}
+
+/// A storage engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// The commit log and index in the data folder.
+    Embedded,
+    /// Nothing outlives the process.
+    Memory,
+}
+
+impl Value for Engine {
+    const KIND: &'static str = "`embedded` or `memory`";
+    const QUOTED: bool = true;
+    fn parse(text: &str) -> Result<Self, Option<String>> {
+        match text {
+            "embedded" => Ok(Self::Embedded),
+            "memory" => Ok(Self::Memory),
+            "scylla" => Err(Some("the ScyllaDB engine comes with a later release".to_owned())),
+            _ => Err(None),
+        }
+    }
+    fn text(&self) -> Option<String> {
+        Some(match self {
+            Self::Embedded => "embedded".to_owned(),
+            Self::Memory => "memory".to_owned(),
+        })
+    }
+}
+
+impl Config {
+    /// Every setting with its value in this configuration, in the order in which they are declared.
+    pub fn settings(&self) -> Vec<Setting> {
+        let mut all = Vec::new();
+        self.visit(Place { path: String::new(), doc: &[], bounds: None }, &mut |setting| all.push(setting));
+        all
+    }
+
+    /// Sets one setting by its path.
+    ///
+    /// # Errors
+    /// [`Fault`]: there is none of that path, or it does not take that value.
+    pub fn set(&mut self, path: &str, text: &str) -> Result<(), Fault> {
+        Node::set(self, &path.split('.').collect::<Vec<_>>(), text, None)
+    }
+
+    /// The number of shards to start.
+    pub fn shard_count(&self) -> usize {
+        match self.shards {
+            0 => std::thread::available_parallelism().map_or(1, usize::from).min(defaults::MAX_SHARDS),
+            given => given,
+        }
+    }
+
+    /// What cannot be together, each as (the path to blame, why).
+    pub fn conflicts(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        for (profile, on) in [("open", self.open), ("echo", self.echo)] {
+            for (listener, at) in [("listen", self.listen), ("admin", self.admin)] {
+                if on && !at.ip().to_canonical().is_loopback() {
+                    found.push((
+                        profile,
+                        format!("is only for development: `{listener}` is {at}, and must then be on loopback (127.0.0.1 or [::1])"),
+                    ));
+                }
+            }
+        }
+        if self.listen == self.admin && self.listen.port() != 0 {
+            found.push(("admin", format!("is {}, which `listen` already has", self.admin)));
+        }
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
+            found.push(("log.filter", format!("is no filter: {error}")));
+        }
+        match (&self.tls.cert, &self.tls.key) {
+            (Some(_), None) => found.push(("tls.cert", "needs `tls.key` beside it".to_owned())),
+            (None, Some(_)) => found.push(("tls.key", "needs `tls.cert` beside it".to_owned())),
+            _ => {}
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! One connection's side of the protocol, sans-IO: what may come when, what a message asks for, when silence is too
+//! long. It knows no session, no socket and no clock; the shard carries out what it asks.
+
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use syncbridge_codec::{
+    Message, ProtocolError,
+    handshake::{self, Server},
+    message::{self, Class, Pong, Transport},
+};
+
+use crate::session::Now;
+
+/// Who a connection speaks for, once its token is checked.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The user.
+    pub user: Arc<str>,
+    /// The device: the token's, else the one of `Hello`.
+    pub device: Arc<str>,
+    /// The client's incarnation.
+    pub incarnation: u128,
+    /// The one session that the connection is for, if it is for one.
+    pub session: Option<Arc<str>>,
+}
+
+/// What a message asks the shard to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Check the credentials, then [`Core::welcome`] or refuse.
+    Hello(Box<handshake::Request>),
+    /// Make a session.
+    Create(message::Create),
+    /// Send a document once.
+    Get(message::Get),
+    /// Subscribe, or move a subscription.
+    Subscribe(message::Subscribe),
+    /// A cursor of `Hello`: subscribe, and answer without a request id.
+    Resume(message::Subscribe),
+    /// End a subscription.
+    Unsubscribe(message::Unsubscribe),
+    /// Change a document.
+    Update(message::Update),
+    /// The client ends the connection.
+    Close,
+}
+
+impl Command {
+    /// The session that it is about.
+    pub const fn session(&self) -> Option<&ByteString> {
+        match self {
+            Self::Create(create) => Some(&create.session),
+            Self::Get(get) => Some(&get.session),
+            Self::Subscribe(subscribe) | Self::Resume(subscribe) => Some(&subscribe.session),
+            Self::Unsubscribe(unsubscribe) => Some(&unsubscribe.session),
+            Self::Update(update) => Some(&update.session),
+            Self::Hello(_) | Self::Close => None,
+        }
+    }
+
+    /// Whether it may be carried out though it may be the replay of an earlier first flight (QUIC 0-RTT).
+    pub const fn is_harmless(&self) -> bool {
+        matches!(self, Self::Hello(_) | Self::Get(_) | Self::Subscribe(_) | Self::Resume(_) | Self::Close)
+    }
+}
+
+/// What came of a message.
+#[derive(Debug)]
+pub enum Step {
+    /// Nothing is to be done.
+    Nothing,
+    /// Say this.
+    Reply(Message),
+    /// Do this.
+    Do(Command),
+}
+
+#[derive(Debug)]
+enum State {
+    /// `Hello` has not come.
+    Fresh(Server),
+    /// `Hello` came; its token is being checked.
+    Greeted,
+    Ready(Box<Identity>),
+}
+
+/// Timings that every connection of a server shares, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// From the first byte to a whole `Hello`.
+    pub hello_ms: u64,
+    /// What `Welcome` asks of the client; three times as long in silence ends the connection.
+    pub heartbeat_ms: u64,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub struct Core {
+    state: State,
+    transport: Transport,
+    /// When something last came, or the connection began.
+    heard_ms: u64,
+}
+
+impl Core {
+    /// A connection that begins now.
+    pub const fn new(transport: Transport, now: Now) -> Self {
+        Self { state: State::Fresh(Server::new()), transport, heard_ms: now.mono_ms }
+    }
+
+    /// What the connection runs over.
+    pub const fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Who it speaks for; `None` before `Welcome`.
+    pub fn identity(&self) -> Option<&Identity> {
+        match &self.state {
+            State::Ready(identity) => Some(identity),
+            _ => None,
+        }
+    }
+
+    /// Takes one message; `class` is the QUIC stream it came on, `None` where there is one pipe for all.
+    ///
+    /// # Errors
+    /// [`handshake::Error`] when it may not come here or now, or a `Hello` holds what it may not. Before `Welcome` the
+    /// client is told by `Refused`.
+    pub fn receive(&mut self, message: Message, class: Option<Class>, now: Now) -> Result<Step, handshake::Error> {
+        if class.is_some_and(|class| class != message.class()) {
+            return Err(unexpected(&message, "on this stream"));
+        }
+        if let State::Fresh(server) = &mut self.state {
+            return Ok(match server.receive(message)? {
+                handshake::Step::Reply(pong) => Step::Reply(pong.into()),
+                handshake::Step::Closed(_) => Step::Do(Command::Close),
+                handshake::Step::Decide(request) => {
+                    self.state = State::Greeted;
+                    Step::Do(Command::Hello(request))
+                }
+            });
+        }
+        self.heard_ms = now.mono_ms;
+        Ok(Step::Do(match message {
+            Message::Ping(ping) => return Ok(Step::Reply(Pong { nonce: ping.nonce }.into())),
+            Message::Pong(_) => return Ok(Step::Nothing),
+            Message::Close(_) => Command::Close,
+            Message::Create(create) => Command::Create(create),
+            Message::Get(get) => Command::Get(get),
+            Message::Subscribe(subscribe) => Command::Subscribe(subscribe),
+            Message::Unsubscribe(unsubscribe) => Command::Unsubscribe(unsubscribe),
+            Message::Update(update) => Command::Update(update),
+            message => return Err(unexpected(&message, "here")),
+        }))
+    }
+
+    /// Whether the client was let in.
+    pub const fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready(_))
+    }
+
+    /// The token was good: the connection speaks for `identity` from here on.
+    pub fn welcome(&mut self, identity: Identity) {
+        self.state = State::Ready(Box::new(identity));
+    }
+
+    /// Something of the connection went on although nothing came.
+    pub const fn alive(&mut self, now: Now) {
+        self.heard_ms = now.mono_ms;
+    }
+
+    /// When the connection has been silent for too long, in monotonic milliseconds.
+    pub const fn deadline_ms(&self, timing: Timing) -> u64 {
+        match self.state {
+            State::Ready(_) => self.heard_ms + 3 * timing.heartbeat_ms,
+            _ => self.heard_ms + timing.hello_ms,
+        }
+    }
+}
+
+fn unexpected(message: &Message, when: &'static str) -> handshake::Error {
+    ProtocolError::UnexpectedMessage { name: message.name(), when }.into()
+}

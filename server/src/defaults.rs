@@ -1,0 +1,135 @@
+//! Every bound and every time of the server, each with its arithmetic. Nothing else in the server writes such a number.
+//! What an operator may change has a setting of the same name in `config/`; the rest is fixed here.
+//!
+//! Bounds of the protocol itself (a client's largest frame, a snapshot's part) are in `syncbridge_codec`, those of the
+//! dedup window and the kept epochs in `syncbridge_storage`: both ends or all engines have to agree on them.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+/// 1,024 bytes.
+pub const KIB: usize = 1 << 10;
+/// 1,024 KiB.
+pub const MIB: usize = 1 << 20;
+
+// ---- where it listens and keeps things -----------------------------------------------------------------------------
+
+/// TCP and UDP for clients: loopback, so that nothing is exposed before somebody says so.
+pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7400);
+/// TCP for operators; shows and does more than clients may see, so it stays on loopback unless it is moved.
+pub const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7401);
+/// The data folder, relative to where the server is started: visible, named after what made it, in `.gitignore`.
+pub const DATA: &str = "syncbridge-data";
+
+// ---- shards --------------------------------------------------------------------------------------------------------
+
+/// The shard is the first byte of a QUIC connection id modulo the number of shards, so 256 is the most there can be.
+pub const MAX_SHARDS: usize = 256;
+/// Items (events, answers, new connections) that wait in one shard's inbox before who pushes has to wait or drop.
+/// An item is a pointer and a tag (≤64 B) and a shard drains all of it every turn: 65,536 × 64 B = 4 MiB a shard.
+pub const SHARD_INBOX: usize = 65_536;
+
+// ---- documents and updates -----------------------------------------------------------------------------------------
+
+/// Largest document, bytes of JSON text. Held about three times at most (document, form on the wire, checkpoint being
+/// written): 4 MiB × 3 = 12 MiB for the largest session.
+pub const MAX_DOCUMENT: usize = 4 * MIB;
+/// Levels of nesting: a parser's frame on the stack is ≤512 B, so 64 levels are 32 KiB of a 2 MiB stack.
+pub const JSON_DEPTH: usize = 64;
+/// Parts of one JSON Pointer: a path cannot lead deeper than a document is.
+pub const POINTER_PARTS: usize = 64;
+/// Operations of one patch: 1,000 × 4 µs for the costliest (a copy inside a small document) keeps a shard ≤4 ms.
+pub const OPERATIONS: usize = 1_000;
+
+// ---- connections ---------------------------------------------------------------------------------------------------
+
+/// From the first byte to `Hello` (and a TLS or WebSocket handshake before it): three round trips of a slow mobile link
+/// (1 s each) with two retransmissions after 1 s and 2 s are 6 s.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Head of an HTTP request. Same arithmetic as [`HANDSHAKE`].
+pub const HTTP_HEADER: Duration = Duration::from_secs(10);
+/// `Welcome.heartbeat_ms`: both say something at least this often. Home routers forget a UDP flow after 30 s (RFC 4787
+/// allows no less than 120 s, many do it all the same), so below that; a link is dead after three of them: 60 s.
+pub const HEARTBEAT: Duration = Duration::from_secs(20);
+/// Subscriptions of one connection: a slot is ≤64 B, so 1,000 are 64 KiB.
+pub const SUBSCRIPTIONS: usize = 1_000;
+/// Connections of one user: at ≤1.5 KiB each idle (DESIGN §5.4), 1,000 are 1.5 MiB.
+pub const CONNECTIONS_PER_USER: usize = 1_000;
+/// Sessions of one user: with a 1 KiB document each, 10,000 are 10 MiB on disk.
+pub const SESSIONS_PER_USER: usize = 10_000;
+/// Control frames that wait for one connection, in bytes; beyond it the connection is closed as too slow.
+/// 10,000 stuck connections × 64 KiB = 640 MiB is the worst case; healthy ones hold nothing.
+pub const CONTROL_QUEUE_BYTES: usize = 64 * KIB;
+/// How long a device may be away before the others are told that it left: a page reload takes 1–3 s, a phone that
+/// changes networks 1–4 s.
+pub const PRESENCE_GRACE: Duration = Duration::from_secs(5);
+
+// ---- fan-out -------------------------------------------------------------------------------------------------------
+
+/// Events kept for each topic and shard, bytes of frames: about 500 events of 128 bytes, so a subscriber may fall 0.5 s
+/// behind at 1,000 events/s before it is given the newest state instead. 10,000 busy sessions × 64 KiB = 640 MiB.
+pub const RING_BYTES: usize = 64 * KIB;
+
+// ---- persisting ----------------------------------------------------------------------------------------------------
+
+/// New updates get `Busy` when the oldest one that is not durable is this old. Newest accepted and newest durable must
+/// lie ≤50 ms apart: 25 ms of queueing, and as much for the fsync that is already running.
+pub const BUSY_AGE: Duration = Duration::from_millis(25);
+/// Commits that wait: the log takes about 650,000 small ones a second, 16,250 in [`BUSY_AGE`]; the next power of two.
+pub const PERSIST_QUEUE: usize = 16_384;
+/// Bytes of commits that wait. A disk of 1 GB/s writes 25 MB in [`BUSY_AGE`]; a few documents of 4 MiB more must fit.
+pub const PERSIST_QUEUE_BYTES: usize = 64 * MIB;
+/// `Busy.retry_after_ms`: one age limit later the queue has been written or the disk is stuck anyway.
+pub const BUSY_RETRY: Duration = BUSY_AGE;
+
+/// Documents that wait to be written behind the log. Each shares its structure with the live one, so they are cheap;
+/// 64 is more than become due while one is encoded.
+pub const CHECKPOINT_QUEUE: usize = 64;
+/// When to try again while the server goes down: its successor is up by then.
+pub const DRAIN_RETRY_MS: u64 = 1_000;
+/// When to try again after a shard's inbox was full: 65,536 items at 1 µs each are 66 ms.
+pub const INBOX_RETRY_MS: u64 = 100;
+/// When to try again after the store failed: an operator has to restart the server first.
+pub const FAILED_RETRY_MS: u64 = 10_000;
+/// How long a connection that was told to go may take to read that: a retransmission on a slow link.
+pub const LINGER_MS: u64 = 3_000;
+/// A session that nobody uses leaves memory after this long: longer than a reconnect, a reload or a handoff takes.
+pub const UNLOAD_AFTER: Duration = Duration::from_secs(60);
+/// Pause after an accept failed, for want of descriptors mostly: spinning would not bring any back.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// TLS sessions kept for resumption and 0-RTT: some 0.4 KiB each, 4 MiB for 10,000 clients.
+pub const TLS_SESSIONS: usize = 10_000;
+/// What a frame may have beside a whole document: ids, patches around it.
+pub const FRAME_ABOVE_DOCUMENT: usize = 64 * KIB;
+/// Frames cut for slow connections, bytes a shard: 64 of the largest client frames.
+pub const MAX_CUT_BYTES: usize = 64 * MIB;
+
+// ---- tokens --------------------------------------------------------------------------------------------------------
+
+/// How long an access token is good for. There is no refresh for tokens made by `syncbridge token`, so an hour of work.
+pub const ACCESS_TTL: Duration = Duration::from_hours(1);
+/// The longest an access token may be made for: a year.
+pub const ACCESS_TTL_MAX: Duration = Duration::from_hours(365 * 24);
+/// Longest token that is looked at, bytes. Ours are about 300; a user id of 128 bytes and a device id of 128 make 700.
+pub const MAX_TOKEN: usize = 4 * KIB;
+/// Verified tokens remembered: checking an Ed25519 signature takes some 50 µs, finding one here well below 0.1 µs.
+/// Two generations of 8,192 × about 600 B = 10 MiB at most.
+pub const TOKEN_CACHE: usize = 8_192;
+/// Longest user or device id, bytes.
+pub const MAX_ID: usize = 128;
+
+// ---- going down ----------------------------------------------------------------------------------------------------
+
+/// Clients are told to come back at a random moment within this: 10,000 clients over 5 s are 2,000 handshakes a second,
+/// one core's worth at ≤0.5 ms each.
+pub const DRAIN_WINDOW: Duration = Duration::from_secs(5);
+/// Everything accepted is durable and every link closed within this, or the process says what is lost and exits with
+/// an error; below the 30 s after which Kubernetes and 90 s after which systemd kill.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Whole milliseconds of a constant above, for settings.
+pub(crate) const fn ms(time: Duration) -> u64 {
+    time.as_millis() as u64
+}

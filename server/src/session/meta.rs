@@ -1,0 +1,134 @@
+//! What a session is besides its document: owner, policies, the active device. Storage keeps it as opaque bytes.
+//! Never decides who may do what: `auth/access.rs` does.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use syncbridge_codec::{
+    message::{ConflictPolicy, DevicePolicy},
+    wire::{Reader, Value, WireError},
+};
+
+/// A device of a user. Device ids are per user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceOf {
+    /// The user.
+    pub user: Arc<str>,
+    /// The device's id.
+    pub device: Arc<str>,
+}
+
+/// A session's meta.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// Who owns it.
+    pub owner: Arc<str>,
+    /// What happens to updates that clash.
+    pub conflict: ConflictPolicy,
+    /// Which devices may write.
+    pub devices: DevicePolicy,
+    /// The active device. Without one nobody is fenced: there is no device whose work a fence could protect.
+    pub active: Option<DeviceOf>,
+    /// Open to every user (`--open` makes such sessions; nothing else does).
+    pub everyone: bool,
+}
+
+impl Meta {
+    /// Of a session that `owner` makes on `device`, which then is the active one; empty: a call without a device.
+    pub fn owned(owner: &Arc<str>, conflict: ConflictPolicy, devices: DevicePolicy, device: &Arc<str>) -> Self {
+        let (user, device) = (Arc::clone(owner), Arc::clone(device));
+        let active = (!device.is_empty()).then_some(DeviceOf { user, device });
+        Self { owner: Arc::clone(owner), conflict, devices, active, everyone: false }
+    }
+
+    /// Of a session that comes into being under `--open`: every user's.
+    pub fn open(owner: &Arc<str>) -> Self {
+        let (conflict, devices) = (ConflictPolicy::default(), DevicePolicy::default());
+        Self { owner: Arc::clone(owner), conflict, devices, active: None, everyone: true }
+    }
+
+    /// The active device's id.
+    pub fn active_device(&self) -> Option<Arc<str>> {
+        self.active.as_ref().map(|active| Arc::clone(&active.device))
+    }
+
+    /// Whether the device policy keeps this device from writing.
+    pub fn fences(&self, user: &str, device: &str) -> bool {
+        match (self.devices, &self.active) {
+            (DevicePolicy::Many, _) | (_, None) => false,
+            (DevicePolicy::Exclusive | DevicePolicy::Ask, Some(active)) => {
+                *active.user != *user || *active.device != *device
+            }
+        }
+    }
+
+    /// The stored form. Grows at its end only, like a message.
+    pub fn encode(&self) -> Bytes {
+        let text = |text: &Arc<str>| ByteString::from(&**text);
+        let mut out = BytesMut::new();
+        text(&self.owner).write(&mut out);
+        self.conflict.write(&mut out);
+        self.devices.write(&mut out);
+        self.active.as_ref().map(|active| text(&active.user)).write(&mut out);
+        self.active.as_ref().map(|active| text(&active.device)).write(&mut out);
+        self.everyone.write(&mut out);
+        out.freeze()
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// [`WireError`] when it is not one.
+    pub fn decode(bytes: Bytes) -> Result<Self, WireError> {
+        fn text(from: &mut Reader) -> Result<Arc<str>, WireError> {
+            ByteString::read(from).map(|text| Arc::from(&*text))
+        }
+        fn optional(from: &mut Reader) -> Result<Option<Arc<str>>, WireError> {
+            Ok(Option::<ByteString>::read(from)?.map(|text| Arc::from(&*text)))
+        }
+        let from = &mut Reader::new(bytes);
+        let (owner, conflict, devices) = (text(from)?, Value::read(from)?, Value::read(from)?);
+        let active = optional(from)?.zip(optional(from)?).map(|(user, device)| DeviceOf { user, device });
+        Ok(Self { owner, conflict, devices, active, everyone: Value::read(from)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(devices: DevicePolicy, device: &str) -> Meta {
+        Meta::owned(&"ann".into(), ConflictPolicy::Merge, devices, &device.into())
+    }
+
+    #[test]
+    fn what_is_stored_comes_back() {
+        for meta in [meta(DevicePolicy::Ask, "phone"), meta(DevicePolicy::Many, ""), Meta::open(&"bob".into())] {
+            assert_eq!(Meta::decode(meta.encode()), Ok(meta));
+        }
+    }
+
+    #[test]
+    fn a_cut_meta_is_refused() {
+        let bytes = meta(DevicePolicy::Ask, "phone").encode();
+        for cut in 0..bytes.len() {
+            assert!(Meta::decode(bytes.slice(..cut)).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_device_of_the_same_name_of_another_user_is_another_device() {
+        let meta = meta(DevicePolicy::Exclusive, "phone");
+        assert!(!meta.fences("ann", "phone"));
+        assert!(meta.fences("bob", "phone"));
+        assert!(meta.fences("ann", "desk"));
+    }
+
+    #[test]
+    fn a_session_made_without_a_device_has_no_active_one_and_fences_nobody() {
+        let meta = meta(DevicePolicy::Exclusive, "");
+        assert_eq!(meta.active_device(), None);
+        assert!(!meta.fences("ann", "desk"));
+    }
+}

@@ -1,0 +1,349 @@
+//! The way of one update through a session: was it seen → is it its turn → may this device write → does it build on
+//! something refused → which version was it made for → apply, commit, tell. (Who may see the session at all is settled
+//! before.) Everything that is refused here leaves the session as it was.
+//!
+//! A refusal for good is remembered: a resend gets the same, and what builds on it (`after`) is refused as well. A
+//! refusal for now (`Busy` and its like) is not: the op comes again, and until then no later op of the same incarnation
+//! is taken, else that one would raise the high water over it and it were lost. A client that gives such an op up sends
+//! an empty patch (`[]`) under its counter; nothing else is expected from it, so nobody is locked out.
+
+use bytes::Bytes;
+use syncbridge_codec::{
+    ErrorCode,
+    message::{self, ConflictPolicy, Durability, Message, Position, TopicKind, Update},
+};
+use syncbridge_document::{Applied, ApplyError, Options};
+use syncbridge_storage as storage;
+
+use super::{
+    Core, Effect, Now, Preparation, Prepared, Writer,
+    acks::{Gets, Waiting},
+    change::Change,
+    conflict::Clash,
+    dedup::{Record, Verdict},
+    defaults::{BUSY_RETRY_MS, UNCOMMITTED_BYTES, UNCOMMITTED_COMMITS, WITHHELD},
+    epoch::Place,
+    work::{Ready, Work, apply_code, away, in_place, invalid_code, much_to_follow, stricter},
+};
+
+/// Why an update is not applied.
+enum Refusal {
+    Error(ErrorCode, String),
+    Conflict(Clash),
+}
+
+/// What became of an update whose turn it was.
+enum Outcome {
+    Applied(Applied),
+    Refused(Refusal),
+    Away(Preparation),
+}
+
+impl Core {
+    /// One update. `Some`: it is much work, and nothing has happened yet; run that off the shard and come back with
+    /// [`Core::update_prepared`]. Later updates of the same incarnation get `Busy` until then, so it is kind not to read
+    /// on from that connection in the meantime.
+    #[must_use = "work that is not done leaves the update unanswered"]
+    pub fn update(&mut self, writer: &Writer, update: &Update, now: Now, out: &mut Vec<Effect>) -> Option<Preparation> {
+        self.take(writer, update, None, now, out)
+    }
+
+    /// The same update, prepared. `Some`: the version had changed; once more. After three times it is done in place.
+    #[must_use = "work that is not done leaves the update unanswered"]
+    pub fn update_prepared(
+        &mut self,
+        writer: &Writer,
+        update: &Update,
+        prepared: Prepared,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Option<Preparation> {
+        self.take(writer, update, Some(prepared), now, out)
+    }
+
+    /// The server cannot take this update now (`code`: busy, rate limited, storage failed…). One that was answered
+    /// before gets its answer all the same.
+    pub fn refuse_busy(
+        &mut self,
+        writer: &Writer,
+        update: &Update,
+        code: ErrorCode,
+        retry_after_ms: u64,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        if !self.answer_again(writer, update, now, out) {
+            self.ops.told_to_wait(writer, update.counter, now.wall_ms);
+            let frame = self.error(code, "the server is busy", update.counter, Some(retry_after_ms));
+            out.push(Effect::Answer { conn: writer.conn, frame });
+        }
+    }
+
+    fn take(
+        &mut self,
+        writer: &Writer,
+        update: &Update,
+        prepared: Option<Prepared>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Option<Preparation> {
+        if self.answer_again(writer, update, now, out) {
+            return None;
+        }
+        if let Some(text) = self.not_now(writer, update.counter) {
+            self.ops.told_to_wait(writer, update.counter, now.wall_ms);
+            let frame = self.error(ErrorCode::Busy, &text, update.counter, Some(BUSY_RETRY_MS));
+            out.push(Effect::Answer { conn: writer.conn, frame });
+            return None;
+        }
+        match self.judge(writer, update, prepared) {
+            Outcome::Away(preparation) => {
+                self.ops.told_to_wait(writer, update.counter, now.wall_ms);
+                return Some(preparation);
+            }
+            Outcome::Refused(refusal) => self.refuse(writer, update, refusal, now, out),
+            Outcome::Applied(applied) if !applied.changed => self.keep(writer, update, now, out),
+            Outcome::Applied(applied) => self.change(writer, update, applied, now, out),
+        }
+        None
+    }
+
+    /// Answers an op that was seen before. Whether it was.
+    fn answer_again(&mut self, writer: &Writer, update: &Update, now: Now, out: &mut Vec<Effect>) -> bool {
+        let counter = update.counter;
+        let frame = match self.ops.verdict(writer, counter, now.wall_ms) {
+            _ if counter == 0 => self.error(ErrorCode::InvalidField, "counters begin with 1", counter, None),
+            Verdict::New => return false,
+            Verdict::Refused(frame) => frame,
+            Verdict::Expired => {
+                self.error(ErrorCode::OpExpired, "the answer to this op is no longer kept", counter, None)
+            }
+            Verdict::Applied(record) => {
+                self.accept(writer, update, record, None, out);
+                return true;
+            }
+        };
+        out.push(Effect::Answer { conn: writer.conn, frame });
+        true
+    }
+
+    /// Why an op cannot be taken now.
+    fn not_now(&self, writer: &Writer, counter: u64) -> Option<String> {
+        if let Some(first) = self.ops.must_wait_for(writer, counter) {
+            return Some(format!("op {first} was told to come again, and comes first"));
+        }
+        let (commits, bytes) = self.acks.under_way();
+        let full = commits >= UNCOMMITTED_COMMITS || bytes >= UNCOMMITTED_BYTES || self.acks.waiting() >= WITHHELD;
+        full.then(|| "too much of this session waits for the disk".to_owned())
+    }
+
+    fn judge(&mut self, writer: &Writer, update: &Update, prepared: Option<Prepared>) -> Outcome {
+        match self.judge_base(writer, update) {
+            Err(refusal) => Outcome::Refused(refusal),
+            Ok(base) => {
+                let limits = &self.limits;
+                let work = match prepared {
+                    None => Work::begin(update, &self.document, self.version, limits),
+                    Some(prepared) => Work::go_on(prepared, update, &self.document, self.version, limits),
+                };
+                match work {
+                    Ok(work) => self.apply(writer, update, base, work),
+                    Err(invalid) => Outcome::Refused(Refusal::Error(invalid_code(&invalid), invalid.to_string())),
+                }
+            }
+        }
+    }
+
+    /// The version that the update was made for, `None` when that is not in this session's history; or why it may not
+    /// be applied whatever it says.
+    fn judge_base(&self, writer: &Writer, update: &Update) -> Result<Option<u64>, Refusal> {
+        let error = |code, text: String| Err(Refusal::Error(code, text));
+        if self.meta.fences(writer.user, writer.device) {
+            return error(ErrorCode::NotActive, "only the active device may write".into());
+        }
+        match update.after {
+            Some(after) if after >= update.counter => {
+                return error(ErrorCode::InvalidField, "`after` names a later op, or this one".into());
+            }
+            Some(after) if !self.ops.was_applied(writer, after) => {
+                return error(ErrorCode::DependencyRefused, format!("it builds on op {after}, which was not applied"));
+            }
+            _ => {}
+        }
+        if update.base.version == 0 {
+            return error(ErrorCode::InvalidField, "versions begin with 1".into());
+        }
+        match self.epochs.place(&update.base, self.version) {
+            Place::Kept(version) => Ok(Some(version)),
+            Place::Lost { .. } | Place::TooOld | Place::Unknown => Ok(None),
+            Place::Ahead => {
+                let Position { epoch, version } = self.position();
+                error(ErrorCode::VersionAhead, format!("the session is at version {version} of epoch {epoch}"))
+            }
+        }
+    }
+
+    /// Applies the patch, if nothing stands against it. Patches apply all or not at all, and what was applied is always
+    /// committed, so the document is changed in place.
+    fn apply(&mut self, writer: &Writer, update: &Update, base: Option<u64>, work: Work) -> Outcome {
+        let stale = base != Some(self.version);
+        let clash = match &work {
+            Work::Small(patch) if stale && much_to_follow(patch, &self.document) => {
+                return Outcome::Away(away(patch.clone(), update, &self.document, self.version, &self.limits));
+            }
+            Work::Small(patch) | Work::Bounded(patch) if stale => {
+                self.history.clash(&patch.touches(&self.document), base, writer)
+            }
+            Work::Done(ready) if stale => self.history.clash(&ready.touches, base, writer),
+            _ => None,
+        };
+        let policy = stricter(self.meta.conflict, update.on_conflict);
+        let merge = match &clash {
+            None => false,
+            Some(clash) if clash.array || policy == ConflictPolicy::Reject => {
+                return Outcome::Refused(Refusal::Conflict(clash.clone()));
+            }
+            Some(_) => policy == ConflictPolicy::Merge,
+        };
+        let options = Options { lenient: update.lenient, merge };
+        let applied = match work {
+            Work::Away(preparation) => return Outcome::Away(preparation),
+            Work::Done(ready) if !merge => ready.applied.map(|(document, applied)| {
+                self.document = document;
+                applied
+            }),
+            Work::Done(Ready { patch, .. }) | Work::Bounded(patch) => {
+                patch.apply(&mut self.document, options, &self.limits)
+            }
+            Work::Small(patch) => {
+                let allowance = in_place(&self.limits);
+                match patch.apply(&mut self.document, options, &allowance) {
+                    Err(ApplyError::TooMuchWork { .. }) if allowance.work < self.limits.work => {
+                        return Outcome::Away(away(patch, update, &self.document, self.version, &self.limits));
+                    }
+                    applied => applied,
+                }
+            }
+        };
+        match (applied, clash) {
+            (Ok(applied), _) => Outcome::Applied(applied),
+            // It was right for its base: what came in between took its ground away.
+            (Err(ApplyError::PathNotFound { .. } | ApplyError::TestFailed { .. }), Some(clash))
+                if !clash.everything =>
+            {
+                Outcome::Refused(Refusal::Conflict(clash))
+            }
+            (Err(error), _) => Outcome::Refused(Refusal::Error(apply_code(&error), error.to_string())),
+        }
+    }
+
+    fn refuse(&mut self, writer: &Writer, update: &Update, refusal: Refusal, now: Now, out: &mut Vec<Effect>) {
+        let frame = match refusal {
+            Refusal::Error(code, text) => self.error(code, &text, update.counter, None),
+            Refusal::Conflict(clash) => Message::from(message::Conflict {
+                counter: update.counter,
+                session: self.name.clone(),
+                at: self.position(),
+                paths: clash.paths,
+            })
+            .to_frame(),
+        };
+        self.ops.refused(writer, update.counter, frame.clone(), now.wall_ms);
+        out.push(Effect::Answer { conn: writer.conn, frame });
+    }
+
+    /// The update changed nothing: no version, no event, but a record, so that a resend changes nothing either.
+    fn keep(&mut self, writer: &Writer, update: &Update, now: Now, out: &mut Vec<Effect>) {
+        let commit = self.acks.submit(self.version, 0);
+        let record = Record { counter: update.counter, version: self.version, commit };
+        let op = self.ops.applied(writer, record, now.wall_ms);
+        let write = storage::Write::Op { session: self.id.clone(), epoch: self.epochs.current(), op };
+        self.commit(commit, write, out);
+        self.accept(writer, update, record, None, out);
+    }
+
+    /// The update made a version.
+    fn change(&mut self, writer: &Writer, update: &Update, applied: Applied, now: Now, out: &mut Vec<Effect>) {
+        self.version += 1;
+        let differing = applied.effective.as_ref().map(|patch| Bytes::from(patch.to_json()));
+        let at = self.position();
+        let change = Change::encode(
+            &(&**writer.user).into(),
+            &message::Delta {
+                session: self.name.clone(),
+                at: at.clone(),
+                operations: differing.clone().unwrap_or_else(|| update.operations.clone()),
+                device: (&**writer.device).into(),
+                origin: message::Origin { incarnation: writer.incarnation, counter: update.counter },
+                time_ms: now.wall_ms,
+            },
+        );
+        let commit = self.acks.submit(self.version, change.size());
+        let record = Record { counter: update.counter, version: self.version, commit };
+        let op = self.ops.applied(writer, record, now.wall_ms);
+        self.history.push(writer.user.clone(), writer.incarnation, applied.touches);
+        self.since_checkpoint += change.size();
+        let frame = change.frame();
+        self.log.push(frame.clone());
+        let write = storage::Write::Delta {
+            session: self.id.clone(),
+            epoch: at.epoch,
+            version: at.version,
+            change: change.stored(),
+            op: Some(op),
+        };
+        self.commit(commit, write, out);
+        self.accept(writer, update, record, Some((frame, differing)), out);
+    }
+
+    fn commit(&mut self, number: u64, write: storage::Write, out: &mut Vec<Effect>) {
+        let mut writes = vec![write];
+        for (incarnation, user) in self.ops.take_dropped() {
+            let (session, epoch) = (self.id.clone(), self.epochs.current());
+            writes.push(storage::Write::Forget { session, epoch, user, incarnation });
+        }
+        out.push(Effect::Commit { number, writes });
+    }
+
+    /// Answers an op that was applied, now or (`event` is `None`) before, as its durability asks. `event` is the frame of
+    /// its `Delta`, and its operations where they differ from those sent.
+    fn accept(
+        &mut self,
+        writer: &Writer,
+        update: &Update,
+        record: Record,
+        event: Option<(Bytes, Option<Bytes>)>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Record { counter, version, commit } = record;
+        let durable = self.acks.is_durable(commit);
+        let withheld = update.durability == Durability::Durable && !durable;
+        let (event, operations) = event.unzip();
+        let accepted = Message::from(message::Accepted {
+            counter,
+            session: self.name.clone(),
+            at: Position { epoch: self.epochs.current(), version },
+            durable: durable || withheld,
+            operations: operations.flatten(),
+            changed: event.is_some(),
+        })
+        .to_frame();
+        let conn = writer.conn;
+        let origin = if withheld {
+            self.withhold(commit, conn, counter, accepted);
+            None
+        } else {
+            Some((conn, accepted))
+        };
+        match (event, origin) {
+            (Some(frame), origin) => {
+                out.push(Effect::Event { topic: TopicKind::State, seq: version, frame, origin });
+            }
+            (None, Some((conn, frame))) => out.push(Effect::Answer { conn, frame }),
+            (None, None) => {}
+        }
+        if update.durability == Durability::Notify && !durable {
+            self.acks.wait(commit, Waiting { conn, counter, gets: Gets::Durable });
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! What a shard keeps of one connection: its protocol machine, what it has to be sent first, and its subscriptions.
+
+use std::{collections::VecDeque, os::fd::RawFd, sync::Arc, task::Waker};
+
+use bytes::{Buf, Bytes, BytesMut};
+use slab::Slab;
+use syncbridge_codec::{
+    Decoder, ErrorCode,
+    message::{Class, Transport},
+    websocket::{self, Opcode},
+};
+use tokio::io::DuplexStream;
+
+use super::job::CatchUp;
+use crate::{
+    connection::{self, Command},
+    fanout::{Ring, TopicId},
+    hub::Session,
+    session::ConnId,
+    transport::{Link as _, pipe::Pipe},
+};
+
+/// A connection that comes to a shard from outside its own listeners.
+pub struct Adopted {
+    /// Its bytes.
+    pub link: Pipe<DuplexStream>,
+}
+
+impl std::fmt::Debug for Adopted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Adopted").field("transport", &self.link.transport()).finish()
+    }
+}
+
+/// How a connection ends: with an error, or with nothing wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The client wanted it.
+    Done,
+    /// For this reason.
+    Fault(ErrorCode),
+}
+
+impl Ending {
+    /// The number in `Close`, and QUIC's application code.
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::Done => 0,
+            Self::Fault(code) => code as u32,
+        }
+    }
+
+    /// The WebSocket close code.
+    pub const fn websocket(self) -> u16 {
+        match self {
+            Self::Done => 1000,
+            Self::Fault(code) => code.close_code(),
+        }
+    }
+}
+
+/// How frames are put on the link, and taken off it.
+#[derive(Debug)]
+pub enum Framing {
+    /// One pipe of WebSocket messages.
+    WebSocket(websocket::Parser),
+    /// One pipe of frames.
+    Pipe(Decoder),
+    /// Two QUIC streams of frames: control, session.
+    Streams(Box<[Decoder; 2]>),
+}
+
+impl Framing {
+    /// The complete wire bytes of a frame.
+    pub fn wire(&self, frame: Bytes) -> Bytes {
+        match self {
+            Self::WebSocket(_) => {
+                let mut out = BytesMut::with_capacity(websocket::header_size(frame.len()) + frame.len());
+                websocket::write_frame(&mut out, Opcode::Binary, &frame);
+                out.freeze()
+            }
+            Self::Pipe(_) | Self::Streams(_) => frame,
+        }
+    }
+
+    /// Whether the link takes the ring's contiguous WebSocket bytes.
+    pub const fn is_websocket(&self) -> bool {
+        matches!(self, Self::WebSocket(_))
+    }
+}
+
+/// What goes out before anything of a ring does.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// The rest of a frame of which something was sent already. Nothing may come before it.
+    cut: Bytes,
+    queue: VecDeque<(Class, Bytes)>,
+    bytes: usize,
+}
+
+impl Outbox {
+    /// Appends complete wire bytes.
+    pub fn push(&mut self, class: Class, wire: Bytes) {
+        self.bytes += wire.len();
+        self.queue.push_back((class, wire));
+    }
+
+    /// Bytes that wait.
+    pub const fn bytes(&self) -> usize {
+        self.bytes + self.cut.len()
+    }
+
+    /// Bytes of a frame that was cut.
+    pub const fn cut_bytes(&self) -> usize {
+        self.cut.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.cut.is_empty() && self.queue.is_empty()
+    }
+
+    fn pop(&mut self) -> Option<(Class, Bytes)> {
+        let (class, wire) = self.queue.pop_front()?;
+        self.bytes -= wire.len();
+        if self.queue.is_empty() {
+            // An idle connection holds no queue.
+            self.queue = VecDeque::new();
+        }
+        Some((class, wire))
+    }
+}
+
+/// One topic of a subscription.
+#[derive(Debug)]
+pub struct Sub {
+    /// The topic.
+    pub topic: TopicId,
+    /// Its session.
+    pub session: Arc<Session>,
+    /// The topic's place among the shard's rings; `None` after the connection lagged, until it is reset.
+    pub ring: Option<(u32, u32)>,
+    /// The snapshot that it begins with is still being encoded: nothing of the ring may go out yet.
+    pub held: bool,
+    /// Whether every `Durable` is wanted.
+    pub durable: bool,
+    /// The newest `Durable` that was not sent; an older one in its place is of no use.
+    pub durable_due: Option<Bytes>,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub struct Conn {
+    /// Its name in the process.
+    pub id: ConnId,
+    /// The socket that the sweep may write to; negative when only the connection's own task may.
+    pub fd: RawFd,
+    /// Its protocol machine.
+    pub core: connection::Core,
+    /// How frames are put.
+    pub framing: Framing,
+    /// What goes out first.
+    pub outbox: Outbox,
+    /// Its subscriptions: a session's state, and its notices right behind it if they are wanted.
+    pub subs: Vec<Sub>,
+    /// What it asked for and was not done yet: a job is running, and order holds.
+    pub todo: VecDeque<Command>,
+    /// Whether something of it runs off the shard.
+    pub busy: bool,
+    /// What it catches up with from the store.
+    pub catch_up: Option<Box<CatchUp>>,
+    /// What came is no replay. False during QUIC 0-RTT only.
+    pub confirmed: bool,
+    /// Its bytes in the shard's count of cut frames.
+    pub cut_counted: usize,
+    /// Its link is to be dropped without a word more.
+    pub aborted: bool,
+    /// Its socket takes nothing now: its own task alone writes, when it does.
+    pub blocked: bool,
+    /// It is on the shard's list of connections with something to send.
+    pub dirty: bool,
+    /// How it ends as soon as everything is sent. From then on nothing more is queued.
+    pub closing: Option<Ending>,
+    /// Its own task.
+    pub waker: Option<Waker>,
+}
+
+impl Conn {
+    /// Queues the native frame for this connection; one that ends gets nothing more.
+    pub fn send(&mut self, class: Class, frame: Bytes) {
+        if self.closing.is_some() {
+            return;
+        }
+        let wire = self.framing.wire(frame);
+        self.outbox.push(class, wire);
+    }
+
+    /// The subscription of a topic.
+    pub fn sub_mut(&mut self, topic: TopicId) -> Option<&mut Sub> {
+        self.subs.iter_mut().find(|sub| sub.topic == topic)
+    }
+
+    /// Whether it is subscribed to a session.
+    pub fn subscribes(&self, session: &Arc<Session>) -> bool {
+        self.subs.iter().any(|sub| Arc::ptr_eq(&sub.session, session))
+    }
+
+    /// Whether it is read from: not while something of it runs, nor while it does not read what it is sent.
+    pub fn wants_read(&self) -> bool {
+        !self.busy
+            && self.catch_up.is_none()
+            && self.closing.is_none()
+            && self.todo.is_empty()
+            && self.outbox.bytes() < MAX_WAITING
+    }
+
+    /// Wakes the connection's own task.
+    pub fn wake(&mut self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Keeps the sweep away from this connection's slots, or lets it come.
+    pub fn set_slow(&self, rings: &mut Slab<Ring>, slow: bool) {
+        for sub in &self.subs {
+            if let Some((ring, slot)) = sub.ring {
+                rings[ring as usize].slot_mut(slot).slow = slow || sub.held || self.closing.is_some();
+            }
+        }
+    }
+
+    /// The (ring, slot)s whose events may go out.
+    fn flowing(&self) -> impl Iterator<Item = (u32, u32)> + use<'_> {
+        let ending = self.closing.is_some();
+        self.subs.iter().filter(move |sub| !sub.held && !ending).filter_map(|sub| sub.ring)
+    }
+
+    /// Copies what goes out next, about `max` bytes of it: the cut frame, the queue, then what the rings have.
+    /// For links that are one pipe of bytes.
+    pub fn gather(&self, rings: &Slab<Ring>, out: &mut Vec<u8>, max: usize) {
+        let waiting = std::iter::once(&self.outbox.cut).chain(self.outbox.queue.iter().map(|(_, wire)| wire));
+        for bytes in waiting {
+            out.extend_from_slice(bytes);
+            if out.len() >= max {
+                return;
+            }
+        }
+        for (ring, slot) in self.flowing() {
+            let ring = &rings[ring as usize];
+            let cursor = ring.slots()[slot as usize].cursor;
+            if self.framing.is_websocket() {
+                let bytes = ring.bytes_after(cursor);
+                out.extend_from_slice(&bytes[..bytes.len().min(max - out.len().min(max))]);
+            } else {
+                for (_, frame) in ring.frames_after(cursor) {
+                    if out.len() >= max {
+                        break;
+                    }
+                    out.extend_from_slice(frame);
+                }
+            }
+            if out.len() >= max {
+                return;
+            }
+        }
+    }
+
+    /// `sent` bytes of what [`Conn::gather`] gave went out.
+    pub fn consume(&mut self, rings: &mut Slab<Ring>, mut sent: usize) {
+        let cut = sent.min(self.outbox.cut.len());
+        self.outbox.cut.advance(cut);
+        sent -= cut;
+        if self.outbox.cut.is_empty() {
+            self.outbox.cut = Bytes::new();
+        }
+        while sent > 0 {
+            let Some((_, mut wire)) = self.outbox.pop() else { break };
+            let taken = sent.min(wire.len());
+            sent -= taken;
+            if taken < wire.len() {
+                wire.advance(taken);
+                self.outbox.cut = wire;
+                return;
+            }
+        }
+        for index in 0..self.subs.len() {
+            if sent == 0 {
+                return;
+            }
+            let sub = &self.subs[index];
+            let (false, Some((ring, slot))) = (sub.held || self.closing.is_some(), sub.ring) else { continue };
+            let ring = &mut rings[ring as usize];
+            sent = if self.framing.is_websocket() {
+                self.outbox.consume_bytes(ring, slot, sent)
+            } else {
+                self.outbox.consume_frames(ring, slot, sent)
+            };
+        }
+    }
+
+    /// Moves what goes out next into the two streams' queues, about `max` bytes of it, without copying.
+    pub fn take_frames(&mut self, rings: &mut Slab<Ring>, streams: &mut [VecDeque<Bytes>; 2], max: usize) {
+        let mut taken = 0;
+        while taken < max {
+            let Some((class, wire)) = self.outbox.pop() else { break };
+            taken += wire.len();
+            streams[class_index(class)].push_back(wire);
+        }
+        for (ring, slot) in self.flowing() {
+            if taken >= max || !self.outbox.is_empty() {
+                return;
+            }
+            let ring = &mut rings[ring as usize];
+            let mut cursor = ring.slots()[slot as usize].cursor;
+            for (end, frame) in ring.frames_after(cursor) {
+                if taken >= max {
+                    break;
+                }
+                taken += frame.len();
+                cursor = end;
+                streams[class_index(Class::Session)].push_back(frame.clone());
+            }
+            ring.slot_mut(slot).cursor = cursor;
+        }
+    }
+
+    /// What the device is connected by.
+    pub const fn transport(&self) -> Transport {
+        self.core.transport()
+    }
+}
+
+impl Outbox {
+    /// A send of ring bytes reached `sent` bytes behind the slot's cursor: moves the cursor to a frame's end and keeps
+    /// what the last frame still lacks. What is left of `sent` for other rings.
+    pub fn consume_bytes(&mut self, ring: &mut Ring, slot: u32, sent: usize) -> usize {
+        let cursor = ring.slots()[slot as usize].cursor;
+        let available = (ring.end() - cursor) as usize;
+        let taken = sent.min(available);
+        let reached = cursor + taken as u64;
+        let end = ring.frame_end(reached);
+        if end > reached {
+            self.cut = Bytes::copy_from_slice(ring.range(reached, end));
+        }
+        ring.slot_mut(slot).cursor = end;
+        sent - taken
+    }
+
+    fn consume_frames(&mut self, ring: &mut Ring, slot: u32, mut sent: usize) -> usize {
+        let mut cursor = ring.slots()[slot as usize].cursor;
+        for (end, frame) in ring.frames_after(cursor) {
+            if sent == 0 {
+                break;
+            }
+            cursor = end;
+            if sent < frame.len() {
+                self.cut = frame.slice(sent..);
+                sent = 0;
+            } else {
+                sent -= frame.len();
+            }
+        }
+        ring.slot_mut(slot).cursor = cursor;
+        sent
+    }
+}
+
+/// A connection that has this much waiting is not read from: it gets no more answers until it reads some.
+const MAX_WAITING: usize = 64 << 10;
+
+/// Which QUIC stream carries a class.
+pub const fn class_index(class: Class) -> usize {
+    match class {
+        Class::Control => 0,
+        Class::Session => 1,
+    }
+}

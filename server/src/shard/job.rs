@@ -1,0 +1,113 @@
+//! What a connection waits for that may block: reads of the store, and the encoding of large documents. A job runs off
+//! the shard; the connection goes on, in order, when it is done.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use syncbridge_codec::{ErrorCode, Message, message};
+
+use crate::{
+    connection::{Command, Identity},
+    hub::{Fault, Hub, Request, Session, Snapshot},
+    session::{ConnId, Now, Preparation, Prepared, change::Change},
+};
+
+/// A subscription that goes on with what the store has.
+#[derive(Debug)]
+pub struct CatchUp {
+    /// The session.
+    pub session: Arc<Session>,
+    /// What was asked.
+    pub request: Request,
+    /// The last version that was put into the outbox.
+    pub after: u64,
+    /// The session's epoch.
+    pub epoch: u64,
+}
+
+/// Something that may block.
+#[derive(Debug)]
+pub enum Job {
+    /// Find the session that a command addresses.
+    Load(String, Command),
+    /// Make a session.
+    Create(message::Create),
+    /// Apply a large patch.
+    Prepare(Arc<Session>, message::Update, Box<Preparation>),
+    /// Read what a subscription lacks.
+    Read(Box<CatchUp>),
+    /// Encode a document that a held subscription begins with.
+    Reset(Snapshot),
+    /// Encode a document that was asked for once.
+    Document(Box<message::Document>, Snapshot),
+}
+
+/// What came of a [`Job`].
+#[derive(Debug)]
+pub enum Done {
+    /// The session, if there is one, and the command to go on with.
+    Loaded(Command, String, Result<Option<Arc<Session>>, Fault>),
+    /// The answer is on its way, or this.
+    Created(u64, String, Result<(), Fault>),
+    /// The update to go on with.
+    Prepared(Arc<Session>, message::Update, Box<Prepared>),
+    /// Frames, in order; none: they are no longer kept.
+    Read(Box<CatchUp>, Result<Option<Vec<Bytes>>, Fault>),
+    /// Frames that follow the `Reset` already sent.
+    Reset(Arc<Session>, Vec<Bytes>),
+    /// Frames of the answer.
+    Document(Vec<Bytes>),
+}
+
+/// Bytes of deltas that one read of the store brings: what a slow client is given at a time.
+const READ_BYTES: usize = 64 << 10;
+
+impl Job {
+    /// Does it. Blocks.
+    pub fn run(self, hub: &Hub, conn: ConnId, who: &Identity, now: Now) -> Done {
+        match self {
+            Self::Load(id, command) => {
+                // Only what writes or watches makes a session under `--open`; the hub decides.
+                let found = hub.load_or_open(&id, who, now);
+                Done::Loaded(command, id, found)
+            }
+            Self::Create(create) => {
+                let result = hub.create(conn, who, &create, now);
+                Done::Created(create.counter, create.session.to_string(), result)
+            }
+            Self::Prepare(session, update, preparation) => Done::Prepared(session, update, Box::new(preparation.run())),
+            Self::Read(mut catch_up) => {
+                let result = read(hub, &mut catch_up);
+                Done::Read(catch_up, result)
+            }
+            Self::Reset(snapshot) => {
+                let frames = snapshot.encode();
+                Done::Reset(snapshot.session, frames)
+            }
+            Self::Document(document, snapshot) => {
+                let mut frames = vec![Message::from(*document).to_frame()];
+                frames.extend(snapshot.encode());
+                Done::Document(frames)
+            }
+        }
+    }
+}
+
+fn read(hub: &Hub, catch_up: &mut CatchUp) -> Result<Option<Vec<Bytes>>, Fault> {
+    let session = &catch_up.session.id;
+    let stored = hub
+        .engine()
+        .deltas(session, catch_up.after, READ_BYTES)
+        .map_err(|error| Fault::new(ErrorCode::StorageFailed, error.to_string()))?;
+    let Some(stored) = stored else { return Ok(None) };
+    let mut frames = Vec::with_capacity(stored.len());
+    for delta in stored {
+        let change = Change::from_stored(delta.change).map_err(|malformed| {
+            let what = format!("session {session:?}, version {}: {malformed}", delta.version);
+            Fault::new(ErrorCode::SessionDamaged, what)
+        })?;
+        catch_up.after = delta.version;
+        frames.push(change.frame());
+    }
+    Ok(Some(frames))
+}

@@ -1,0 +1,370 @@
+//! What a connection asks for, carried out in its order; what may block becomes a job.
+
+use std::sync::Arc;
+
+use syncbridge_codec::{
+    ErrorCode, handshake,
+    message::{self, Class},
+};
+
+use super::{
+    core::{CATCH_UP_BELOW, Shard, Shared},
+    job::{CatchUp, Done, Job},
+};
+use crate::{
+    connection::{Command, Identity},
+    hub::{Fault, Request, Session, Subscribed},
+    session::{ConnId, Preparation},
+};
+
+impl Shard {
+    /// Carries out what the connection asked for, in order, until something has to wait.
+    pub(super) fn run(&mut self, index: u32) {
+        loop {
+            let Some(conn) = self.conns.get_mut(index as usize) else { return };
+            if conn.busy || conn.catch_up.is_some() || conn.closing.is_some() {
+                return;
+            }
+            // Until the handshake is confirmed all of it may be a replay: only what changes nothing is answered.
+            if !conn.confirmed && conn.todo.front().is_some_and(|command| !command.is_harmless()) {
+                return;
+            }
+            let Some(command) = conn.todo.pop_front() else {
+                conn.todo = std::collections::VecDeque::new();
+                return;
+            };
+            self.carry_out(index, command, None);
+        }
+    }
+
+    /// The connection's handshake is confirmed: it is no replay.
+    pub fn confirm(&mut self, index: u32) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        if std::mem::replace(&mut conn.confirmed, true) {
+            return;
+        }
+        let (id, transport) = (conn.id, conn.transport());
+        if let Some(identity) = conn.core.identity().cloned() {
+            self.drain_inbox(usize::MAX);
+            for session in self.sessions_of(index) {
+                self.shared.hub.attach(&session, id, &identity, transport, self.now);
+            }
+        }
+        self.run(index);
+    }
+
+    pub(super) fn carry_out(&mut self, index: u32, command: Command, found: Option<Arc<Session>>) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let command = match command {
+            Command::Hello(hello) => return self.greet(index, &hello),
+            Command::Close => {
+                return self.end_well(index);
+            }
+            other => other,
+        };
+        let Some(identity) = conn.core.identity().cloned() else {
+            return self.end(index, ErrorCode::UnexpectedMessage, "nothing may be asked before Welcome");
+        };
+        let id = conn.id;
+        let session = command.session().cloned().unwrap_or_default();
+        if identity.session.as_ref().is_some_and(|only| **only != *session) {
+            let fault = Fault::new(ErrorCode::Forbidden, "this connection is for another session only");
+            return self.answer_command(index, &command, fault);
+        }
+        let found = match found.or_else(|| self.shared.hub.find(&session)) {
+            None if !matches!(command, Command::Create(_) | Command::Unsubscribe(_)) => {
+                return self.start(index, Job::Load(session.to_string(), command));
+            }
+            found => found,
+        };
+        match (command, found) {
+            (Command::Create(create), _) => self.start(index, Job::Create(create)),
+            (Command::Get(get), Some(session)) => self.get(index, &get, &session, &identity),
+            (Command::Subscribe(subscribe), Some(session)) => {
+                self.subscribe(index, &session, Some(subscribe.id), &subscribe);
+            }
+            (Command::Resume(subscribe), Some(session)) => self.subscribe(index, &session, None, &subscribe),
+            (Command::Unsubscribe(unsubscribe), found) => {
+                self.drain_inbox(usize::MAX);
+                let subscribed =
+                    found.filter(|session| self.conns.get(index as usize).is_some_and(|conn| conn.subscribes(session)));
+                match subscribed {
+                    Some(session) => {
+                        self.unsubscribe(index, &session);
+                        let message::Unsubscribe { id, session } = unsubscribe;
+                        self.say(index, &message::Unsubscribed { id, session }.into());
+                    }
+                    None => {
+                        let fault = Fault::new(ErrorCode::NotSubscribed, "this connection is not subscribed to it");
+                        self.answer_fault(index, fault, Some(unsubscribe.id), None, &unsubscribe.session);
+                    }
+                }
+            }
+            (Command::Update(update), Some(session)) => {
+                let result = self.shared.hub.update(&session, id, &identity, &update, self.now);
+                self.updated(index, session, update, result);
+            }
+            (_, None) | (Command::Hello(_) | Command::Close, _) => {}
+        }
+    }
+
+    /// Goes on after an update: nothing more to do, more work off the shard, or a refusal.
+    pub(super) fn updated(
+        &mut self,
+        index: u32,
+        session: Arc<Session>,
+        update: message::Update,
+        result: Result<Option<Preparation>, Fault>,
+    ) {
+        match result {
+            Ok(None) => {}
+            Ok(Some(preparation)) => self.start(index, Job::Prepare(session, update, Box::new(preparation))),
+            Err(fault) => self.answer_fault(index, fault, None, Some(update.counter), &update.session),
+        }
+    }
+
+    pub(super) fn greet(&mut self, index: u32, hello: &handshake::Request) {
+        let Shared { timing, bounds, hub, authenticate, .. } = &self.shared;
+        let known = authenticate(hello, self.now).and_then(|identity| {
+            hub.connected(&identity.user).map(|()| identity).map_err(|fault| (fault.code, fault.text))
+        });
+        let identity = match known {
+            Ok(identity) => identity,
+            Err((code, text)) => return self.refuse(index, code, &text),
+        };
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let welcome = hello.welcome(handshake::Grant {
+            connection: conn.id.0,
+            epoch: hub.epoch(),
+            server_time_ms: self.now.wall_ms,
+            user: identity.user.as_ref().into(),
+            device: identity.device.as_ref().into(),
+            limits: handshake::Limits {
+                max_client_frame: bounds.max_client_frame,
+                max_server_frame: bounds.max_server_frame,
+                max_document: bounds.max_document as u64,
+                max_subscriptions: bounds.max_subscriptions as u32,
+                heartbeat_ms: timing.heartbeat_ms as u32,
+            },
+        });
+        conn.core.welcome(identity);
+        for cursor in hello.resume.iter().rev() {
+            // A notice topic resumes with its session: its cursor is of no use after the connection.
+            if cursor.kind == message::TopicKind::State {
+                conn.todo.push_front(Command::Resume(message::Subscribe {
+                    id: 0,
+                    session: cursor.topic.clone(),
+                    have: Some(message::Position { epoch: cursor.epoch, version: cursor.seq }),
+                    notices: hello.resume_notices,
+                    durable: hello.resume_durable,
+                }));
+            }
+        }
+        self.say(index, &welcome.into());
+    }
+
+    pub(super) fn get(&mut self, index: u32, get: &message::Get, session: &Arc<Session>, identity: &Identity) {
+        let (at, document, active) = match self.shared.hub.read(session, identity) {
+            Ok(found) => found,
+            Err(fault) => return self.answer_fault(index, fault, Some(get.id), None, &get.session),
+        };
+        let mut answer = message::Document {
+            id: get.id,
+            session: get.session.clone(),
+            at: at.clone(),
+            state: None,
+            active_device: active,
+        };
+        if document.json_size() <= syncbridge_codec::SNAPSHOT_PART {
+            answer.state = Some(document.to_json().into());
+            self.say(index, &answer.into());
+        } else {
+            let snapshot = crate::hub::Snapshot { session: Arc::clone(session), at, document };
+            self.start(index, Job::Document(Box::new(answer), snapshot));
+        }
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        index: u32,
+        session: &Arc<Session>,
+        id: Option<u64>,
+        subscribe: &message::Subscribe,
+    ) {
+        // What lies in the inbox for this connection comes first, so that its subscriptions are what they seem.
+        self.drain_inbox(usize::MAX);
+        let Some(conn) = self.conns.get(index as usize) else { return };
+        if conn.subscribes(session) {
+            self.unsubscribe(index, session);
+        } else if self.sessions_of(index).len() >= self.shared.bounds.max_subscriptions {
+            let fault = Fault::new(ErrorCode::LimitReached, "too many subscriptions on this connection");
+            return self.answer_fault(index, fault, id, None, &subscribe.session);
+        }
+        let Some(conn) = self.conns.get(index as usize) else { return };
+        let request = Request {
+            id,
+            have: subscribe.have.clone(),
+            notices: subscribe.notices,
+            durable: subscribe.durable,
+            transport: conn.transport(),
+            present: conn.confirmed,
+            reset: None,
+            continued: false,
+            counted: false,
+        };
+        self.subscribe_now(index, session, request);
+    }
+
+    /// Asks the hub. Whether the subscription begins, now or when the store was read.
+    pub(super) fn subscribe_now(&mut self, index: u32, session: &Arc<Session>, request: Request) -> bool {
+        let Some(conn) = self.conns.get(index as usize) else { return false };
+        let Some(identity) = conn.core.identity() else { return false };
+        match self.shared.hub.subscribe(session, conn.id, identity, &request, self.now) {
+            Ok(Subscribed::Live) => {}
+            Ok(Subscribed::Held(snapshot)) => self.start(index, Job::Reset(snapshot)),
+            Ok(Subscribed::Store { after, version, epoch }) => {
+                if !request.continued {
+                    let resumed =
+                        message::Resumed { id: request.id, session: session.id.as_ref().into(), epoch, after, version };
+                    self.say(index, &resumed.into());
+                }
+                let request = Request { continued: true, ..request };
+                let catch_up = CatchUp { session: Arc::clone(session), request, after, epoch };
+                self.start(index, Job::Read(Box::new(catch_up)));
+            }
+            Err(fault) => {
+                let name = bytestring::ByteString::from(session.id.as_ref());
+                self.answer_fault(index, fault, request.id, None, &name);
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(super) fn start(&mut self, index: u32, job: Job) {
+        if let Some(conn) = self.conns.get_mut(index as usize) {
+            conn.busy = true;
+            self.jobs.push_back((conn.id, index, job));
+        }
+    }
+
+    /// Goes on after a job.
+    pub fn finish(&mut self, id: ConnId, done: Done) {
+        let index = super::index_of(id);
+        let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.id == id) else { return };
+        conn.busy = false;
+        conn.core.alive(self.now);
+        match done {
+            Done::Loaded(command, _, Ok(Some(session))) => self.carry_out(index, command, Some(session)),
+            Done::Loaded(command, session, Ok(None)) => {
+                let fault =
+                    Fault::new(ErrorCode::NotFound, format!("there is no session {session:?} that you may see"));
+                self.answer_command(index, &command, fault);
+            }
+            Done::Loaded(command, _, Err(fault)) => self.answer_command(index, &command, fault),
+            Done::Created(_, _, Ok(())) => {}
+            Done::Created(counter, session, Err(fault)) => {
+                self.answer_fault(index, fault, None, Some(counter), &session.into());
+            }
+            Done::Prepared(session, update, prepared) => {
+                let Some(identity) = conn.core.identity().cloned() else { return };
+                let result = self.shared.hub.update_prepared(&session, id, &identity, &update, *prepared, self.now);
+                self.updated(index, session, update, result);
+            }
+            Done::Read(catch_up, Ok(Some(frames))) => {
+                for frame in frames {
+                    conn.send(Class::Session, frame);
+                }
+                conn.catch_up = Some(catch_up);
+                self.mark(index);
+                self.go_on(index);
+            }
+            Done::Read(catch_up, Ok(None)) => {
+                let request =
+                    Request { reset: Some(message::ResetReason::TooOld), continued: true, ..catch_up.request };
+                self.subscribe_now(index, &catch_up.session, request);
+            }
+            Done::Read(catch_up, Err(fault)) => {
+                let name = bytestring::ByteString::from(catch_up.session.id.as_ref());
+                self.answer_fault(index, fault, catch_up.request.id, None, &name);
+            }
+            Done::Reset(session, frames) => {
+                // The `Reset` itself lies in the inbox if it was not sent yet.
+                self.drain_inbox(usize::MAX);
+                let Some(conn) = self.conns.get_mut(index as usize) else { return };
+                for frame in frames {
+                    conn.send(Class::Session, frame);
+                }
+                for sub in conn.subs.iter_mut().filter(|sub| Arc::ptr_eq(&sub.session, &session)) {
+                    sub.held = false;
+                }
+                self.mark(index);
+            }
+            Done::Document(frames) => {
+                for frame in frames {
+                    conn.send(Class::Session, frame);
+                }
+                self.mark(index);
+            }
+        }
+        self.run(index);
+        if let Some(conn) = self.conns.get_mut(index as usize) {
+            conn.wake();
+        }
+    }
+
+    /// A job came to a bad end: its connection is told so and ends, for what it waits for will not come.
+    pub fn abandon(&mut self, id: ConnId) {
+        if let Some((index, _)) = self.by_id(id) {
+            self.end(index, ErrorCode::Internal, "the server failed to do what was asked");
+        }
+    }
+
+    /// The next job that has to be run off the shard.
+    pub fn next_job(&mut self) -> Option<(ConnId, Identity, Job)> {
+        while let Some((id, index, job)) = self.jobs.pop_front() {
+            let conn = self.conns.get(index as usize).filter(|conn| conn.id == id);
+            if let Some(identity) = conn.and_then(|conn| conn.core.identity()) {
+                return Some((id, identity.clone(), job));
+            }
+        }
+        None
+    }
+
+    /// The connection has little or nothing waiting: goes on with catching up and with what lagged.
+    pub(super) fn go_on(&mut self, index: u32) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        if conn.busy || conn.closing.is_some() || conn.outbox.bytes() > CATCH_UP_BELOW {
+            return;
+        }
+        if let Some(catch_up) = conn.catch_up.take() {
+            let CatchUp { session, request, after, epoch } = *catch_up;
+            let request = Request { have: Some(message::Position { epoch, version: after }), ..request };
+            self.subscribe_now(index, &session, request);
+            return self.run(index);
+        }
+        let lagged = conn.subs.iter().find(|sub| sub.ring.is_none() && sub.topic == sub.session.state_topic());
+        if let Some(sub) = lagged
+            && conn.outbox.is_empty()
+        {
+            let session = Arc::clone(&sub.session);
+            let request = Request {
+                id: None,
+                have: None,
+                notices: false,
+                durable: sub.durable,
+                transport: conn.transport(),
+                present: conn.confirmed,
+                reset: Some(message::ResetReason::Lagged),
+                continued: false,
+                counted: true,
+            };
+            if self.subscribe_now(index, &session, request) {
+                // At once, so that nobody finds it lagging again.
+                self.drain_inbox(usize::MAX);
+            } else {
+                self.unsubscribe(index, &session);
+            }
+        }
+    }
+}

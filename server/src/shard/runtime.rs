@@ -1,0 +1,318 @@
+//! A shard's thread: its runtime, its listeners, the flusher, the clock. Everything that the sans-IO [`Shard`] must not
+//! know is here.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    net::TcpListener,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::Router;
+use tokio::{net::TcpStream, task::spawn_local};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    core::{Shard, Shared},
+    flush::Sockets,
+    inbox::Inbox,
+    task::Task,
+};
+use crate::{
+    session::Now,
+    transport::{
+        pipe::Stream,
+        quic::{self, Streams},
+        websocket::{self, Http, Upgraded},
+    },
+};
+
+/// What one shard is made of; made on the main thread, goes to the shard's.
+pub struct Parts {
+    /// Its number.
+    pub index: usize,
+    /// The processor that it is pinned to, if it is.
+    pub processor: Option<usize>,
+    /// What shards share.
+    pub shared: Shared,
+    /// Its inbox.
+    pub inbox: Arc<Inbox>,
+    /// Its listener.
+    pub tcp: TcpListener,
+    /// TLS on TCP, when a certificate is configured.
+    pub tls: Option<TlsAcceptor>,
+    /// Its QUIC socket.
+    pub quic: quic::Socket,
+    /// What answers HTTP.
+    pub router: Router,
+    /// Whether `/echo` is there.
+    pub echo: bool,
+    /// Time for a TLS handshake, and for the head of a request.
+    pub handshake: Duration,
+    /// The clock.
+    pub clock: fn() -> Now,
+    /// Set when the server goes down: nothing new is accepted; the shard ends when its connections have.
+    pub draining: tokio::sync::watch::Receiver<bool>,
+}
+
+/// What the tasks of one shard share.
+pub struct Local {
+    shard: RefCell<Shard>,
+    /// Where every connection reads; lent for one read.
+    pub scratch: RefCell<Vec<u8>>,
+    /// A connection ended.
+    pub gone: tokio::sync::Notify,
+    clock: fn() -> Now,
+    blocking: tokio::runtime::Handle,
+}
+
+/// Bytes that one read takes: what a socket buffer usually holds, and one snapshot part.
+const SCRATCH: usize = 64 << 10;
+/// Sends of one turn of the sweep, so that readers run in between (facts: 64 halves latency against one frozen batch).
+const SWEEP: usize = 64;
+/// Inbox items of one turn.
+const ITEMS: usize = 4096;
+
+impl Local {
+    /// Does something with the shard at the present time, and sees to what that left to be done.
+    pub fn with<R>(&self, act: impl FnOnce(&mut Shard) -> R) -> R {
+        let mut shard = self.shard.borrow_mut();
+        shard.set_now((self.clock)());
+        let result = act(&mut shard);
+        if shard.has_work() {
+            shard.inbox().nudge();
+        }
+        result
+    }
+
+    /// Runs what may block off the shard; the connection goes on when it is done.
+    fn start_jobs(self: &Rc<Self>) {
+        while let Some((id, who, job)) = self.with(Shard::next_job) {
+            let hub = Arc::clone(&self.shard.borrow().shared().hub);
+            let clock = self.clock;
+            let running = self.blocking.spawn_blocking(move || job.run(&hub, id, &who, clock()));
+            let local = Rc::clone(self);
+            spawn_local(async move {
+                match running.await {
+                    Ok(done) => local.with(|shard| shard.finish(id, done)),
+                    Err(error) => {
+                        tracing::error!(%error, "work off a shard failed");
+                        local.with(|shard| shard.abandon(id));
+                    }
+                }
+            });
+        }
+    }
+
+    /// One turn of the flusher: what is told, then what goes out.
+    fn turn(self: &Rc<Self>, cx: &Context<'_>) {
+        let more = self.with(|shard| {
+            shard.inbox().begin_drain(cx.waker());
+            let told = shard.drain_inbox(ITEMS);
+            let due = shard.flush(&mut Sockets, SWEEP);
+            told || due
+        });
+        while let Some(adopted) = self.with(Shard::next_adopted) {
+            let local = Rc::clone(self);
+            spawn_local(Task::new(local, adopted.link, Vec::new()));
+        }
+        self.start_jobs();
+        if more {
+            // Readers run before the next turn, and what they publish extends the sweep.
+            cx.waker().wake_by_ref();
+        }
+    }
+}
+
+/// Runs a shard on this thread until the server goes down and its last connection has ended.
+///
+/// # Errors
+/// What the system says when the runtime or a socket cannot be had.
+pub fn run(parts: Parts) -> std::io::Result<()> {
+    if let Some(processor) = parts.processor {
+        super::pin::pin(processor);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_name(format!("shard-{}-work", parts.index))
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    runtime.block_on(serve(parts, runtime.handle().clone()))
+}
+
+/// Threads for work off a shard: reads of the store wait for the disk, encoding for a core.
+const BLOCKING_THREADS: usize = 4;
+
+async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Result<()> {
+    let Parts { index, shared, inbox, tcp, tls, quic, router, echo, handshake, clock, mut draining, .. } = parts;
+    let local = Rc::new(Local {
+        shard: RefCell::new(Shard::new(index, shared, Arc::clone(&inbox), clock())),
+        scratch: RefCell::new(vec![0; SCRATCH]),
+        gone: tokio::sync::Notify::new(),
+        clock,
+        blocking,
+    });
+    let flusher = Rc::clone(&local);
+    spawn_local(poll_fn(move |cx: &mut Context<'_>| -> Poll<()> {
+        flusher.turn(cx);
+        Poll::Pending
+    }));
+    inbox.nudge();
+
+    let listener = tokio::net::TcpListener::from_std(tcp)?;
+    match tls {
+        None => spawn_local(accept_plain(Rc::clone(&local), listener, router, echo, handshake, draining.clone())),
+        Some(tls) => {
+            spawn_local(accept_tls(Rc::clone(&local), listener, tls, router, echo, handshake, draining.clone()))
+        }
+    };
+    let endpoint = quic.into_endpoint()?;
+    spawn_local(accept_quic(Rc::clone(&local), endpoint.clone(), draining.clone()));
+
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    let mut presence = tokio::time::interval(PRESENCE_TICK);
+    let mut turns = 0u64;
+    loop {
+        tokio::select! {
+            _ = seconds.tick() => {
+                turns += 1;
+                local.with(Shard::tick);
+                local.shard.borrow().report();
+                // One shard looks after the sessions, which belong to none.
+                if index == 0 && turns.is_multiple_of(UNLOAD_EVERY) {
+                    let hub = Arc::clone(&local.shard.borrow().shared().hub);
+                    hub.unload_idle(clock());
+                }
+            }
+            _ = presence.tick(), if index == 0 => {
+                let hub = Arc::clone(&local.shard.borrow().shared().hub);
+                hub.tick(clock());
+            }
+            _ = draining.wait_for(|draining| *draining) => break,
+        }
+    }
+    // Going down: connections were told by the inbox; each ends when it has read that, or when its time is over.
+    loop {
+        let gone = local.gone.notified();
+        if local.shard.borrow().is_over() && inbox.is_empty() {
+            break;
+        }
+        tokio::select! {
+            () = gone => {}
+            _ = seconds.tick() => local.with(Shard::tick),
+        }
+    }
+    endpoint.wait_idle().await;
+    local.shard.borrow().report();
+    Ok(())
+}
+
+/// How often the presence timers are looked at; the grace period is seconds.
+const PRESENCE_TICK: Duration = Duration::from_millis(250);
+/// Seconds between two looks for sessions that nobody uses.
+const UNLOAD_EVERY: u64 = 5;
+
+type Draining = tokio::sync::watch::Receiver<bool>;
+
+/// The next connection; `None` when the server goes down.
+async fn next(listener: &tokio::net::TcpListener, draining: &mut Draining) -> Option<TcpStream> {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = draining.wait_for(|draining| *draining) => return None,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                // Events go out when they are there, not when there are more.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection ended before it was served");
+                    continue;
+                }
+                return Some(stream);
+            }
+            Err(error) => {
+                // Out of descriptors, mostly: wait for some to be closed instead of spinning.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(crate::defaults::ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn http<S: Stream + Send>(local: Rc<Local>, router: Router, echo: bool, header_timeout: Duration) -> Rc<Http<S>> {
+    let upgraded = Box::new(move |upgraded| match upgraded {
+        Upgraded::Frames(link, already) => {
+            spawn_local(Task::new(Rc::clone(&local), link, already.to_vec()));
+        }
+        Upgraded::Echo(stream, already) => {
+            spawn_local(super::echo::run(stream, already));
+        }
+    });
+    Rc::new(Http { router, echo, header_timeout, upgraded })
+}
+
+async fn accept_plain(
+    local: Rc<Local>,
+    listener: tokio::net::TcpListener,
+    router: Router,
+    echo: bool,
+    handshake: Duration,
+    mut draining: Draining,
+) {
+    let http = http(local, router, echo, handshake);
+    while let Some(stream) = next(&listener, &mut draining).await {
+        spawn_local(websocket::serve(stream, Rc::clone(&http)));
+    }
+}
+
+async fn accept_tls(
+    local: Rc<Local>,
+    listener: tokio::net::TcpListener,
+    tls: TlsAcceptor,
+    router: Router,
+    echo: bool,
+    handshake: Duration,
+    mut draining: Draining,
+) {
+    let http = http(local, router, echo, handshake);
+    while let Some(stream) = next(&listener, &mut draining).await {
+        let (tls, http) = (tls.clone(), Rc::clone(&http));
+        spawn_local(Box::pin(async move {
+            match tokio::time::timeout(handshake, tls.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    spawn_local(websocket::serve(stream, http));
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                Err(_) => tracing::debug!("a TLS handshake took too long"),
+            }
+        }));
+    }
+}
+
+async fn accept_quic(local: Rc<Local>, endpoint: quinn::Endpoint, mut draining: Draining) {
+    let gate = quic::Gate::default();
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            _ = draining.wait_for(|draining| *draining) => None,
+        };
+        let Some(incoming) = incoming else { break };
+        let Some(handshake) = gate.admit(incoming) else { continue };
+        let local = Rc::clone(&local);
+        spawn_local(Box::pin(async move {
+            match handshake.await {
+                Ok(link) => {
+                    spawn_local(Task::new(local, Streams::new(link), Vec::new()));
+                }
+                Err(error) => tracing::debug!(%error, "a QUIC handshake failed"),
+            }
+        }));
+    }
+    // Who comes now is refused at once instead of waiting for a timeout.
+    while let Some(incoming) = endpoint.accept().await {
+        incoming.refuse();
+    }
+}

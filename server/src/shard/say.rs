@@ -1,0 +1,125 @@
+//! What the server says to one connection, and how it ends one.
+
+use bytes::Bytes;
+use syncbridge_codec::{
+    ErrorCode, Message,
+    message::{self, Class},
+    websocket,
+};
+
+use super::{conn::Ending, core::Shard};
+use crate::{connection::Command, hub::Fault};
+
+impl Shard {
+    /// Queues a message of the server.
+    pub(super) fn say(&mut self, index: u32, message: &Message) {
+        if let Some(conn) = self.conns.get_mut(index as usize) {
+            conn.send(message.class(), message.to_frame());
+            self.mark(index);
+        }
+    }
+
+    /// The connection has something to send: the sweep keeps off, and the flusher sees to it.
+    pub(super) fn mark(&mut self, index: u32) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        conn.set_slow(&mut self.rings, true);
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push(index);
+        }
+    }
+
+    pub(super) fn answer_command(&mut self, index: u32, command: &Command, fault: Fault) {
+        match command {
+            Command::Get(get) => self.answer_fault(index, fault, Some(get.id), None, &get.session),
+            Command::Subscribe(subscribe) => {
+                self.answer_fault(index, fault, Some(subscribe.id), None, &subscribe.session);
+            }
+            Command::Resume(subscribe) => self.answer_fault(index, fault, None, None, &subscribe.session),
+            Command::Update(update) => {
+                self.answer_fault(index, fault, None, Some(update.counter), &update.session);
+            }
+            Command::Create(create) => self.answer_fault(index, fault, None, Some(create.counter), &create.session),
+            Command::Unsubscribe(unsubscribe) => {
+                self.answer_fault(index, fault, Some(unsubscribe.id), None, &unsubscribe.session);
+            }
+            Command::Hello(_) | Command::Close => {}
+        }
+    }
+
+    pub(super) fn answer_fault(
+        &mut self,
+        index: u32,
+        fault: Fault,
+        answers: Option<u64>,
+        op: Option<u64>,
+        session: &bytestring::ByteString,
+    ) {
+        self.metrics().refused.of(fault.code).increment();
+        let mut error = message::Error::new(fault.code, fault.text);
+        (error.answers, error.op, error.session) = (answers, op, Some(session.clone()));
+        error.retry_after_ms = fault.retry_after_ms;
+        self.say(index, &error.into());
+    }
+
+    /// Ends a connection for a fault of the peer; one that was not let in yet is told by `Refused`.
+    pub(super) fn refuse(&mut self, index: u32, code: ErrorCode, text: &str) {
+        if self.conns.get(index as usize).is_some_and(|conn| conn.closing.is_none() && !conn.core.is_ready()) {
+            self.say(index, &message::Refused::new(code, text).into());
+        }
+        self.end(index, code, text);
+    }
+
+    /// Ends a connection for a reason: says it, then closes as soon as that is sent.
+    pub(super) fn end(&mut self, index: u32, code: ErrorCode, text: &str) {
+        self.finish_with(index, Ending::Fault(code), Some(Ending::Fault(code).websocket()), text);
+    }
+
+    /// Ends a connection whose client said that it is done.
+    pub(super) fn end_well(&mut self, index: u32) {
+        self.finish_with(index, Ending::Done, Some(Ending::Done.websocket()), "");
+    }
+
+    /// Ends a WebSocket whose framing said so, with the close code of RFC 6455 that fits.
+    pub(super) fn end_websocket(&mut self, index: u32, ending: Ending, close_code: Option<u16>, text: &str) {
+        self.finish_with(index, ending, close_code, text);
+    }
+
+    fn finish_with(&mut self, index: u32, ending: Ending, close_code: Option<u16>, text: &str) {
+        let Some(conn) = self.conns.get(index as usize) else { return };
+        if conn.closing.is_some() {
+            return;
+        }
+        // What was published before the end still goes out.
+        let topics: Vec<_> = conn.subs.iter().filter(|sub| !sub.held).map(|sub| sub.topic).collect();
+        for topic in topics {
+            self.flush_ring_part(index, topic);
+        }
+        if let Ending::Fault(code) = ending {
+            self.metrics().refused.of(code).increment();
+        }
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let close = message::Close { code: ending.code(), text: text.into() };
+        conn.send(Class::Control, Message::from(close).to_frame());
+        if conn.framing.is_websocket() {
+            let mut close = bytes::BytesMut::new();
+            websocket::write_close(&mut close, close_code, text);
+            conn.outbox.push(Class::Control, close.freeze());
+        }
+        conn.closing = Some(ending);
+        // Who does not read that it is to go is dropped.
+        let generation = super::generation_of(conn.id);
+        self.wheel.set(index, generation, self.now.mono_ms + crate::defaults::LINGER_MS);
+        self.mark(index);
+        if let Some(conn) = self.conns.get_mut(index as usize) {
+            conn.wake();
+        }
+    }
+
+    pub(super) fn drain_conn(&mut self, index: u32, frame: Bytes) {
+        if let Some(conn) = self.conns.get_mut(index as usize) {
+            conn.send(Class::Control, frame);
+            self.end(index, ErrorCode::ServerDraining, "the server is going down");
+        }
+    }
+}

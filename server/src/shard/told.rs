@@ -1,0 +1,292 @@
+//! What the shard is told by way of its inbox: events, answers, beginnings and ends of subscriptions.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use syncbridge_codec::{
+    Message,
+    message::{self, Class},
+};
+
+use super::{
+    conn::{Conn, Sub},
+    core::{Activation, Shard},
+    inbox::Item,
+};
+use crate::{
+    fanout::{Event, Ring, TopicId},
+    hub::Session,
+    session::ConnId,
+};
+
+impl Shard {
+    /// Takes what lies in the inbox, at most `limit` items: whether more may be there.
+    pub fn drain_inbox(&mut self, limit: usize) -> bool {
+        for _ in 0..limit {
+            let Some(item) = self.inbox.pop() else { return false };
+            match item {
+                Item::Event(event) => self.publish(&event),
+                Item::Activate(activation) => self.activate(*activation),
+                Item::Answer(id, frame) => {
+                    if let Some((index, conn)) = self.by_id(id) {
+                        conn.send(Class::Session, frame);
+                        self.mark(index);
+                    }
+                }
+                Item::Durable(topic, frame) => self.tell_durable(topic, &frame),
+                Item::End(topic, frame) => self.end_topic(topic, &frame),
+                Item::Close(id, code, text) => {
+                    if let Some((index, _)) = self.by_id(id) {
+                        self.end(index, code, text);
+                    }
+                }
+                Item::Adopt(adopted) => self.adopted.push(*adopted),
+                Item::Drain(frame) => {
+                    self.draining = Some(frame.clone());
+                    for index in self.conns.iter().map(|(index, _)| index as u32).collect::<Vec<_>>() {
+                        self.drain_conn(index, frame.clone());
+                    }
+                }
+            }
+        }
+        !self.inbox.is_empty()
+    }
+
+    pub(super) fn by_id(&mut self, id: ConnId) -> Option<(u32, &mut Conn)> {
+        let index = super::index_of(id);
+        self.conns.get_mut(index as usize).filter(|conn| conn.id == id).map(|conn| (index, conn))
+    }
+
+    pub(super) fn publish(&mut self, event: &Event) {
+        let ring = self.topics.get(&event.topic).copied();
+        let mut before = 0;
+        if let Some(index) = ring {
+            let ring = &mut self.rings[index as usize];
+            before = ring.end();
+            let was_due = ring.is_due();
+            ring.push(event.seq, event.frame.clone());
+            self.counts.events += 1;
+            self.counts.deliveries += ring.slots().len() as u64;
+            if !was_due && ring.is_due() {
+                self.due.push_back(index);
+            }
+            if ring.overfull(self.shared.bounds.max_lag) {
+                self.let_go_of_lagging(index, event.topic);
+            }
+        }
+        let Some((origin, accepted)) = &event.origin else { return };
+        let topic = event.topic;
+        let rings = &mut self.rings;
+        let Some(conn) = self.conns.get_mut(super::index_of(*origin) as usize).filter(|conn| conn.id == *origin) else {
+            return;
+        };
+        // In the writer's own stream the answer takes the event's place: what came before it goes first.
+        let held = conn.subs.iter().find(|sub| sub.topic == topic).map(|sub| (sub.held, sub.ring));
+        match held {
+            // The event itself will say it: the snapshot that it belongs behind is still to come.
+            Some((true, _)) => return,
+            Some((false, Some((ring, slot)))) => {
+                let ring = &mut rings[ring as usize];
+                let cursor = ring.slots()[slot as usize].cursor;
+                if conn.framing.is_websocket() {
+                    if cursor < before {
+                        conn.outbox.push(Class::Session, Bytes::copy_from_slice(ring.range(cursor, before)));
+                    }
+                } else {
+                    for (end, frame) in ring.frames_after(cursor) {
+                        if end <= before {
+                            conn.outbox.push(Class::Session, frame.clone());
+                        }
+                    }
+                }
+                let end = ring.end();
+                let slot = ring.slot_mut(slot);
+                slot.cursor = end;
+            }
+            _ => {}
+        }
+        conn.send(Class::Session, accepted.clone());
+        self.mark(super::index_of(*origin));
+    }
+
+    pub(super) fn activate(&mut self, activation: Activation) {
+        let Activation { conn: id, session, prelude, presence, held, durable } = activation;
+        let index = super::index_of(id);
+        let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.id == id) else {
+            // `remove` drains the inbox before it forgets a connection, so nobody subscribes for one that is gone.
+            debug_assert!(false, "a subscription of a connection that is gone");
+            return;
+        };
+        for frame in prelude {
+            conn.send(Class::Session, frame);
+        }
+        let notices = presence.is_some();
+        if let Some(presence) = presence {
+            conn.send(Class::Session, presence);
+        }
+        let mut topics = vec![session.state_topic()];
+        if notices {
+            topics.push(session.notice_topic());
+        }
+        for topic in topics {
+            let held = held && topic == session.state_topic();
+            let ring = match self.topics.get(&topic) {
+                Some(ring) => *ring,
+                None => {
+                    let ring = self.rings.insert(Ring::default()) as u32;
+                    self.topics.insert(topic, ring);
+                    ring
+                }
+            };
+            if let Some((ring, slot)) = self.conns[index as usize].sub_mut(topic).and_then(|sub| sub.ring.take()) {
+                self.leave_ring(ring, slot);
+            }
+            let conn = &mut self.conns[index as usize];
+            let slot = self.rings[ring as usize].subscribe(conn.fd, index, true);
+            match conn.sub_mut(topic) {
+                Some(sub) => (sub.ring, sub.held) = (Some((ring, slot)), held),
+                None => {
+                    conn.subs.reserve_exact(1);
+                    conn.subs.push(Sub {
+                        topic,
+                        session: Arc::clone(&session),
+                        ring: Some((ring, slot)),
+                        held,
+                        durable,
+                        durable_due: None,
+                    });
+                }
+            }
+        }
+        self.mark(index);
+    }
+
+    /// `Durable` is cumulative: each subscriber that wants it has one place for it, sent once all else is.
+    pub(super) fn tell_durable(&mut self, topic: TopicId, frame: &Bytes) {
+        let Some(ring) = self.topics.get(&topic) else { return };
+        let Self { rings, conns, dirty, .. } = self;
+        for slot in rings[*ring as usize].slots() {
+            let conn = &mut conns[slot.conn as usize];
+            let Some(sub) = conn.sub_mut(topic).filter(|sub| sub.durable) else { continue };
+            sub.durable_due = Some(frame.clone());
+            if !conn.dirty {
+                conn.dirty = true;
+                dirty.push(slot.conn);
+            }
+        }
+    }
+
+    /// Moves what the connection has not been given of a topic into its outbox, so that what follows comes after it.
+    pub(super) fn flush_ring_part(&mut self, index: u32, topic: TopicId) {
+        let conn = &mut self.conns[index as usize];
+        let Some((ring, slot)) = conn.sub_mut(topic).and_then(|sub| sub.ring) else { return };
+        let ring = &mut self.rings[ring as usize];
+        let cursor = ring.slots()[slot as usize].cursor;
+        if conn.framing.is_websocket() {
+            let bytes = ring.bytes_after(cursor);
+            if !bytes.is_empty() {
+                conn.outbox.push(Class::Session, Bytes::copy_from_slice(bytes));
+            }
+        } else {
+            for (_, frame) in ring.frames_after(cursor) {
+                conn.outbox.push(Class::Session, frame.clone());
+            }
+        }
+        let end = ring.end();
+        ring.slot_mut(slot).cursor = end;
+    }
+
+    pub(super) fn end_topic(&mut self, topic: TopicId, frame: &Bytes) {
+        let Some(ring) = self.topics.get(&topic) else { return };
+        let conns: Vec<u32> = self.rings[*ring as usize].slots().iter().map(|slot| slot.conn).collect();
+        for index in conns {
+            self.flush_ring_part(index, topic);
+            let conn = &mut self.conns[index as usize];
+            conn.send(Class::Session, frame.clone());
+            if let Some(session) = conn.sub_mut(topic).map(|sub| Arc::clone(&sub.session)) {
+                self.unsubscribe(index, &session);
+            }
+            self.mark(index);
+        }
+    }
+
+    /// A ring is too long: who lags behind in it is taken off, and reset (state) or told what it missed (notices).
+    pub(super) fn let_go_of_lagging(&mut self, ring: u32, topic: TopicId) {
+        let lagging: Vec<u32> =
+            self.rings[ring as usize].lagging(self.shared.bounds.max_lag).map(|slot| slot.conn).collect();
+        for index in lagging {
+            self.metrics().resets.of(message::ResetReason::Lagged).increment();
+            let conn = &mut self.conns[index as usize];
+            let Some(sub) = conn.subs.iter_mut().find(|sub| sub.topic == topic) else { continue };
+            let Some((ring, slot)) = sub.ring else { continue };
+            if topic == sub.session.state_topic() {
+                sub.ring = None;
+                self.leave_ring(ring, slot);
+            } else {
+                let ring = &mut self.rings[ring as usize];
+                let cursor = ring.slots()[slot as usize].cursor;
+                if let Some((from, to)) = ring.seqs_after(cursor) {
+                    let session = sub.session.id.as_ref().into();
+                    let end = ring.end();
+                    ring.slot_mut(slot).cursor = end;
+                    conn.send(Class::Session, Message::from(message::Lagged { session, from, to }).to_frame());
+                }
+            }
+            self.mark(index);
+        }
+        self.rings[ring as usize].trim();
+    }
+
+    pub(super) fn unsubscribe(&mut self, index: u32, session: &Arc<Session>) {
+        self.leave(index, session, false);
+    }
+
+    /// Takes a connection off a session's rings. `gone`: so is the connection.
+    pub(super) fn leave(&mut self, index: u32, session: &Arc<Session>, gone: bool) {
+        let conn = &mut self.conns[index as usize];
+        let id = conn.id;
+        let (mut notices, mut durable) = (false, false);
+        let mut left = Vec::new();
+        conn.subs.retain(|sub| {
+            if !Arc::ptr_eq(&sub.session, session) {
+                return true;
+            }
+            notices |= sub.topic == session.notice_topic();
+            durable |= sub.durable && sub.topic == session.state_topic();
+            left.push((sub.topic, sub.ring));
+            false
+        });
+        if conn.catch_up.as_ref().is_some_and(|catch_up| Arc::ptr_eq(&catch_up.session, session)) {
+            conn.catch_up = None;
+        }
+        for (topic, ring) in left {
+            if let Some((ring, slot)) = ring {
+                self.leave_ring(ring, slot);
+            }
+            self.drop_ring_if_empty(topic);
+        }
+        self.shared.hub.unsubscribe(session, id, notices, durable, gone, self.now);
+    }
+
+    pub(super) fn leave_ring(&mut self, ring: u32, slot: u32) {
+        let moved_from = self.rings[ring as usize].slots().len() as u32 - 1;
+        if let Some(moved) = self.rings[ring as usize].unsubscribe(slot) {
+            for sub in &mut self.conns[moved as usize].subs {
+                if sub.ring == Some((ring, moved_from)) {
+                    sub.ring = Some((ring, slot));
+                }
+            }
+        }
+    }
+
+    pub(super) fn drop_ring_if_empty(&mut self, topic: TopicId) {
+        if let Some(ring) = self.topics.get(&topic).copied()
+            && self.rings[ring as usize].slots().is_empty()
+        // A lagging connection keeps its interest: its reset makes the ring anew.
+        {
+            self.topics.remove(&topic);
+            self.rings.remove(ring as usize);
+            self.due.retain(|due| *due != ring);
+        }
+    }
+}

@@ -88,7 +88,8 @@ fn weight(write: &Write) -> usize {
         Write::Delta { change, op: made_by, .. } => change.len() + op(made_by),
         Write::Meta { meta, .. } => meta.len(),
         Write::Checkpoint { document, .. } => document.len(),
-        Write::DeleteSession { .. } | Write::Op { .. } | Write::Forget { .. } => 0,
+        Write::Op { op, .. } => op.answer.len(),
+        Write::DeleteSession { .. } | Write::Forget { .. } => 0,
         Write::Put { key, value, .. } => key.len() + value.len(),
         Write::Remove { key, .. } => key.len(),
     }

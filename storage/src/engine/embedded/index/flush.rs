@@ -66,6 +66,8 @@ struct Fold<'a> {
     head: Option<rows::Head>,
     document: Option<&'a Bytes>,
     deltas: Vec<StoredDelta>,
+    /// Incarnations of which nothing older than `ops` is kept.
+    forgotten: Vec<(&'a str, u128)>,
     ops: Vec<(u64, &'a Applied)>,
 }
 
@@ -168,6 +170,7 @@ impl<'t> Flush<'t> {
             deltas = rest;
         }
         self.release(key, &mut head)?;
+        self.forget(key, &mut head, &fold.forgotten)?;
         self.answers(key, &mut head, &fold.ops)?;
         self.put(Kind::Head, &keys::part(key, Kind::Head), head.encode())
     }
@@ -191,6 +194,20 @@ impl<'t> Flush<'t> {
             head.oldest = last + 1;
             head.kept = head.kept.saturating_sub(bytes);
             head.behind = head.behind.saturating_sub(bytes);
+        }
+        Ok(())
+    }
+
+    /// Removes incarnations; what is removed need not be readable.
+    fn forget(&mut self, key: &[u8], head: &mut rows::Head, forgotten: &[(&str, u128)]) -> Result<(), Error> {
+        for (user, incarnation) in forgotten {
+            let row = keys::incarnation(&keys::part(key, Kind::Incarnations), user, *incarnation);
+            if !self.first(Kind::Incarnations, &row, 1)?.is_empty() {
+                self.remove(Kind::Incarnations, &row)?;
+                let answers = keys::incarnation(&keys::part(key, Kind::Answers), user, *incarnation);
+                self.remove_all(Kind::Answers, &answers)?;
+                head.incarnations = head.incarnations.saturating_sub(1);
+            }
         }
         Ok(())
     }
@@ -343,7 +360,20 @@ impl<'a> Fold<'a> {
                     self.count_behind();
                 }
             }
-            Write::Put { .. } | Write::Remove { .. } | Write::Op { .. } | Write::Forget { .. } => {}
+            Write::Op { epoch, op, .. } => {
+                let Some(head) = &mut self.head else { return };
+                note_epoch(&mut head.epochs, *epoch, head.version);
+                head.epoch = *epoch;
+                self.ops.push((time_ms, op));
+            }
+            Write::Forget { epoch, user, incarnation, .. } => {
+                let Some(head) = &mut self.head else { return };
+                note_epoch(&mut head.epochs, *epoch, head.version);
+                head.epoch = *epoch;
+                self.ops.retain(|(_, op)| op.user != *user || op.incarnation != *incarnation);
+                self.forgotten.push((user, *incarnation));
+            }
+            Write::Put { .. } | Write::Remove { .. } => {}
         }
     }
 

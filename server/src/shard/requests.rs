@@ -8,11 +8,12 @@ use syncbridge_codec::{
 };
 
 use super::{
-    core::{CATCH_UP_BELOW, Shard, Shared},
+    core::{Shard, Shared},
     job::{CatchUp, Done, Job},
 };
 use crate::{
     connection::{Command, Identity},
+    defaults::CATCH_UP_BELOW,
     hub::{Fault, Request, Session, Subscribed},
     session::{ConnId, Preparation},
 };

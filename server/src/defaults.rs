@@ -57,8 +57,6 @@ pub const HEARTBEAT: Duration = Duration::from_secs(20);
 pub const SUBSCRIPTIONS: usize = 1_000;
 /// Connections of one user: at ≤1.5 KiB each idle (DESIGN §5.4), 1,000 are 1.5 MiB.
 pub const CONNECTIONS_PER_USER: usize = 1_000;
-/// Sessions of one user: with a 1 KiB document each, 10,000 are 10 MiB on disk.
-pub const SESSIONS_PER_USER: usize = 10_000;
 /// Control frames that wait for one connection, in bytes; beyond it the connection is closed as too slow.
 /// 10,000 stuck connections × 64 KiB = 640 MiB is the worst case; healthy ones hold nothing.
 pub const CONTROL_QUEUE_BYTES: usize = 64 * KIB;
@@ -96,7 +94,7 @@ pub const FAILED_RETRY_MS: u64 = 10_000;
 /// How long a connection that was told to go may take to read that: a retransmission on a slow link.
 pub const LINGER_MS: u64 = 3_000;
 /// A session that nobody uses leaves memory after this long: longer than a reconnect, a reload or a handoff takes.
-pub const UNLOAD_AFTER: Duration = Duration::from_secs(60);
+pub const UNLOAD_AFTER: Duration = Duration::from_mins(1);
 /// Pause after an accept failed, for want of descriptors mostly: spinning would not bring any back.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// TLS sessions kept for resumption and 0-RTT: some 0.4 KiB each, 4 MiB for 10,000 clients.

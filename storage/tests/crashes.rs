@@ -22,7 +22,7 @@ use syncbridge_storage::{
 fn options() -> Options {
     Options {
         segment_bytes: 16 << 10,
-        flush_after: Duration::from_secs(3600),
+        flush_after: Duration::from_hours(1),
         clock: Arc::new(|| START_MS),
         ..Options::default()
     }
@@ -413,10 +413,53 @@ fn damage_in_one_sessions_rows_is_that_sessions_alone() {
     assert_eq!(load(&store.0, "good").version, 2);
 }
 
+#[test]
+fn writes_that_meet_damage_in_the_index_are_kept_aside_and_the_rest_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path());
+    let counter = 0x7766_5544_3322_1100_u64;
+    let by = |counter| suite::op("u", 1, counter);
+    commit(&store, 1, vec![create("bad", 1), suite::delta_by("bad", 1, 2, by(counter)), create("good", 1)]);
+    drop(store);
+    // The incarnation's row: its high-water mark as LEB128.
+    let mut mark = Vec::new();
+    let mut left = counter;
+    while left >= 0x80 {
+        mark.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    let path = folder.path().join("index.redb");
+    let mut bytes = fs::read(&path).expect("readable");
+    let places: Vec<_> =
+        bytes.windows(mark.len()).enumerate().filter(|(_, window)| *window == mark).map(|(at, _)| at).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at] ^= 1;
+    }
+    fs::write(&path, bytes).expect("written");
+
+    let store = open(folder.path());
+    // Its head can be read, so it is taken; where it belongs cannot.
+    let next = suite::delta_by("bad", 1, 3, by(counter + 1));
+    assert_eq!(commit(&store, 2, vec![next, delta("good", 1, 2)]), Outcome::Committed);
+    store.0.close().expect("one session's damage stops nobody");
+    drop(store);
+    let store = open(folder.path());
+    assert!(matches!(store.0.load("bad"), Err(Error::Damaged { .. })));
+    assert_eq!(load(&store.0, "good").version, 2);
+    assert_eq!(commit(&store, 3, vec![Write::DeleteSession { session: "bad".into(), epoch: 1 }]), Outcome::Committed);
+    assert_eq!(commit(&store, 4, vec![create("bad", 2)]), Outcome::Committed);
+    drop(store);
+    assert_eq!(load(&open(folder.path()).0, "bad").version, 1);
+}
+
+/// What happened, and which operation fails from which time on.
+type Seen = (Vec<Operation>, Option<(Operation, usize)>);
+
 /// Lets `Operation`s of one kind fail from the n-th on, and counts them.
 #[derive(Default)]
 struct Broken {
-    state: Mutex<(Vec<Operation>, Option<(Operation, usize)>)>,
+    state: Mutex<Seen>,
 }
 
 impl Broken {

@@ -66,7 +66,7 @@ impl History {
             if newer.incarnation == writer.incarnation && newer.user == *writer.user {
                 continue;
             }
-            let Some(overlap) = touches.overlap(&newer.touches) else { continue };
+            let Some(overlap) = newer.touches.overlap(touches) else { continue };
             let clash = clash.get_or_insert_default();
             clash.array |= overlap.array;
             let path = shorten(&overlap.pointer);

@@ -149,6 +149,7 @@ pub struct Sub {
 }
 
 /// See the file's head.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 #[derive(Debug)]
 pub struct Conn {
     /// Its name in the process.

@@ -67,8 +67,7 @@ impl Job {
     pub fn run(self, hub: &Hub, conn: ConnId, who: &Identity, now: Now) -> Done {
         match self {
             Self::Load(id, command) => {
-                // Only what writes or watches makes a session under `--open`; the hub decides.
-                let found = hub.load_or_open(&id, who, now);
+                let found = hub.load_or_open(&id, who, command.operation(), now);
                 Done::Loaded(command, id, found)
             }
             Self::Create(create) => {

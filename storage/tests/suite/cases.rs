@@ -128,7 +128,9 @@ pub fn every_fenced_write_is_fenced_by_an_older_epoch(store: &mut Fixture) {
     store.commit(vec![create("s", 5)]);
     let meta = Write::Meta { session: "s".into(), epoch: 4, meta: bytes("m") };
     let delete = Write::DeleteSession { session: "s".into(), epoch: 4 };
-    for write in [delta("s", 4, 2), checkpoint("s", 4, 1), meta, delete] {
+    let nothing = Write::Op { session: "s".into(), epoch: 4, op: op("u", 1, 1) };
+    let forget = Write::Forget { session: "s".into(), epoch: 4, user: "u".into(), incarnation: 1 };
+    for write in [delta("s", 4, 2), checkpoint("s", 4, 1), meta, nothing, forget, delete] {
         assert_eq!(store.commit(vec![write]), Fenced);
     }
     // A newer epoch takes over with any of them.
@@ -314,6 +316,41 @@ pub fn answers_are_kept_with_the_effect_and_bounded(store: &mut Fixture) {
         assert_eq!((quiet.high_water, quiet.answers.len()), (9, 1));
         store.restart();
     }
+}
+
+pub fn an_op_that_changed_nothing_is_kept_and_makes_no_version(store: &mut Fixture) {
+    store.commit(vec![create("s", 1), delta_by("s", 1, 2, op("u", 1, 1))]);
+    let nothing = |counter| Write::Op { session: "s".into(), epoch: 1, op: op("u", 1, counter) };
+    assert_eq!(store.commit(vec![nothing(2)]), Committed);
+    store.restart();
+    store.submit(vec![nothing(3)]);
+    assert_eq!(store.commit(vec![nothing(4), delta_by("s", 1, 3, op("u", 1, 5))]), Committed);
+    for _ in 0..2 {
+        let session = store.engine().load("s").expect("readable").expect("made");
+        assert_eq!((session.version, session.incarnations[0].high_water), (3, 5));
+        let counters: Vec<_> = session.incarnations[0].answers.iter().map(|(counter, _)| *counter).collect();
+        assert_eq!(counters, [1, 2, 3, 4, 5]);
+        store.restart();
+    }
+}
+
+pub fn a_forgotten_incarnation_is_gone_until_it_writes_again(store: &mut Fixture) {
+    store.commit(vec![create("s", 1), delta_by("s", 1, 2, op("u", 1, 1)), delta_by("s", 1, 3, op("u", 2, 1))]);
+    let forget = |incarnation| Write::Forget { session: "s".into(), epoch: 1, user: "u".into(), incarnation };
+    let kept = |store: &Fixture| {
+        let session = store.engine().load("s").expect("readable").expect("made");
+        let kept = session.incarnations.iter();
+        kept.map(|kept| (kept.incarnation, kept.answers.iter().map(|(counter, _)| *counter).collect()))
+            .collect::<Vec<_>>()
+    };
+    store.restart();
+    assert_eq!(store.commit(vec![forget(1), forget(9)]), Committed);
+    assert_eq!(kept(store), [(2, vec![1])]);
+    store.restart();
+    assert_eq!(kept(store), [(2, vec![1])]);
+    store.commit(vec![delta_by("s", 1, 4, op("u", 2, 2)), forget(2), delta_by("s", 1, 5, op("u", 2, 3))]);
+    store.restart();
+    assert_eq!(kept(store), [(2, vec![3])]);
 }
 
 pub fn idle_incarnations_are_dropped(store: &mut Fixture) {

@@ -88,11 +88,22 @@ fn array_indexes_that_shifted_are_a_conflict_under_every_policy_and_appends_neve
         let clash = room.send(&Client::new(2), &op(1, 1, r#"[{"op":"remove","path":"/n/1"}]"#));
         assert_eq!(paths(&clash), ["/n"]);
         let inside = room.send(&Client::new(2), &op(2, 1, r#"[{"op":"replace","path":"/n/1","value":9}]"#));
-        assert_eq!(paths(&inside), ["/n"]);
+        assert_eq!(paths(&inside), ["/n/1"]);
         assert!(accepted(&room.send(&Client::new(2), &op(3, 1, &set("/n/-", "4")))).changed);
         assert!(accepted(&room.send(&Client::new(3), &op(1, 1, &set("/n/-", "5")))).changed);
         assert_eq!(room.json(), r#"{"n":[2,3,4,5]}"#);
     }
+}
+
+#[test]
+fn a_replacement_around_a_changed_array_may_win_but_an_index_into_a_replaced_one_never_does() {
+    let mut room = with(ConflictPolicy::LastWriterWins, r#"{"o":{"n":[1,2,3]}}"#);
+    room.send(&Client::new(1), &op(1, 1, r#"[{"op":"remove","path":"/o/n/0"}]"#));
+    assert!(
+        accepted(&room.send(&Client::new(2), &op(1, 1, r#"[{"op":"replace","path":"/o","value":{"n":[7]}}]"#))).changed
+    );
+    let stale = room.send(&Client::new(3), &op(1, 2, r#"[{"op":"remove","path":"/o/n/0"}]"#));
+    assert_eq!(error(&stale), "conflict");
 }
 
 #[test]
@@ -119,7 +130,8 @@ fn a_conflict_names_at_most_sixteen_paths_and_of_long_ones_an_ancestor() {
         room.send(&other, &op(counter, counter, &set(&format!("/k{counter}"), "1")));
     }
     room.send(&other, &op(21, 21, &set(&format!("/deep/er/{long}"), "2")));
-    let all = room.send(&Client::new(2), &op(1, 1, r#"[{"op":"replace","path":"","value":{}}]"#));
+    let each: Vec<String> = (1..=20).map(|key| format!(r#"{{"op":"add","path":"/k{key}","value":2}}"#)).collect();
+    let all = room.send(&Client::new(2), &op(1, 1, &format!("[{}]", each.join(","))));
     assert_eq!(paths(&all).len(), defaults::CONFLICT_PATHS);
     let deep = room.send(&Client::new(2), &op(2, 21, &set(&format!("/deep/er/{long}"), "3")));
     assert_eq!(paths(&deep), ["/deep/er"]);
@@ -130,7 +142,7 @@ fn an_update_that_lost_its_ground_to_others_is_a_conflict_and_not_its_own_mistak
     let mut room = with(ConflictPolicy::LastWriterWins, r#"{"a":{"x":1},"b":1}"#);
     room.send(&Client::new(1), &op(1, 1, r#"[{"op":"remove","path":"/a"}]"#));
     let lost = room.send(&Client::new(2), &op(1, 1, r#"[{"op":"replace","path":"/a/x","value":2}]"#));
-    assert_eq!(paths(&lost), ["/a"]);
+    assert_eq!(paths(&lost), ["/a/x"]);
     let mistake = room.send(&Client::new(2), &op(2, 1, r#"[{"op":"replace","path":"/no","value":2}]"#));
     assert_eq!(error(&mistake), "path_not_found");
 }

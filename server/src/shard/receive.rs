@@ -16,6 +16,7 @@ impl Shard {
         if conn.closing.is_some() {
             return;
         }
+        conn.core.alive(self.now);
         match &mut conn.framing {
             Framing::WebSocket(_) => self.receive_websocket(index, bytes),
             Framing::Pipe(decoder) => {
@@ -32,6 +33,7 @@ impl Shard {
         if conn.closing.is_some() {
             return;
         }
+        conn.core.alive(self.now);
         if let Framing::Streams(decoders) = &mut conn.framing {
             decoders[class_index(class)].push(chunk);
             self.receive_frames(index, Some(class));
@@ -106,7 +108,7 @@ impl Shard {
     pub(super) fn take(&mut self, index: u32, message: Message, class: Option<Class>) {
         self.counts.received += 1;
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.closing.is_none()) else { return };
-        match conn.core.receive(message, class, self.now) {
+        match conn.core.receive(message, class) {
             Ok(Step::Nothing) => {}
             Ok(Step::Reply(reply)) => self.say(index, &reply),
             Ok(Step::Do(command)) => {

@@ -158,6 +158,8 @@ impl Shard {
                 }));
             }
         }
+        let deadline = conn.core.deadline_ms(self.shared.timing);
+        self.look_at(index, deadline);
         self.say(index, &welcome.into());
     }
 

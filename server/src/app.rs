@@ -202,7 +202,7 @@ impl Server {
 
         let inboxes: Vec<Arc<Inbox>> = (0..count).map(|_| Arc::default()).collect();
         let (hub, checkpoints) =
-            Hub::new(Arc::clone(&persist), inboxes.clone(), config.open, hub_bounds(&config), Arc::clone(&metrics));
+            Hub::new(&persist, inboxes.clone(), config.open, hub_bounds(&config), Arc::clone(&metrics));
         let epoch = hub.epoch();
         let writer = Arc::clone(&persist);
         spawn("checkpoints", move || Hub::write_checkpoints(&writer, &checkpoints, clock::now))?;
@@ -244,7 +244,7 @@ impl Server {
         }
         let (admin_stop, stopped) = watch::channel(false);
         let router = admin::router(shown);
-        let admin_thread = spawn("admin", move || serve_admin(admin_listener, router, stopped))?;
+        let admin_thread = spawn("admin", move || serve_admin(admin_listener, &router, stopped))?;
         Ok(Self {
             listen,
             admin,
@@ -373,7 +373,7 @@ fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'stati
 }
 
 /// The admin listener, on a thread of its own: it answers also when the shards are busy.
-fn serve_admin(listener: TcpListener, router: axum::Router, mut stopped: watch::Receiver<bool>) {
+fn serve_admin(listener: TcpListener, router: &axum::Router, mut stopped: watch::Receiver<bool>) {
     let served = (|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {

@@ -169,7 +169,7 @@ const STRIPES: usize = 64;
 impl Hub {
     /// A hub over `persist`, for shards with these inboxes. The receiver goes to [`Hub::write_checkpoints`].
     pub fn new(
-        persist: Arc<Persist>,
+        persist: &Arc<Persist>,
         inboxes: Vec<Arc<Inbox>>,
         open: bool,
         bounds: Bounds,
@@ -180,7 +180,7 @@ impl Hub {
             sessions: DashMap::new(),
             stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
             inboxes,
-            persist: Arc::clone(&persist),
+            persist: Arc::clone(persist),
             checkpoints,
             topics: AtomicU64::new(0),
             users: DashMap::new(),
@@ -217,18 +217,6 @@ impl Hub {
     /// A session that is in memory.
     pub fn find(&self, id: &str) -> Option<Arc<Session>> {
         self.sessions.get(id).map(|session| Arc::clone(&session))
-    }
-
-    /// A session, from memory or from the store. Blocks: never call it on a shard.
-    ///
-    /// # Errors
-    /// [`Fault`] when it cannot be read; `Ok(None)` when there is none.
-    pub fn load(&self, id: &str, now: Now) -> Result<Option<Arc<Session>>, Fault> {
-        if let Some(session) = self.find(id) {
-            return Ok(Some(session));
-        }
-        let _stripe = self.stripe(id);
-        self.load_in_stripe(id, now)
     }
 
     fn stripe(&self, id: &str) -> MutexGuard<'_, ()> {
@@ -298,11 +286,18 @@ impl Hub {
         Ok(())
     }
 
-    /// Under `--open`, a session that is addressed but does not exist is made, empty, and open to every user. Blocks.
+    /// A session for somebody who addresses it. Under `--open` one that does not exist is made, empty, and open to every
+    /// user. Blocks.
     ///
     /// # Errors
     /// [`Fault`] when the store cannot be read.
-    pub fn load_or_open(&self, id: &str, who: &Identity, now: Now) -> Result<Option<Arc<Session>>, Fault> {
+    pub fn load_or_open(
+        &self,
+        id: &str,
+        who: &Identity,
+        operation: Operation,
+        now: Now,
+    ) -> Result<Option<Arc<Session>>, Fault> {
         if let Some(session) = self.find(id) {
             return Ok(Some(session));
         }
@@ -310,7 +305,8 @@ impl Hub {
         if let Some(session) = self.load_in_stripe(id, now)? {
             return Ok(Some(session));
         }
-        if !self.open || !syncbridge_codec::id::is_session(id) {
+        let decision = access::may(&who.user, operation, Resource::Missing { open: self.open });
+        if decision != Decision::AllowedOnceMade || !syncbridge_codec::id::is_session(id) {
             return Ok(None);
         }
         self.accepting(now)?;
@@ -424,7 +420,7 @@ impl Hub {
             _ => self.accepting(now),
         };
         self.run(session, now, |live, out| {
-            self.check(who, Operation::Update, session, live)?;
+            Self::check(who, Operation::Update, session, live)?;
             if let Err(fault) = accepting {
                 let retry_after_ms = fault.retry_after_ms.unwrap_or(crate::defaults::FAILED_RETRY_MS);
                 live.core.refuse_busy(&writer, update, fault.code, retry_after_ms, now, out);
@@ -443,12 +439,12 @@ impl Hub {
     /// [`Fault`] when the asker may not.
     pub fn read(&self, session: &Arc<Session>, who: &Identity) -> Result<(Position, Value, Option<ByteString>), Fault> {
         let live = session.live.lock();
-        self.check(who, Operation::Get, session, &live)?;
+        Self::check(who, Operation::Get, session, &live)?;
         Ok((live.core.position(), live.core.document().clone(), live.core.active_device()))
     }
 
     /// Asks the one function that decides, about a session that is in memory.
-    fn check(&self, who: &Identity, operation: Operation, session: &Session, live: &Live) -> Result<(), Fault> {
+    fn check(who: &Identity, operation: Operation, session: &Session, live: &Live) -> Result<(), Fault> {
         if live.over {
             return Err(Fault::not_found(&session.id));
         }

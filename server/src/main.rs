@@ -20,6 +20,14 @@ struct Arguments {
 enum Command {
     /// Starts the server; so does no command at all
     Serve(cli::serve::Options),
+    /// Makes a session
+    Create(cli::create::Options),
+    /// Prints a session's document
+    Get(cli::get::Options),
+    /// Shows a session and everything that happens in it
+    Watch(cli::watch::Options),
+    /// Changes a session's document
+    Update(cli::update::Options),
     /// Makes an access token with the key in the data folder
     Token(cli::token::Options),
     /// Checks or prints the configuration
@@ -31,6 +39,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     cli::end(match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
         Command::Serve(options) => cli::serve::run(&options, app::serve),
+        Command::Create(options) => cli::create::run(&options),
+        Command::Get(options) => cli::get::run(&options),
+        Command::Watch(options) => cli::watch::run(&options),
+        Command::Update(options) => cli::update::run(&options),
         Command::Token(options) => cli::token::run(&options),
         Command::Config(command) => cli::config::run(command),
     })

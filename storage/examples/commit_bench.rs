@@ -1,7 +1,9 @@
-//! How fast commits become durable, against a raw preallocated append + fdatasync loop of the same bytes, in one run and
-//! interleaved: `cargo run --release -p syncbridge-storage --example commit_bench [FOLDER] [SECONDS]`.
+//! How fast commits become durable, against a raw preallocated append + fdatasync loop of the same bytes, in one run:
+//! `cargo run --release -p syncbridge-storage --example commit_bench [FOLDER] [ROUNDS]`.
 //!
-//! The raw loop writes what the engine's groups weigh, 64 updates a sync for the first figure, one for the second.
+//! The raw loop writes what the engine's groups weigh, 64 updates a sync for the first figure, one for the second. A round
+//! is a slice of each of a tenth of a second, one after the other, so that what else the machine does hits all of them;
+//! the figures are medians over the rounds, and the ratios medians of each round's ratio.
 
 use std::{
     fs::File,
@@ -20,25 +22,24 @@ use syncbridge_storage::{
     engine::embedded::{Embedded, Options},
 };
 
-const WRITERS: u64 = 64;
+const WRITERS: usize = 64;
 const UPDATE: usize = 128;
 /// Bytes that one update of this bench takes in the log: change 128, op 34, names and lengths. Printed against what the
 /// engine really wrote.
 const RAW_UPDATE: usize = 178;
-const SEGMENT: u64 = 64 << 20;
 
 /// The raw file: made once, or its making would be measured in what comes after it.
-struct Raw(File);
+struct Raw(File, u64);
 
 impl Raw {
-    fn make(folder: &Path) -> Self {
+    fn make(folder: &Path, bytes: u64) -> Self {
         let path = folder.join("raw");
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).expect("made");
-        for piece in 0..SEGMENT >> 20 {
+        for piece in 0..bytes >> 20 {
             file.write_all_at(&vec![0; 1 << 20], piece << 20).expect("filled");
         }
         file.sync_all().expect("synced");
-        Self(file)
+        Self(file, bytes)
     }
 
     /// Updates a second, and the time of one sync.
@@ -47,7 +48,7 @@ impl Raw {
         let (mut at, mut syncs) = (0, 0u64);
         let start = Instant::now();
         while start.elapsed() < time {
-            if at + group.len() as u64 > SEGMENT {
+            if at + group.len() as u64 > self.1 {
                 at = 0;
             }
             self.0.write_all_at(&group, at).expect("written");
@@ -99,112 +100,143 @@ fn update(writer: u64, epoch: u64, version: u64) -> Write {
     Write::Delta { session, epoch, version, change: Bytes::from_static(&[7; UPDATE]), op }
 }
 
-struct Figures {
-    rate: f64,
-    mean: Duration,
-    submit: Duration,
-    a_sync: f64,
-    bytes: f64,
+/// A store and the writers on it, which go on from slice to slice.
+struct Bench {
+    store: Embedded,
+    sink: Arc<Shards>,
+    versions: Vec<Mutex<u64>>,
 }
 
-/// `shards` threads drive `writers` writers, each of which waits for its commit before it makes the next.
-fn engine(folder: &Path, shards: usize, writers: u64, time: Duration) -> Figures {
-    let sink = Arc::new(Shards { inboxes: (0..shards).map(|_| Default::default()).collect() });
-    let store = Embedded::open(&folder.join("engine"), Options::default(), sink.clone()).expect("opens");
-    let stop = AtomicBool::new(false);
-    let (spent_submitting, submits) = (AtomicU64::new(0), AtomicU64::new(0));
-    let start = Instant::now();
-    std::thread::scope(|scope| {
-        for shard in 0..shards {
-            let (store, sink, stop) = (&store, &sink, &stop);
-            let (spent_submitting, submits) = (&spent_submitting, &submits);
-            scope.spawn(move || {
-                let mine: Vec<u64> = (0..writers).filter(|writer| writer % shards as u64 == shard as u64).collect();
-                let mut versions = vec![0u64; usize::try_from(writers).expect("small")];
-                for writer in &mine {
-                    let stored = store.load(&format!("session-{writer}")).expect("readable");
-                    versions[usize::try_from(*writer).expect("small")] = stored.map_or(0, |stored| stored.version);
-                }
-                let mut ended = mine.clone();
-                let mut open = 0;
-                loop {
-                    for writer in ended.drain(..) {
-                        if stop.load(Ordering::Relaxed) {
-                            continue;
-                        }
-                        let version = &mut versions[usize::try_from(writer).expect("small")];
-                        *version += 1;
-                        let commit = Commit { ticket: writer, writes: vec![update(writer, store.epoch(), *version)] };
-                        let before = Instant::now();
-                        store.submit(commit);
-                        spent_submitting.fetch_add(before.elapsed().as_nanos() as u64, Ordering::Relaxed);
-                        submits.fetch_add(1, Ordering::Relaxed);
-                        open += 1;
-                    }
-                    if open == 0 {
-                        return;
-                    }
-                    let (inbox, told) = &sink.inboxes[shard];
-                    let mut inbox = inbox.lock().expect("not poisoned");
-                    while inbox.is_empty() {
-                        inbox = told.wait(inbox).expect("not poisoned");
-                    }
-                    std::mem::swap(&mut *inbox, &mut ended);
-                    open -= ended.len();
-                }
-            });
+/// What a slice showed.
+struct Slice {
+    rate: f64,
+    a_sync: f64,
+    bytes: f64,
+    submit_ns: f64,
+}
+
+impl Bench {
+    /// `shards` threads drive `writers` writers, each of which waits for its commit before it makes the next.
+    fn open(folder: &Path, options: Options, shards: usize, writers: usize) -> Self {
+        let sink = Arc::new(Shards { inboxes: (0..shards).map(|_| Default::default()).collect() });
+        let store = Embedded::open(folder, options, sink.clone()).expect("opens");
+        Self { store, sink, versions: (0..writers).map(|_| Mutex::new(0)).collect() }
+    }
+
+    fn slice(&self, time: Duration) -> Slice {
+        let stop = AtomicBool::new(false);
+        let (submitting, submits) = (AtomicU64::new(0), AtomicU64::new(0));
+        let before = self.store.stats();
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for shard in 0..self.sink.inboxes.len() {
+                let (stop, submitting, submits) = (&stop, &submitting, &submits);
+                scope.spawn(move || self.shard(shard, stop, submitting, submits));
+            }
+            std::thread::sleep(time);
+            stop.store(true, Ordering::Relaxed);
+        });
+        let spent = start.elapsed();
+        let after = self.store.stats();
+        let commits = (after.commits - before.commits) as f64;
+        Slice {
+            rate: commits / spent.as_secs_f64(),
+            a_sync: commits / (after.syncs - before.syncs) as f64,
+            bytes: (after.log_bytes - before.log_bytes) as f64 / commits,
+            submit_ns: submitting.into_inner() as f64 / submits.into_inner() as f64,
         }
-        std::thread::sleep(time);
-        stop.store(true, Ordering::Relaxed);
-    });
-    let spent = start.elapsed();
-    let stats = store.stats();
-    store.close().expect("nothing failed");
-    let rate = stats.commits as f64 / spent.as_secs_f64();
-    Figures {
-        rate,
-        mean: Duration::from_secs_f64(writers as f64 / rate),
-        submit: Duration::from_nanos(spent_submitting.into_inner() / submits.into_inner().max(1)),
-        a_sync: stats.commits as f64 / stats.syncs as f64,
-        bytes: stats.log_bytes as f64 / stats.commits as f64,
+    }
+
+    fn shard(&self, shard: usize, stop: &AtomicBool, submitting: &AtomicU64, submits: &AtomicU64) {
+        let shards = self.sink.inboxes.len();
+        let mut ended: Vec<Ticket> =
+            (0..self.versions.len()).filter(|writer| writer % shards == shard).map(|writer| writer as u64).collect();
+        let mut open = 0;
+        loop {
+            for writer in ended.drain(..) {
+                if stop.load(Ordering::Relaxed) {
+                    continue;
+                }
+                let mut version = self.versions[usize::try_from(writer).expect("small")].lock().expect("not poisoned");
+                *version += 1;
+                let commit = Commit { ticket: writer, writes: vec![update(writer, self.store.epoch(), *version)] };
+                let before = Instant::now();
+                self.store.submit(commit);
+                submitting.fetch_add(before.elapsed().as_nanos() as u64, Ordering::Relaxed);
+                submits.fetch_add(1, Ordering::Relaxed);
+                open += 1;
+            }
+            if open == 0 {
+                return;
+            }
+            let (inbox, told) = &self.sink.inboxes[shard];
+            let mut inbox = inbox.lock().expect("not poisoned");
+            while inbox.is_empty() {
+                inbox = told.wait(inbox).expect("not poisoned");
+            }
+            std::mem::swap(&mut *inbox, &mut ended);
+            open -= ended.len();
+        }
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
+#[allow(dead_code, reason = "a test runs `compare` in short form")]
 fn main() {
     let mut arguments = std::env::args_os().skip(1);
     let folder = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
-    let seconds: f64 = arguments.next().map_or(1.0, |seconds| seconds.to_string_lossy().parse().expect("seconds"));
-    let time = Duration::from_secs_f64(seconds);
+    let rounds: usize = arguments.next().map_or(20, |rounds| rounds.to_string_lossy().parse().expect("rounds"));
     let folder = tempfile::tempdir_in(folder).expect("a folder");
-    let raw = Raw::make(folder.path());
-    let (mut ratios, mut single, mut threads) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 1..=5 {
-        let (raw_rate, _) = raw.run(WRITERS as usize, time);
-        let many = engine(folder.path(), 1, WRITERS, time);
-        let many_threads = engine(folder.path(), WRITERS as usize, WRITERS, time);
+    compare(folder.path(), rounds, Duration::from_millis(100), 64 << 20);
+}
+
+/// Runs the rounds and prints the figures.
+pub fn compare(folder: &Path, rounds: usize, time: Duration, segment_bytes: u64) {
+    let raw = Raw::make(folder, segment_bytes);
+    let options = Options { segment_bytes, ..Options::default() };
+    let open = |name: &str, shards, writers| Bench::open(&folder.join(name), options.clone(), shards, writers);
+    let shard = open("shard", 1, WRITERS);
+    let threads = open("threads", WRITERS, WRITERS);
+    let one = open("one", 1, 1);
+    let mut columns: [Vec<f64>; 11] = Default::default();
+    for _ in 0..rounds {
+        let (raw_rate, _) = raw.run(WRITERS, time);
+        let many = shard.slice(time);
+        let on_threads = threads.slice(time);
         let (_, raw_sync) = raw.run(1, time);
-        let one = engine(folder.path(), 1, 1, time);
-        println!(
-            "round {round}: raw {raw_rate:.0}/s, engine {:.0}/s ({:.1} a sync, {:.0} B each, submit {} ns), \
-             {WRITERS} threads {:.0}/s; one sync {:.1} us, one writer {:.1} us",
+        let single = one.slice(time);
+        let (raw_us, single_us) = (raw_sync.as_secs_f64() * 1e6, 1e6 / single.rate);
+        let row = [
+            raw_rate,
             many.rate,
+            many.rate / raw_rate,
+            on_threads.rate,
+            on_threads.rate / raw_rate,
+            raw_us,
+            single_us,
+            single_us / raw_us,
             many.a_sync,
             many.bytes,
-            many.submit.as_nanos(),
-            many_threads.rate,
-            raw_sync.as_secs_f64() * 1e6,
-            one.mean.as_secs_f64() * 1e6,
-        );
-        ratios.push(many.rate / raw_rate);
-        threads.push(many_threads.rate / raw_rate);
-        single.push(one.mean.as_secs_f64() / raw_sync.as_secs_f64());
+            many.submit_ns,
+        ];
+        for (column, value) in columns.iter_mut().zip(row) {
+            column.push(value);
+        }
     }
-    println!("64 writers on one shard: {:.2} x raw (bar 0.4)", median(ratios));
-    println!("64 writers on 64 threads: {:.2} x raw", median(threads));
-    println!("one writer: {:.2} x one fdatasync (bar 1.5)", median(single));
+    let [raw_rate, many, ratio, on_threads, threads_ratio, raw_us, single_us, single_ratio, a_sync, bytes, submit] =
+        columns.map(|column| median(&column));
+    println!("raw append + fdatasync, {WRITERS} updates of {RAW_UPDATE} B a sync: {raw_rate:.0}/s");
+    println!("{WRITERS} writers on one shard: {many:.0}/s, {ratio:.2} x raw (bar 0.4)");
+    println!("   {a_sync:.1} commits a sync, {bytes:.0} B of log each, submit {submit:.0} ns");
+    println!("{WRITERS} writers on {WRITERS} threads: {on_threads:.0}/s, {threads_ratio:.2} x raw");
+    println!("one raw append + fdatasync: {raw_us:.0} us");
+    println!("one writer: {single_us:.0} us a commit, {single_ratio:.2} x one fdatasync (bar 1.5)");
+    for bench in [shard, threads, one] {
+        bench.store.close().expect("nothing failed");
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// A commit's name, chosen by who submits it; comes back in [`Sink::completed`].
+/// A commit's name, chosen by who submits it; comes back in [`crate::Sink::completed`].
 pub type Ticket = u64;
 
 /// The identity of an op inside a session's partition, with the answer that a resend gets.
@@ -23,7 +23,7 @@ pub struct Applied {
 /// One write of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
-    /// Makes a session. The whole commit is [`Outcome::Exists`] when the id is taken.
+    /// Makes a session at version 1. The whole commit is [`Outcome::Exists`] when the id is taken.
     Create {
         /// The session's id.
         session: Arc<str>,
@@ -36,7 +36,8 @@ pub enum Write {
         /// The op that made it.
         op: Option<Applied>,
     },
-    /// One change: version `version - 1` became `version`. [`Outcome::Fenced`] when the session is at a newer epoch.
+    /// One change: version `version - 1` became `version`. [`Outcome::Fenced`] when the session is at a newer epoch, is
+    /// not there, or is not at `version - 1`.
     Delta {
         /// The session's id.
         session: Arc<str>,
@@ -80,7 +81,9 @@ pub enum Write {
         meta: Bytes,
     },
     /// The document at a version that deltas have already made: loading starts from it. Deltas at or below it stay
-    /// readable for catch-up until `Retention` lets them go. Not a change; may be dropped by a crash without harm.
+    /// readable for catch-up until retention lets them go ([`crate::defaults::DELTAS_KEPT`] and its neighbours). Not a
+    /// change; may be dropped by a crash without harm. Fenced like `Delta`, and when `version` is not yet made; one that is
+    /// not newer than the last checkpoint changes nothing.
     Checkpoint {
         /// The session's id.
         session: Arc<str>,
@@ -91,7 +94,8 @@ pub enum Write {
         /// The document, JSON text.
         document: Bytes,
     },
-    /// Removes a session with everything in its partition. Fenced like `Delta`.
+    /// Removes a session with everything in its partition. Fenced like `Delta`. Also the way to be rid of a session that
+    /// is damaged.
     DeleteSession {
         /// The session's id.
         session: Arc<str>,
@@ -108,7 +112,7 @@ pub enum Write {
         value: Bytes,
         /// Milliseconds since 1970 after which the row is gone.
         expires_at_ms: Option<u64>,
-        /// The whole commit is [`Outcome::Exists`] when the key is taken.
+        /// The whole commit is [`Outcome::Exists`] when the key is taken by a row that has not expired when it commits.
         if_absent: bool,
     },
     /// Removes a row of a table, if it is there.
@@ -144,7 +148,8 @@ pub enum Table {
     Idempotency = 9,
 }
 
-/// All or nothing: the writes of one commit become durable together.
+/// All or nothing: the writes of one commit become durable together. Each is checked against what the ones before it, and
+/// every commit submitted before, would leave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
     /// Its name.
@@ -160,6 +165,6 @@ pub enum Outcome {
     Committed,
     /// A unique id or key was taken; nothing of it was written.
     Exists,
-    /// The session belongs to a newer epoch (or is gone); nothing of it was written.
+    /// The session belongs to a newer epoch, is gone, damaged, or at another version; nothing of it was written.
     Fenced,
 }

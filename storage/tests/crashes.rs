@@ -22,7 +22,7 @@ use syncbridge_storage::{
 fn options() -> Options {
     Options {
         segment_bytes: 16 << 10,
-        flush_after: Duration::from_secs(3600),
+        flush_after: Duration::from_hours(1),
         clock: Arc::new(|| START_MS),
         ..Options::default()
     }
@@ -230,7 +230,7 @@ fn used_again_segments_never_show_what_they_held_before() {
     let options = || Options { flush_bytes: 4 << 10, ..options() };
     let store = open_with(live.path(), options()).expect("opens");
     commit(&store, 1, vec![create("s", 1)]);
-    let mut version = 1;
+    let (mut version, mut copies) = (1, 0);
     for round in 0..60 {
         for _ in 0..20 {
             version += 1;
@@ -241,23 +241,27 @@ fn used_again_segments_never_show_what_they_held_before() {
         }
         let after = tempfile::tempdir().expect("a folder");
         // The index thread may be at work: what it has is one moment, what the log has another, later one.
-        let Some(()) = quiet_copy(&store.0, live.path(), after.path()) else { continue };
+        let Some(()) = quiet_copy(live.path(), after.path()) else { continue };
         let (found, _) = open_with(after.path(), options()).expect("opens");
         assert_eq!(load(&found, "s").version, version);
         assert_eq!(found.recovery().torn, None);
+        copies += 1;
     }
+    assert!(copies > 3, "{copies} copies of one moment");
     assert!(logs(live.path(), "log").iter().all(|path| !path.ends_with("0000000000000001.log")), "they rolled over");
 }
 
-/// Copies when no flush happened meanwhile.
-fn quiet_copy(store: &Embedded, from: &Path, to: &Path) -> Option<()> {
-    let before = (store.stats().log_backlog, logs(from, "log"));
-    let names = logs(from, "log").into_iter().chain(logs(from, "spare"));
+/// Copies a store that is at work, as of one moment: `None` when the index was written meanwhile.
+fn quiet_copy(from: &Path, to: &Path) -> Option<()> {
+    let index = fs::read(from.join("index.redb")).ok()?;
+    let names = || (logs(from, "log"), logs(from, "spare"));
+    let before = names();
     fs::create_dir_all(to.join("log")).ok()?;
-    for path in names.chain(["store", "index.redb"].map(|name| from.join(name))) {
-        fs::copy(&path, to.join(path.strip_prefix(from).ok()?)).ok()?;
+    for path in before.0.iter().chain(&before.1).chain([&from.join("store")]) {
+        fs::copy(path, to.join(path.strip_prefix(from).ok()?)).ok()?;
     }
-    (before == (store.stats().log_backlog, logs(from, "log"))).then_some(())
+    fs::write(to.join("index.redb"), &index).ok()?;
+    (before == names() && index == fs::read(from.join("index.redb")).ok()?).then_some(())
 }
 
 #[test]
@@ -413,10 +417,53 @@ fn damage_in_one_sessions_rows_is_that_sessions_alone() {
     assert_eq!(load(&store.0, "good").version, 2);
 }
 
+#[test]
+fn writes_that_meet_damage_in_the_index_are_kept_aside_and_the_rest_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path());
+    let counter = 0x7766_5544_3322_1100_u64;
+    let by = |counter| suite::op("u", 1, counter);
+    commit(&store, 1, vec![create("bad", 1), suite::delta_by("bad", 1, 2, by(counter)), create("good", 1)]);
+    drop(store);
+    // The incarnation's row: its high-water mark as LEB128.
+    let mut mark = Vec::new();
+    let mut left = counter;
+    while left >= 0x80 {
+        mark.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    let path = folder.path().join("index.redb");
+    let mut bytes = fs::read(&path).expect("readable");
+    let places: Vec<_> =
+        bytes.windows(mark.len()).enumerate().filter(|(_, window)| *window == mark).map(|(at, _)| at).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at] ^= 1;
+    }
+    fs::write(&path, bytes).expect("written");
+
+    let store = open(folder.path());
+    // Its head can be read, so it is taken; where it belongs cannot.
+    let next = suite::delta_by("bad", 1, 3, by(counter + 1));
+    assert_eq!(commit(&store, 2, vec![next, delta("good", 1, 2)]), Outcome::Committed);
+    store.0.close().expect("one session's damage stops nobody");
+    drop(store);
+    let store = open(folder.path());
+    assert!(matches!(store.0.load("bad"), Err(Error::Damaged { .. })));
+    assert_eq!(load(&store.0, "good").version, 2);
+    assert_eq!(commit(&store, 3, vec![Write::DeleteSession { session: "bad".into(), epoch: 1 }]), Outcome::Committed);
+    assert_eq!(commit(&store, 4, vec![create("bad", 2)]), Outcome::Committed);
+    drop(store);
+    assert_eq!(load(&open(folder.path()).0, "bad").version, 1);
+}
+
+/// What happened, and which operation fails from which time on.
+type Seen = (Vec<Operation>, Option<(Operation, usize)>);
+
 /// Lets `Operation`s of one kind fail from the n-th on, and counts them.
 #[derive(Default)]
 struct Broken {
-    state: Mutex<(Vec<Operation>, Option<(Operation, usize)>)>,
+    state: Mutex<Seen>,
 }
 
 impl Broken {
@@ -470,6 +517,7 @@ fn poisoned_by(operation: Operation, flush_bytes: usize) {
 
     // Nothing is tried again, whatever is submitted; each later submit is refused aloud.
     let tries = faults.count(operation);
+    assert_eq!(tries, 3, "the third failed, and there was no fourth");
     let syncs = faults.count(Operation::LogSync);
     store.0.submit(Commit { ticket: 1 << 40, writes: vec![create("late", 1)] });
     let told = store.1.wait_for_poison(2);

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    fmt::Write as _,
     io::{BufRead, BufReader, Write as _},
     path::Path,
     process::{Command, Stdio},
@@ -60,7 +61,7 @@ impl Sink for Printer {
             for (ticket, outcome) in ended {
                 assert_eq!(*outcome, Outcome::Committed);
                 let (session, version) = tickets.remove(ticket).expect("submitted");
-                lines.push_str(&format!("{session} {version}\n"));
+                writeln!(lines, "{session} {version}").expect("a string takes everything");
             }
         }
         std::io::stdout().lock().write_all(lines.as_bytes()).expect("the parent reads");
@@ -92,7 +93,7 @@ fn child(folder: &Path) {
         } else {
             Write::Delta { session: name(session), epoch, version, change: content(session, version), op }
         }];
-        if version % 100 == 0 {
+        if version.is_multiple_of(100) {
             writes.push(Write::Checkpoint {
                 session: name(session),
                 epoch,

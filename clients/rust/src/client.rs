@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytestring::ByteString;
-use serde::{Serialize, de::DeserializeOwned};
-use syncbridge_codec::message::{ConflictPolicy, DevicePolicy};
+use serde::Serialize;
+use syncbridge_codec::message::{ConflictPolicy, DevicePolicy, Position};
 use syncbridge_document::Value;
 use tokio::sync::watch;
 
@@ -102,11 +102,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Refused`] (`already_exists`, `invalid_session_id`, …), [`Error::Request`], [`Error::Json`].
-    pub async fn create<T: Serialize + DeserializeOwned>(
-        &self,
-        id: Option<&str>,
-        state: &T,
-    ) -> Result<SessionHandle<T>, Error> {
+    pub async fn create<T: Serialize>(&self, id: Option<&str>, state: &T) -> Result<SessionHandle<T>, Error> {
         let (session, made) = self.create_queued(id, state, ConflictPolicy::default(), DevicePolicy::default())?;
         made.durable().await?;
         Ok(session)
@@ -117,10 +113,25 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Request`], [`Error::Json`].
-    pub fn create_queued<T: Serialize + DeserializeOwned>(
+    pub fn create_queued<T: Serialize>(
         &self,
         id: Option<&str>,
         state: &T,
+        conflict: ConflictPolicy,
+        devices: DevicePolicy,
+    ) -> Result<(SessionHandle<T>, UpdateHandle), Error> {
+        let value = Value::from_serialize(state).map_err(|error| Error::Json(error.to_string()))?;
+        self.create_document(id, value, conflict, devices)
+    }
+
+    /// As [`Client::create_queued`], from a document.
+    ///
+    /// # Errors
+    /// [`Error::Request`].
+    pub fn create_document<T>(
+        &self,
+        id: Option<&str>,
+        state: Value,
         conflict: ConflictPolicy,
         devices: DevicePolicy,
     ) -> Result<(SessionHandle<T>, UpdateHandle), Error> {
@@ -128,15 +139,14 @@ impl Client {
             Some(id) => ByteString::from(id),
             None => ByteString::from(random_id()?),
         };
-        let value = Value::from_serialize(state).map_err(|error| Error::Json(error.to_string()))?;
         let shared = &self.keep.shared;
-        let mut state = shared.lock();
-        let counter = state.core.create(id.clone(), value, conflict, devices)?;
-        let made = state.watch_op(&id, counter, UpdateDurability::Durable);
-        state.attach(&id);
-        drop(state);
+        let mut held = shared.lock();
+        let counter = held.core.create(id.clone(), state, conflict, devices)?;
+        let made = held.watch_op(&id, counter, UpdateDurability::Durable);
+        held.attach(&id);
+        drop(held);
         shared.wake.notify_one();
-        let made = UpdateHandle { counter, state: Some(made), unchanged_at: Default::default() };
+        let made = UpdateHandle { counter, state: Some(made), unchanged_at: Position::default() };
         Ok((SessionHandle::new(Arc::clone(&self.keep), id), made))
     }
 
@@ -160,7 +170,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Server`] (`not_found`, `forbidden`, …), [`Error::Request`], [`Error::Closed`].
-    pub async fn session<T: DeserializeOwned>(&self, id: &str) -> Result<SessionHandle<T>, Error> {
+    pub async fn session<T>(&self, id: &str) -> Result<SessionHandle<T>, Error> {
         let id = ByteString::from(id);
         let (handle, mut ready) = {
             let shared = &self.keep.shared;

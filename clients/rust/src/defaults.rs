@@ -40,13 +40,13 @@ pub const CHANGES: usize = 1_024;
 pub const INCOMING_CHUNKS: usize = 32;
 /// Bytes of frames that are handed to a link in one batch.
 pub const BATCH_BYTES: usize = 64 << 10;
-/// `WebSocket` starts this long after QUIC, or at once when QUIC has failed.
+/// WebSocket starts this long after QUIC, or at once when QUIC has failed.
 pub const RACE_DELAY_MS: u64 = 200;
 /// One attempt to reach a server by one transport.
 pub const CONNECT_MS: u64 = 10_000;
 /// A 0-RTT connection whose handshake is not confirmed within this time is given up.
 pub const EARLY_CONFIRM_MS: u64 = 3_000;
-/// How long `WebSocket`, having won while QUIC failed, is tried first.
+/// How long WebSocket, having won while QUIC failed, is tried first.
 pub const REMEMBER_MS: u64 = 600_000;
 /// QUIC keep-alive: below the server's idle timeout of 30 s and the 30 s of common NAT bindings.
 pub const QUIC_KEEP_ALIVE_MS: u64 = 10_000;

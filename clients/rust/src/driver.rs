@@ -75,7 +75,6 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 impl Driver {
     /// Does everything that can be done at once. When the core is to be woken next; `None`: the client is closed.
-    #[expect(clippy::option_option, reason = "closed, no timeout and a timeout are three different things")]
     async fn settle(&mut self) -> Option<Option<u64>> {
         let (commands, closing, timeout) = {
             let shared = Arc::clone(&self.shared);

@@ -61,8 +61,8 @@ pub trait Label: Copy + PartialEq + 'static {
     const KEY: &'static str;
     /// Every value.
     const VALUES: &'static [Self];
-    /// The value's name.
-    fn name(self) -> &'static str;
+    /// The value's name in figures and in JSON.
+    fn label(self) -> &'static str;
 }
 
 impl<T: Label> Default for By<T> {
@@ -81,8 +81,8 @@ impl<T: Label> By<T> {
 
 impl Label for Transport {
     const KEY: &'static str = "transport";
-    const VALUES: &'static [Self] = &[Self::Quic, Self::WebSocket, Self::Json, Self::WebTransport, Self::Memory];
-    fn name(self) -> &'static str {
+    const VALUES: &'static [Self] = Self::ALL;
+    fn label(self) -> &'static str {
         match self {
             Self::Quic => "quic",
             Self::WebSocket => "websocket",
@@ -95,8 +95,8 @@ impl Label for Transport {
 
 impl Label for ResetReason {
     const KEY: &'static str = "reason";
-    const VALUES: &'static [Self] = &[Self::Initial, Self::Lost, Self::TooOld, Self::Lagged, Self::UnknownEpoch];
-    fn name(self) -> &'static str {
+    const VALUES: &'static [Self] = Self::ALL;
+    fn label(self) -> &'static str {
         match self {
             Self::Initial => "initial",
             Self::Lost => "lost",
@@ -110,8 +110,8 @@ impl Label for ResetReason {
 impl Label for ErrorCode {
     const KEY: &'static str = "code";
     const VALUES: &'static [Self] = Self::ALL;
-    fn name(self) -> &'static str {
-        Self::name(self)
+    fn label(self) -> &'static str {
+        self.name()
     }
 }
 
@@ -303,7 +303,7 @@ impl Out<'_> {
         for (index, value) in T::VALUES.iter().enumerate() {
             let total: u64 = metrics.shards.iter().map(|shard| of(shard).0[index].get()).sum();
             if total > 0 || index == 0 {
-                let labels = [(T::KEY, value.name())];
+                let labels = [(T::KEY, value.label())];
                 ConstCounter::new(total).encode(family.encode_family(&labels)?)?;
             }
         }

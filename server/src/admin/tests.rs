@@ -126,7 +126,7 @@ fn every_label_value_has_a_counter_and_a_name_of_its_own() {
         for value in T::VALUES {
             counters.of(*value).increment();
         }
-        let names: std::collections::BTreeSet<_> = T::VALUES.iter().map(|value| value.name()).collect();
+        let names: std::collections::BTreeSet<_> = T::VALUES.iter().map(|value| value.label()).collect();
         assert_eq!(names.len(), T::VALUES.len());
         assert!(T::VALUES.iter().all(|value| counters.of(*value).get() == 1));
     }

@@ -1,9 +1,15 @@
 //! The commands of the `syncbridge` binary, one file each, and what they have in common: how a command ends.
 //! What people are told goes to stderr; stdout carries what was asked for, and nothing else.
 
+pub mod client;
 pub mod config;
+pub mod create;
+pub mod get;
+mod paint;
 pub mod serve;
 pub mod token;
+pub mod update;
+pub mod watch;
 
 use std::{
     fmt::Display,

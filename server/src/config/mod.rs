@@ -104,7 +104,7 @@ settings! {
         /// Largest document, bytes of JSON text.
         max_document: usize = defaults::MAX_DOCUMENT, 1_024..=67_108_864;
         /// Deepest nesting of a document.
-        json_depth: usize = defaults::JSON_DEPTH, 1..=128;
+        json_depth: usize = defaults::JSON_DEPTH, 1..=127;
         /// Most parts of a JSON Pointer.
         pointer_parts: usize = defaults::POINTER_PARTS, 1..=128;
         /// Most operations of a patch.
@@ -113,8 +113,6 @@ settings! {
         subscriptions: usize = defaults::SUBSCRIPTIONS, 1..=1_000_000;
         /// Connections that one user may have.
         connections_per_user: usize = defaults::CONNECTIONS_PER_USER, 1..=10_000_000;
-        /// Sessions that one user may own.
-        sessions_per_user: usize = defaults::SESSIONS_PER_USER, 1..=100_000_000;
         /// Seconds from a connection's first byte to the end of its handshake.
         handshake_seconds: u64 = defaults::HANDSHAKE.as_secs(), 1..=300;
         /// Seconds for the head of an HTTP request.

@@ -166,5 +166,7 @@ fn what_is_printed_is_a_file_that_makes_the_same_configuration() {
 fn the_documentation_is_the_one_made_from_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/CONFIG.md");
     let written = std::fs::read_to_string(&path).expect("docs/CONFIG.md");
-    assert_eq!(written, markdown(), "docs/CONFIG.md is old: run `just docs`");
+    let made = markdown();
+    let differs = written.lines().zip(made.lines()).find(|(old, new)| old != new);
+    assert!(written == made, "docs/CONFIG.md is old: run `just docs`. The first line that differs: {differs:#?}");
 }

@@ -10,7 +10,7 @@ use syncbridge_codec::{
     message::{self, Class, Pong, Transport},
 };
 
-use crate::session::Now;
+use crate::{auth::access::Operation, session::Now};
 
 /// Who a connection speaks for, once its token is checked.
 #[derive(Debug, Clone)]
@@ -56,6 +56,16 @@ impl Command {
             Self::Unsubscribe(unsubscribe) => Some(&unsubscribe.session),
             Self::Update(update) => Some(&update.session),
             Self::Hello(_) | Self::Close => None,
+        }
+    }
+
+    /// What it is to be allowed to do.
+    pub const fn operation(&self) -> Operation {
+        match self {
+            Self::Create(_) => Operation::Create,
+            Self::Update(_) => Operation::Update,
+            Self::Subscribe(_) | Self::Resume(_) | Self::Unsubscribe(_) => Operation::Subscribe,
+            Self::Get(_) | Self::Hello(_) | Self::Close => Operation::Get,
         }
     }
 

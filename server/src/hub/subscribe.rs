@@ -19,6 +19,7 @@ use crate::{
 };
 
 /// A subscription that is asked for.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The request's id; `None` for a cursor of `Hello` and when the server resets by itself.
@@ -104,7 +105,7 @@ impl Hub {
         now: Now,
     ) -> Result<Subscribed, Fault> {
         self.run(session, now, |live, out| {
-            self.check(who, Operation::Subscribe, session, live)?;
+            Self::check(who, Operation::Subscribe, session, live)?;
             let resume = match request.reset {
                 Some(reason) => Resume::Reset { reason, last_kept: None },
                 None => live.core.resume(request.have.as_ref()),

@@ -14,6 +14,7 @@ use tokio::io::DuplexStream;
 use super::job::CatchUp;
 use crate::{
     connection::{self, Command},
+    defaults::WAITING_BYTES,
     fanout::{Ring, TopicId},
     hub::Session,
     session::ConnId,
@@ -149,6 +150,7 @@ pub struct Sub {
 }
 
 /// See the file's head.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 #[derive(Debug)]
 pub struct Conn {
     /// Its name in the process.
@@ -211,7 +213,7 @@ impl Conn {
             && self.catch_up.is_none()
             && self.closing.is_none()
             && self.todo.is_empty()
-            && self.outbox.bytes() < MAX_WAITING
+            && self.outbox.bytes() < WAITING_BYTES
     }
 
     /// Wakes the connection's own task.
@@ -365,9 +367,6 @@ impl Outbox {
         sent
     }
 }
-
-/// A connection that has this much waiting is not read from: it gets no more answers until it reads some.
-const MAX_WAITING: usize = 64 << 10;
 
 /// Which QUIC stream carries a class.
 pub const fn class_index(class: Class) -> usize {

@@ -143,11 +143,6 @@ pub struct Shard {
     pub(super) counts: Counts,
 }
 
-/// Bytes that one send of a connection's own output carries at most.
-pub const SEND_BYTES: usize = 64 << 10;
-/// Catch-up goes on when a connection has no more than this waiting.
-pub(super) const CATCH_UP_BELOW: usize = 16 << 10;
-
 impl Shard {
     /// A shard without connections; `inbox` is the hub's for this index.
     pub fn new(index: usize, shared: Shared, inbox: Arc<Inbox>, now: Now) -> Self {

@@ -8,11 +8,12 @@ use syncbridge_codec::{
 };
 
 use super::{
-    core::{CATCH_UP_BELOW, Shard, Shared},
+    core::{Shard, Shared},
     job::{CatchUp, Done, Job},
 };
 use crate::{
     connection::{Command, Identity},
+    defaults::CATCH_UP_BELOW,
     hub::{Fault, Request, Session, Subscribed},
     session::{ConnId, Preparation},
 };
@@ -88,16 +89,13 @@ impl Shard {
                 self.drain_inbox(usize::MAX);
                 let subscribed =
                     found.filter(|session| self.conns.get(index as usize).is_some_and(|conn| conn.subscribes(session)));
-                match subscribed {
-                    Some(session) => {
-                        self.unsubscribe(index, &session);
-                        let message::Unsubscribe { id, session } = unsubscribe;
-                        self.say(index, &message::Unsubscribed { id, session }.into());
-                    }
-                    None => {
-                        let fault = Fault::new(ErrorCode::NotSubscribed, "this connection is not subscribed to it");
-                        self.answer_fault(index, fault, Some(unsubscribe.id), None, &unsubscribe.session);
-                    }
+                if let Some(session) = subscribed {
+                    self.unsubscribe(index, &session);
+                    let message::Unsubscribe { id, session } = unsubscribe;
+                    self.say(index, &message::Unsubscribed { id, session }.into());
+                } else {
+                    let fault = Fault::new(ErrorCode::NotSubscribed, "this connection is not subscribed to it");
+                    self.answer_fault(index, fault, Some(unsubscribe.id), None, &unsubscribe.session);
                 }
             }
             (Command::Update(update), Some(session)) => {

@@ -130,32 +130,19 @@ impl Shard {
         }
         for topic in topics {
             let held = held && topic == session.state_topic();
-            let ring = match self.topics.get(&topic) {
-                Some(ring) => *ring,
-                None => {
-                    let ring = self.rings.insert(Ring::default()) as u32;
-                    self.topics.insert(topic, ring);
-                    ring
-                }
-            };
+            let rings = &mut self.rings;
+            let ring = *self.topics.entry(topic).or_insert_with(|| rings.insert(Ring::default()) as u32);
             if let Some((ring, slot)) = self.conns[index as usize].sub_mut(topic).and_then(|sub| sub.ring.take()) {
                 self.leave_ring(ring, slot);
             }
             let conn = &mut self.conns[index as usize];
             let slot = self.rings[ring as usize].subscribe(conn.fd, index, true);
-            match conn.sub_mut(topic) {
-                Some(sub) => (sub.ring, sub.held) = (Some((ring, slot)), held),
-                None => {
-                    conn.subs.reserve_exact(1);
-                    conn.subs.push(Sub {
-                        topic,
-                        session: Arc::clone(&session),
-                        ring: Some((ring, slot)),
-                        held,
-                        durable,
-                        durable_due: None,
-                    });
-                }
+            if let Some(sub) = conn.sub_mut(topic) {
+                (sub.ring, sub.held) = (Some((ring, slot)), held);
+            } else {
+                conn.subs.reserve_exact(1);
+                let (session, ring) = (Arc::clone(&session), Some((ring, slot)));
+                conn.subs.push(Sub { topic, session, ring, held, durable, durable_due: None });
             }
         }
         self.mark(index);

@@ -81,17 +81,15 @@ async fn answer<S: Stream + Send>(
             Ok(stream) => stream,
             Err(error) => return tracing::debug!(%error, "an upgrade failed"),
         };
-        match stream.downcast::<TokioIo<S>>() {
-            Ok(parts) => {
-                let stream = parts.io.into_inner();
-                (http.upgraded)(if echo {
-                    Upgraded::Echo(stream, parts.read_buf)
-                } else {
-                    Upgraded::Frames(Pipe::websocket(stream), parts.read_buf)
-                });
-            }
-            Err(_) => tracing::error!("an upgraded connection is not what was served"),
-        }
+        let Ok(parts) = stream.downcast::<TokioIo<S>>() else {
+            return tracing::error!("an upgraded connection is not what was served");
+        };
+        let stream = parts.io.into_inner();
+        (http.upgraded)(if echo {
+            Upgraded::Echo(stream, parts.read_buf)
+        } else {
+            Upgraded::Frames(Pipe::websocket(stream), parts.read_buf)
+        });
     }));
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -68,8 +68,10 @@ impl Store {
 #[derive(Default)]
 struct Queue {
     commits: VecDeque<Commit>,
-    /// Taken from `commits`, not yet told to the sink.
+    /// Taken from `commits`, not yet ended.
     in_flight: usize,
+    /// Batches of which the sink is being told.
+    telling: usize,
     /// Why nothing more is taken.
     closed: Option<String>,
     /// It was closed by a failure.
@@ -101,6 +103,7 @@ impl Inner {
             let count = queue.commits.len().min(most);
             let batch: Vec<Commit> = queue.commits.drain(..count).collect();
             queue.in_flight += batch.len();
+            queue.telling += 1;
             (batch, std::mem::take(&mut queue.refused).then(|| queue.closed.clone()).flatten())
         };
         let count = batch.len();
@@ -117,12 +120,13 @@ impl Inner {
             let durable = ended.iter().filter(|(_, outcome)| *outcome == Outcome::Committed).count();
             self.commits.fetch_add(durable as u64, Ordering::Relaxed);
             self.batches.fetch_add(1, Ordering::Relaxed);
+            self.queue.lock().in_flight -= count;
             self.sink.completed(&ended);
         }
         if let Some(cause) = refused {
             self.sink.poisoned(&Error::Poisoned { cause });
         }
-        self.queue.lock().in_flight -= count;
+        self.queue.lock().telling -= 1;
         self.told.notify_all();
         count
     }
@@ -340,7 +344,7 @@ impl Engine for Memory {
             self.inner.complete(usize::MAX);
             return Ok(());
         }
-        while !queue.commits.is_empty() || queue.in_flight > 0 {
+        while !queue.commits.is_empty() || queue.telling > 0 {
             self.inner.told.wait(&mut queue);
         }
         Ok(())

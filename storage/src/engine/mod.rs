@@ -16,7 +16,8 @@ use crate::{Commit, Error, Outcome, StoredDelta, StoredSession, Table, Ticket};
 pub trait Sink: Send + Sync {
     /// Commits that ended, in the order in which they were submitted (per session, where the engine has partitions).
     fn completed(&self, ended: &[(Ticket, Outcome)]);
-    /// The engine failed and is poisoned: nothing that is not yet `completed` ever will be, and nothing more is taken.
+    /// The engine failed and is poisoned: nothing that is not yet `completed` ever will be, and nothing more is taken. Told
+    /// once with the first failure, and again, with [`Error::Poisoned`], after commits that came later.
     fn poisoned(&self, error: &Error);
 }
 
@@ -24,20 +25,24 @@ pub trait Sink: Send + Sync {
 pub trait Engine: Send + Sync {
     /// This process's epoch: greater than that of every process before it, durable before `open` returned.
     fn epoch(&self) -> u64;
-    /// Queues a commit. Never blocks on I/O. Commits that touch one session are applied in the order of `submit`.
+    /// Queues a commit. Never blocks on I/O. Commits that touch one session are applied in the order of `submit`. The queue
+    /// has no bound of its own: who submits watches [`Stats::queued`] and the age of its oldest commit.
+    ///
+    /// After a failure or [`Engine::close`] the commit is dropped, and [`Sink::poisoned`] tells.
     fn submit(&self, commit: Commit);
-    /// A session with everything needed to go on with it.
+    /// A session with everything needed to go on with it; incarnations that were idle for 30 days are not there.
     ///
     /// # Errors
     /// [`Error::Damaged`] when this session's data fails its checksum; other sessions are not affected.
     fn load(&self, session: &str) -> Result<Option<StoredSession>, Error>;
     /// Changes after version `after`, oldest first, until `max_bytes` are collected (at least one, if there is one).
-    /// `None` when the change that made `after + 1` is no longer kept.
+    /// `None` when the change that made `after + 1` is no longer kept, or the session is not there; empty when nothing is
+    /// newer than `after`.
     ///
     /// # Errors
     /// As [`Engine::load`].
     fn deltas(&self, session: &str, after: u64, max_bytes: usize) -> Result<Option<Vec<StoredDelta>>, Error>;
-    /// A row. Rows that have expired at `now_ms` are not there.
+    /// A row. Rows that have expired at `now_ms` (it is later than their `expires_at_ms`) are not there.
     ///
     /// # Errors
     /// [`Error`] when it cannot be read.
@@ -54,7 +59,8 @@ pub trait Engine: Send + Sync {
         limit: usize,
         now_ms: u64,
     ) -> Result<Vec<(Bytes, Bytes)>, Error>;
-    /// Waits until everything submitted is durable, then closes. Later commits are refused by poison.
+    /// Waits until everything submitted has ended and its [`Sink`] was told, then closes. Later commits are refused by
+    /// poison. Closing again is fine.
     ///
     /// # Errors
     /// [`Error`] when something submitted could not be made durable.
@@ -74,7 +80,7 @@ pub struct Stats {
     pub log_bytes: u64,
     /// Bytes of log that no checkpoint covers yet.
     pub log_backlog: u64,
-    /// Commits queued and not durable.
+    /// Commits queued and not ended.
     pub queued: u64,
 }
 

@@ -136,6 +136,8 @@ macro_rules! engine_suite {
             retention_is_bounded_in_bytes,
             epoch_starts_are_kept_and_bounded,
             answers_are_kept_with_the_effect_and_bounded,
+            an_op_that_changed_nothing_keeps_its_answer_and_makes_no_version,
+            a_forgotten_incarnation_is_gone_and_may_begin_again,
             idle_incarnations_are_dropped,
             incarnations_are_bounded_and_the_longest_idle_go_first,
             rows_are_set_replaced_and_removed,

@@ -24,7 +24,7 @@ pub struct Recorder {
 }
 
 /// A test that waits longer than this for an event has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 impl Recorder {
     fn wait_until<T>(&self, mut done: impl FnMut(&State) -> Option<T>) -> T {

@@ -179,7 +179,7 @@ pub enum LinkCommand {
     },
     /// Send `last` if that is possible at once, then end the link. No `handle_disconnected` is needed.
     Disconnect {
-        /// The number to end the link with (QUIC application error code; 4000 + it on `WebSocket`).
+        /// The number to end the link with (QUIC application error code; 4000 + it on WebSocket).
         code: u32,
         /// For people.
         text: ByteString,

@@ -56,7 +56,7 @@ pub enum ExportedOp {
         /// Index in `DevicePolicy::ALL`.
         devices: usize,
     },
-    /// An update that was sent, then given up; the server may still wait for its counter.
+    /// An update that was given up; the server may still wait for its counter.
     GivenUp {
         /// The counter.
         counter: u64,
@@ -238,5 +238,5 @@ fn import_op(exported: &ExportedOp, document: &mut Option<Value>) -> Result<Op, 
             (*counter, body, progress)
         }
     };
-    Ok(Op { counter, body, progress, durable: false, sent: true, skipped: false })
+    Ok(Op { counter, body, progress, confirmed: false, durable: false, skipped: false })
 }

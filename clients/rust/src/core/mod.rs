@@ -411,7 +411,7 @@ impl Core {
     }
 
     /// The link broke, or could not be made. `code` is the protocol's number that the server ended it with, if it did
-    /// (the QUIC application error code; the `WebSocket` close code less 4000): its last message may not have arrived.
+    /// (the QUIC application error code; the WebSocket close code less 4000): its last message may not have arrived.
     pub fn handle_disconnected(&mut self, now: u64, code: Option<u32>, reason: impl Into<ByteString>) {
         if matches!(self.link, Link::Offline { .. }) {
             return;
@@ -423,7 +423,7 @@ impl Core {
         }
     }
 
-    /// Bytes came, in any chunking. On QUIC each stream has its own class; on `WebSocket` all is `Control`.
+    /// Bytes came, in any chunking. On QUIC each stream has its own class; on WebSocket all is `Control`.
     pub fn handle_bytes(&mut self, now: u64, class: Class, bytes: Bytes) {
         let Link::On(connection) = &mut self.link else { return };
         connection.heard(now, class, bytes);

@@ -45,8 +45,8 @@ pub(super) enum Body {
         devices: DevicePolicy,
     },
     Update(Box<Update>),
-    /// An update that was sent, and was then refused here because one it builds on was. An empty patch goes out under its
-    /// counter if the server asks for it again: else the server would wait for it, and take no later one.
+    /// An update that was refused here because one it builds on was. If its counter was not answered, an empty patch goes
+    /// out under it: a server that told it, or an earlier one, to come again waits for it before it takes a later one.
     GivenUp,
 }
 
@@ -55,10 +55,11 @@ pub(super) struct Op {
     pub(super) counter: u64,
     pub(super) body: Body,
     pub(super) progress: Progress,
+    /// The server of the present connection has said that it knows it. Until then a `Durable` says nothing about it: the
+    /// version that an earlier server named may be another one by now.
+    pub(super) confirmed: bool,
     /// Storage holds it; it leaves the queue as soon as the client's copy contains it.
     pub(super) durable: bool,
-    /// It was sent, on this connection or an earlier one.
-    pub(super) sent: bool,
     /// It does not apply to the newest state, so the optimistic document is shown without it. The server decides.
     pub(super) skipped: bool,
 }
@@ -154,8 +155,14 @@ impl Queue {
     /// Appends an op under the next counter.
     pub(super) fn push(&mut self, body: Body) -> u64 {
         self.last += 1;
-        let op =
-            Op { counter: self.last, body, progress: Progress::Pending, durable: false, sent: false, skipped: false };
+        let op = Op {
+            counter: self.last,
+            body,
+            progress: Progress::Pending,
+            confirmed: false,
+            durable: false,
+            skipped: false,
+        };
         self.restore(op);
         self.last
     }
@@ -197,11 +204,8 @@ impl Queue {
         ready.then_some(op)
     }
 
-    pub(super) fn sent(&mut self, counter: u64) {
+    pub(super) const fn sent(&mut self, counter: u64) {
         self.send_next = counter + 1;
-        if let Some(op) = self.get_mut(counter) {
-            op.sent = true;
-        }
     }
 
     /// Whether an op is in the queue and the server has not said what became of it.
@@ -246,7 +250,7 @@ impl Queue {
                 .update()
                 .filter(|_| op.progress == Progress::Pending)
                 .and_then(|update| update.after.iter().chain(&update.awaits).copied().find(|on| refused.contains(on)));
-            let (counter, sent) = (op.counter, op.sent);
+            let counter = op.counter;
             let Some(on) = on else {
                 index += 1;
                 continue;
@@ -255,11 +259,9 @@ impl Queue {
             if let Some(op) = self.remove(counter) {
                 failed.push((op, Some(on)));
             }
-            if sent {
-                let (progress, durable, skipped) = (Progress::Pending, false, false);
-                self.ops.insert(index, Op { counter, body: Body::GivenUp, progress, durable, sent, skipped });
-                index += 1;
-            }
+            let (progress, confirmed, durable, skipped) = (Progress::Pending, false, false, false);
+            self.ops.insert(index, Op { counter, body: Body::GivenUp, progress, confirmed, durable, skipped });
+            index += 1;
         }
         self.refused.extend(refused);
         let surplus = self.refused.len().saturating_sub(REFUSED);

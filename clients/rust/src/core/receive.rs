@@ -211,7 +211,7 @@ impl Core {
         let message::Error { code, name, text, retryable, answers, session, op, retry_after_ms } = error;
         let error = ServerError { number: code, name, text, retryable };
         if let (Some(id), Some(counter)) = (&session, op) {
-            return self.on_op_error(now, id, counter, error, retry_after_ms);
+            return self.on_op_error(now, id, counter, &error, retry_after_ms);
         }
         if let Some(request) = answers {
             return self.on_request_error(now, request, error, retry_after_ms);
@@ -225,7 +225,7 @@ impl Core {
         }
     }
 
-    fn on_op_error(&mut self, now: u64, id: &ByteString, counter: u64, error: ServerError, retry_after: Option<u64>) {
+    fn on_op_error(&mut self, now: u64, id: &ByteString, counter: u64, error: &ServerError, retry_after: Option<u64>) {
         let Some(entry) = self.sessions.get_mut(id) else { return };
         if error.retryable {
             if entry.queue.get(counter).is_some() {
@@ -238,10 +238,10 @@ impl Core {
         entry.busy_rounds = 0;
         let mut told = Vec::new();
         let was_unmade = entry.is_unmade();
-        entry.refuse(counter, Refusal::Error(error.clone()), &mut told);
+        entry.refuse(counter, &Refusal::Error(error.clone()), &mut told);
         let unmade = was_unmade && entry.replica.is_none() && entry.queue.is_empty();
         if unmade {
-            entry.end(&error, &mut told);
+            entry.end(error, &mut told);
         }
         self.tell(id, told);
         if unmade { self.leave(id) } else { self.tidy(id, now) }
@@ -260,7 +260,7 @@ impl Core {
             return;
         };
         if matches!(subscription, Subscription::Leaving { .. }) {
-            self.leave(&id)
+            self.leave(&id);
         } else {
             self.on_session_error(now, &id, error, retry_after);
         }
@@ -309,13 +309,11 @@ impl Core {
     fn on_document(&mut self, document: message::Document) -> Result<(), Fault> {
         let message::Document { id, session, at, state, active_device } = document;
         let Some(get) = self.gets.get_mut(&id) else { return Ok(()) };
-        match state {
-            Some(text) => self.answer_get(id, session, at, &text, active_device),
-            None => {
-                get.loading = Some((Assembly::new(at, self.config.limits.max_document), active_device));
-                Ok(())
-            }
+        if let Some(text) = state {
+            return self.answer_get(id, session, at, &text, active_device);
         }
+        get.loading = Some((Assembly::new(at, self.config.limits.max_document), active_device));
+        Ok(())
     }
 
     /// The document in parts that belongs to a `Get`, if the session's own snapshot is not what comes.

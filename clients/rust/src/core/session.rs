@@ -185,6 +185,14 @@ impl Session {
         self.subscription = Subscription::Idle;
         self.assembly = None;
         self.retry_at = None;
+        self.is_listed = false;
+        for op in self.queue.iter_mut() {
+            op.confirmed = false;
+            // The version that the answer named may be lost by now, without this client's cursor being so.
+            if matches!(op.progress, Progress::Answered(_)) {
+                (op.progress, op.durable) = (Progress::Pending, false);
+            }
+        }
         self.queue.rewind_all();
     }
 
@@ -258,14 +266,12 @@ impl Session {
         if !by_itself && !self.answers(message.id) {
             return Ok(());
         }
-        match message.state {
-            Some(text) => self.load(message.at, &text, message.reason, message.last_kept, events),
-            None => {
-                self.subscription = Subscription::Loading;
-                self.assembly = Some((Assembly::new(message.at, max), message.reason, message.last_kept));
-                Ok(())
-            }
+        if let Some(text) = message.state {
+            return self.load(message.at, &text, message.reason, message.last_kept, events);
         }
+        self.subscription = Subscription::Loading;
+        self.assembly = Some((Assembly::new(message.at, max), message.reason, message.last_kept));
+        Ok(())
     }
 
     /// Whether an answer with this id is the one that is waited for. Others belong to an earlier subscription.
@@ -431,8 +437,9 @@ impl Session {
             let device = ByteString::new();
             events.push(SessionEvent::Changed { at: at.clone(), patch, device, origin, own: true, time_ms: 0 });
         }
-        if durable && let Some(op) = self.queue.get_mut(counter) {
-            op.durable = true;
+        if let Some(op) = self.queue.get_mut(counter) {
+            op.confirmed = true;
+            op.durable |= durable;
         }
         let have = self.replica.as_ref().map_or(0, |replica| replica.at.version);
         if at.version <= have {
@@ -454,7 +461,7 @@ impl Session {
         let Some(op) = self.queue.get_mut(counter) else { return };
         let told = op.progress == Progress::Answered(version) || op.progress == Progress::Contained(version);
         let was_overlay = op.is_overlay();
-        op.progress = Progress::Contained(version);
+        (op.progress, op.confirmed) = (Progress::Contained(version), true);
         if !told {
             events.push(SessionEvent::Accepted { counter, at });
         }
@@ -498,7 +505,7 @@ impl Session {
     }
 
     pub(super) fn on_durable(&mut self, at: Position, events: &mut Events) {
-        for op in self.queue.iter_mut() {
+        for op in self.queue.iter_mut().filter(|op| op.confirmed) {
             if let Progress::Answered(version) | Progress::Contained(version) = op.progress
                 && version <= at.version
             {
@@ -530,11 +537,11 @@ impl Session {
 
     pub(super) fn on_conflict(&mut self, message: Conflict, events: &mut Events) {
         self.busy_rounds = 0;
-        self.refuse(message.counter, Refusal::Conflict { at: message.at, paths: message.paths }, events);
+        self.refuse(message.counter, &Refusal::Conflict { at: message.at, paths: message.paths }, events);
     }
 
     /// An own op is refused for good, and with it what builds on it.
-    pub(super) fn refuse(&mut self, counter: u64, refusal: Refusal, events: &mut Events) {
+    pub(super) fn refuse(&mut self, counter: u64, refusal: &Refusal, events: &mut Events) {
         let Some(op) = self.queue.get(counter) else { return };
         if matches!(op.progress, Progress::Contained(_) | Progress::Answered(_))
             && refusal.code() == Some(ErrorCode::OpExpired)

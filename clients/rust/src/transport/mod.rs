@@ -1,4 +1,4 @@
-//! Links: bytes of frames to a server and back, over QUIC, `WebSocket` or memory, behind one shape. Never looks into a
+//! Links: bytes of frames to a server and back, over QUIC, WebSocket or memory, behind one shape. Never looks into a
 //! frame, except that QUIC's second stream begins with `StreamOpen`.
 
 mod memory;
@@ -21,12 +21,12 @@ pub use tls::{Fingerprint, FingerprintError, Trust};
 /// What to connect by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Transport {
-    /// QUIC first, `WebSocket` a moment later or when QUIC fails; what won is remembered.
+    /// QUIC first, WebSocket a moment later or when QUIC fails; what won is remembered.
     #[default]
     Auto,
     /// QUIC only.
     Quic,
-    /// `WebSocket` only.
+    /// WebSocket only.
     WebSocket,
 }
 
@@ -35,7 +35,7 @@ pub enum Transport {
 pub enum Via {
     /// QUIC.
     Quic,
-    /// `WebSocket`.
+    /// WebSocket.
     WebSocket,
     /// Inside one process, for tests.
     Memory,
@@ -54,7 +54,7 @@ impl std::fmt::Display for Via {
 /// What a link brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
-    /// Bytes of the streams of this class, in any chunking. `WebSocket` brings all as `Control`.
+    /// Bytes of the streams of this class, in any chunking. WebSocket brings all as `Control`.
     Bytes(Class, Bytes),
     /// The link is over.
     Closed {
@@ -121,7 +121,7 @@ pub enum ConnectError {
     /// QUIC could not be had.
     #[error("QUIC: {0}")]
     Quic(String),
-    /// `WebSocket` could not be had.
+    /// WebSocket could not be had.
     #[error("WebSocket: {0}")]
     WebSocket(String),
     /// Neither could be had.

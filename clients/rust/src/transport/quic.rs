@@ -154,8 +154,8 @@ struct Streams {
     control: mpsc::Receiver<Batch>,
     session: mpsc::Receiver<Batch>,
     incoming: mpsc::Sender<Incoming>,
-    /// What was said, by stream, while 0-RTT may still be refused; `None` afterwards. At most a `Hello` and a few
-    /// heartbeats: nothing else is sent before `Welcome`.
+    /// What was said, by stream, while 0-RTT may still be refused; `None` afterwards. That is what the core says within
+    /// one round trip, mostly a `Hello`.
     said_early: Mutex<Option<[Vec<Bytes>; 2]>>,
 }
 
@@ -172,14 +172,15 @@ impl Streams {
 
     async fn serve(&mut self, early: Option<ZeroRttAccepted>, doubted: &AtomicBool) -> End {
         let Some(accepted) = early else { return self.streams([Vec::new(), Vec::new()]).await };
-        *self.said_early.lock().unwrap_or_else(PoisonError::into_inner) = Some([Vec::new(), Vec::new()]);
+        *self.said_early.get_mut().unwrap_or_else(PoisonError::into_inner) = Some([Vec::new(), Vec::new()]);
         let confirm = tokio::time::timeout(Duration::from_millis(defaults::EARLY_CONFIRM_MS), accepted);
         tokio::pin!(confirm);
         let connection = self.connection.clone();
         let Self { control, session, incoming, said_early, .. } = self;
+        let said_early = &*said_early;
         let outcome = {
-            let mut streams =
-                std::pin::pin!(streams(&connection, control, session, incoming, said_early, [Vec::new(), Vec::new()]));
+            let nothing = [Vec::new(), Vec::new()];
+            let mut streams = std::pin::pin!(streams(&connection, control, session, incoming, said_early, nothing));
             tokio::select! {
                 outcome = &mut confirm => match outcome {
                     Ok(true) => {
@@ -190,22 +191,18 @@ impl Streams {
                 },
                 end = &mut streams => match end {
                     End::ZeroRttRejected => confirm.await,
-                    end => return end,
+                    end @ End::Closed(..) => return end,
                 },
             }
         };
-        match outcome {
-            // The old streams are gone, and what they carried was not taken by the server.
-            Ok(_) => {
-                let said = said_early.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-                self.streams(said).await
-            }
-            Err(_) => {
-                doubted.store(true, Ordering::Relaxed);
-                self.connection.close(VarInt::from_u32(0), b"");
-                End::Closed(None, "the server did not confirm the connection".to_owned())
-            }
+        if outcome.is_err() {
+            doubted.store(true, Ordering::Relaxed);
+            self.connection.close(VarInt::from_u32(0), b"");
+            return End::Closed(None, "the server did not confirm the connection".to_owned());
         }
+        // The old streams are gone, and what they carried was not taken by the server.
+        let said = said_early.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        self.streams(said).await
     }
 
     async fn streams(&mut self, first: [Vec<Bytes>; 2]) -> End {

@@ -21,7 +21,7 @@ const ADDRESSES: usize = 4;
 
 /// Where a server is: `HOST:PORT`, `ws://HOST:PORT` or `wss://HOST:PORT`.
 ///
-/// QUIC is always encrypted. `WebSocket` is too, unless the server is on this machine or `ws://` says otherwise: a token
+/// QUIC is always encrypted. WebSocket is too, unless the server is on this machine or `ws://` says otherwise: a token
 /// must not go out in the clear because somebody blocks UDP.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
@@ -78,7 +78,7 @@ pub struct Connector {
     trust: Trust,
     max_frame: usize,
     dialers: Mutex<BTreeMap<SocketAddr, Arc<quic::Dialer>>>,
-    /// When `WebSocket` last won a race, so that it goes first for a while.
+    /// When WebSocket last won a race, so that it goes first for a while.
     websocket_won: Mutex<Option<Instant>>,
 }
 

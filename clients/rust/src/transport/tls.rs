@@ -148,7 +148,8 @@ fn read_known(path: &Path) -> io::Result<BTreeMap<String, Fingerprint>> {
 
 /// Replaces the file whole: what was known is never lost half-way.
 fn write_known(path: &Path, known: &BTreeMap<String, Fingerprint>) -> io::Result<()> {
-    let text: String = known.iter().map(|(name, print)| format!("{name} {print}\n")).collect();
+    let lines: Vec<String> = known.iter().map(|(name, print)| format!("{name} {print}")).collect();
+    let text = lines.join("\n") + "\n";
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     fs::write(&beside, text)?;

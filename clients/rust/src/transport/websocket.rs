@@ -1,4 +1,4 @@
-//! A link over `WebSocket`: both classes in one order, in binary messages of whole frames, plain or over TLS.
+//! A link over WebSocket: both classes in one order, in binary messages of whole frames, plain or over TLS.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -33,6 +33,7 @@ pub(super) struct Dial {
     pub(super) max_message: usize,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "errors come by value, as map_err passes them")]
 fn failed(text: impl ToString) -> ConnectError {
     ConnectError::WebSocket(text.to_string())
 }
@@ -139,7 +140,9 @@ fn join(frames: &[Bytes]) -> Bytes {
         [frame] => frame.clone(),
         frames => {
             let mut joined = BytesMut::with_capacity(frames.iter().map(Bytes::len).sum());
-            frames.iter().for_each(|frame| joined.extend_from_slice(frame));
+            for frame in frames {
+                joined.extend_from_slice(frame);
+            }
             joined.freeze()
         }
     }

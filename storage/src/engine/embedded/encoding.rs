@@ -28,6 +28,10 @@ fn put_op(out: &mut Vec<u8>, op: Option<&Applied>) {
         return;
     };
     out.push(1);
+    put_applied(out, op);
+}
+
+fn put_applied(out: &mut Vec<u8>, op: &Applied) {
     put_bytes(out, op.user.as_bytes());
     out.extend_from_slice(&op.incarnation.to_le_bytes());
     put_number(out, op.counter);
@@ -41,6 +45,8 @@ const CHECKPOINT: u8 = 4;
 const DELETE_SESSION: u8 = 5;
 const PUT: u8 = 6;
 const REMOVE: u8 = 7;
+const OP: u8 = 8;
+const FORGET: u8 = 9;
 
 /// Appends one write.
 pub(super) fn put_write(out: &mut Vec<u8>, write: &Write) {
@@ -62,9 +68,18 @@ pub(super) fn put_write(out: &mut Vec<u8>, write: &Write) {
             put_op(out, op.as_ref());
         }
         Write::Op { session, epoch, op } => {
-            let _ = (session, epoch, op);
+            out.push(OP);
+            put_bytes(out, session.as_bytes());
+            put_number(out, *epoch);
+            put_applied(out, op);
         }
-        Write::Forget { .. } => {}
+        Write::Forget { session, epoch, user, incarnation } => {
+            out.push(FORGET);
+            put_bytes(out, session.as_bytes());
+            put_number(out, *epoch);
+            put_bytes(out, user.as_bytes());
+            out.extend_from_slice(&incarnation.to_le_bytes());
+        }
         Write::Meta { session, epoch, meta } => {
             out.push(META);
             put_bytes(out, session.as_bytes());
@@ -103,6 +118,9 @@ pub(super) fn put_write(out: &mut Vec<u8>, write: &Write) {
 pub(super) fn put_expiry(out: &mut Vec<u8>, expires_at_ms: Option<u64>) {
     put_number(out, expires_at_ms.map_or(0, |at| at.saturating_add(1)));
 }
+
+/// When a value is over; in a type of its own, because not being readable is another matter.
+pub(super) struct Expiry(pub Option<u64>);
 
 /// Takes values off the front of bytes.
 pub(super) struct Reader<'a>(pub &'a [u8]);
@@ -153,42 +171,44 @@ impl<'a> Reader<'a> {
         Some(u128::from_le_bytes(self.take(16)?.try_into().ok()?))
     }
 
-    pub fn expiry(&mut self) -> Option<Option<u64>> {
-        Some(self.number()?.checked_sub(1))
+    /// An expiry as [`put_expiry`] wrote it.
+    pub fn expiry(&mut self) -> Option<Expiry> {
+        Some(Expiry(self.number()?.checked_sub(1)))
     }
 
     fn table(&mut self) -> Option<Table> {
         table(self.byte()?)
     }
 
-    fn op(&mut self) -> Option<Option<Applied>> {
+    fn applied(&mut self) -> Option<Applied> {
+        Some(Applied { user: self.text()?, incarnation: self.u128()?, counter: self.number()?, answer: self.owned()? })
+    }
+
+    /// An op into `op`, if there is one.
+    fn op(&mut self, op: &mut Option<Applied>) -> Option<()> {
         match self.byte()? {
-            0 => Some(None),
-            1 => Some(Some(Applied {
-                user: self.text()?,
-                incarnation: self.u128()?,
-                counter: self.number()?,
-                answer: self.owned()?,
-            })),
-            _ => None,
+            0 => {}
+            1 => *op = Some(self.applied()?),
+            _ => return None,
         }
+        Some(())
     }
 
     pub fn write(&mut self) -> Option<Write> {
-        Some(match self.byte()? {
+        let mut made = match self.byte()? {
             CREATE => Write::Create {
                 session: self.text()?,
                 epoch: self.number()?,
                 meta: self.owned()?,
                 document: self.owned()?,
-                op: self.op()?,
+                op: None,
             },
             DELTA => Write::Delta {
                 session: self.text()?,
                 epoch: self.number()?,
                 version: self.number()?,
                 change: self.owned()?,
-                op: self.op()?,
+                op: None,
             },
             META => Write::Meta { session: self.text()?, epoch: self.number()?, meta: self.owned()? },
             CHECKPOINT => Write::Checkpoint {
@@ -202,12 +222,23 @@ impl<'a> Reader<'a> {
                 table: self.table()?,
                 key: self.owned()?,
                 value: self.owned()?,
-                expires_at_ms: self.expiry()?,
+                expires_at_ms: self.expiry()?.0,
                 if_absent: self.byte()? == 1,
             },
             REMOVE => Write::Remove { table: self.table()?, key: self.owned()? },
+            OP => Write::Op { session: self.text()?, epoch: self.number()?, op: self.applied()? },
+            FORGET => Write::Forget {
+                session: self.text()?,
+                epoch: self.number()?,
+                user: self.text()?,
+                incarnation: self.u128()?,
+            },
             _ => return None,
-        })
+        };
+        if let Write::Create { op, .. } | Write::Delta { op, .. } = &mut made {
+            self.op(op)?;
+        }
+        Some(made)
     }
 }
 
@@ -279,6 +310,11 @@ mod tests {
                     if_absent
                 }
             ),
+            (name(), any::<u64>(), op())
+                .prop_filter_map("an op", |(session, epoch, op)| { op.map(|op| Write::Op { session, epoch, op }) }),
+            (name(), any::<u64>(), name(), any::<u128>()).prop_map(|(session, epoch, user, incarnation)| {
+                Write::Forget { session, epoch, user, incarnation }
+            }),
             (any_table(), bytes()).prop_map(|(table, key)| Write::Remove { table, key }),
         ]
     }

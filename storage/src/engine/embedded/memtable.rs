@@ -88,7 +88,8 @@ fn weight(write: &Write) -> usize {
         Write::Delta { change, op: made_by, .. } => change.len() + op(made_by),
         Write::Meta { meta, .. } => meta.len(),
         Write::Checkpoint { document, .. } => document.len(),
-        Write::DeleteSession { .. } | Write::Op { .. } | Write::Forget { .. } => 0,
+        Write::Op { op, .. } => op.answer.len(),
+        Write::DeleteSession { .. } | Write::Forget { .. } => 0,
         Write::Put { key, value, .. } => key.len() + value.len(),
         Write::Remove { key, .. } => key.len(),
     }
@@ -107,10 +108,10 @@ impl Tables {
         self.active.bytes + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
     }
 
-    /// The head of a session, if one of its writes is here.
-    pub fn head(&self, session: &str) -> Option<Option<Head>> {
+    /// A session of which a write is here, newest first.
+    pub fn entry(&self, session: &str) -> Option<&Entry> {
         let frozen = self.frozen.as_deref();
-        [Some(&self.active), frozen].into_iter().flatten().find_map(|table| table.sessions.get(session)).map(|e| e.head)
+        [Some(&self.active), frozen].into_iter().flatten().find_map(|table| table.sessions.get(session))
     }
 
     /// A row, if it was written here.

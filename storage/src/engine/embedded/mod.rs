@@ -169,8 +169,8 @@ impl Shared {
     }
 
     fn head(&self, session: &str) -> Result<Option<Head>, Error> {
-        if let Some(head) = self.tables.read().head(session) {
-            return Ok(head);
+        if let Some(entry) = self.tables.read().entry(session) {
+            return Ok(entry.head);
         }
         // Between the two, a flush may end; then the index has it.
         let head = self.index()?.snapshot()?.head(session)?;
@@ -264,7 +264,7 @@ impl Embedded {
         }
         let shared = Arc::new(Shared {
             options,
-            sink: sink,
+            sink,
             queue: queue::Queue::default(),
             signal: indexer::Signal::default(),
             tables: RwLock::default(),

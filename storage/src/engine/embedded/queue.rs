@@ -11,6 +11,28 @@ use parking_lot::{Condvar, Mutex};
 use super::Shared;
 use crate::{Commit, Error};
 
+/// How far the end has come.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Open,
+    /// `close` waits for everything that was taken.
+    Draining,
+    /// Everything that was taken has ended.
+    Drained,
+    /// The writer's time is over.
+    Over,
+}
+
+/// What the writer is still to do besides commits.
+#[derive(Debug, Default)]
+struct Errands {
+    /// The engine failed, and that is not yet told.
+    failed: bool,
+    /// Something came after the end, and its refusal is not yet told.
+    refused: bool,
+}
+
 #[derive(Debug, Default)]
 struct State {
     commits: VecDeque<Commit>,
@@ -18,14 +40,8 @@ struct State {
     asleep: bool,
     /// Why nothing more is taken.
     refuses: Option<String>,
-    /// The engine failed, and that is not yet told.
-    failed: bool,
-    /// Something came since, and its refusal is not yet told.
-    refused: bool,
-    /// `close` waits for everything that was taken.
-    draining: bool,
-    drained: bool,
-    stop: bool,
+    errands: Errands,
+    phase: Phase,
 }
 
 /// The queue.
@@ -42,7 +58,7 @@ impl Queue {
     pub fn submit(&self, commit: Commit) {
         let mut state = self.state.lock();
         if state.refuses.is_some() {
-            state.refused = true;
+            state.errands.refused = true;
         } else {
             state.commits.push_back(commit);
             // Under the lock, so that a commit is never counted as ended before it was counted.
@@ -70,7 +86,7 @@ impl Queue {
     pub fn take(&self, pending: &mut VecDeque<Commit>, shared: &Shared) -> bool {
         let mut state = self.state.lock();
         loop {
-            if std::mem::take(&mut state.failed)
+            if std::mem::take(&mut state.errands.failed)
                 && let Some(error) = shared.failure.lock().untold.take()
             {
                 parking_lot::MutexGuard::unlocked(&mut state, || shared.sink.poisoned(&error));
@@ -80,11 +96,11 @@ impl Queue {
                 std::mem::swap(&mut state.commits, pending);
                 return true;
             }
-            if state.draining && !state.drained {
-                state.drained = true;
+            if state.phase == Phase::Draining {
+                state.phase = Phase::Drained;
                 self.drained.notify_all();
             }
-            if std::mem::take(&mut state.refused)
+            if std::mem::take(&mut state.errands.refused)
                 && let Some(cause) = state.refuses.clone()
             {
                 parking_lot::MutexGuard::unlocked(&mut state, || {
@@ -92,7 +108,7 @@ impl Queue {
                 });
                 continue;
             }
-            if state.stop {
+            if state.phase == Phase::Over {
                 return false;
             }
             state.asleep = true;
@@ -107,7 +123,7 @@ impl Queue {
         state.commits.clear();
         self.queued.store(0, Ordering::Relaxed);
         state.refuses = Some(cause.into());
-        state.failed = true;
+        state.errands.failed = true;
         self.wake.notify_one();
     }
 
@@ -115,16 +131,16 @@ impl Queue {
     pub fn drain(&self, cause: &str) {
         let mut state = self.state.lock();
         state.refuses.get_or_insert_with(|| cause.into());
-        state.draining = true;
+        state.phase = Phase::Draining;
         self.wake.notify_one();
-        while !state.drained {
+        while state.phase == Phase::Draining {
             self.drained.wait(&mut state);
         }
     }
 
     /// Ends the writer.
     pub fn stop(&self) {
-        self.state.lock().stop = true;
+        self.state.lock().phase = Phase::Over;
         self.wake.notify_one();
     }
 }

@@ -183,5 +183,9 @@ fn commit(
     }
     shared.queue.ended(group.ended.len());
     shared.sink.completed(&group.ended);
+    if group.ended.len() > 1 {
+        // Who was just told may have more to submit, and a sync is dear: let them go first, once.
+        std::thread::yield_now();
+    }
     Ok(())
 }

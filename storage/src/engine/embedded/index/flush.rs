@@ -6,10 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use redb::{ReadableTable, Table as Open, WriteTransaction};
 
-use super::{
-    ANSWERS, COVERED, DELTAS, DOCUMENTS, Definition, EXPIRY, INCARNATIONS, Index, META, QUARANTINE, ROWS, SESSIONS,
-    broken, failed, keys, rows, seal, unseal,
-};
+use super::{COVERED, Index, Kind, TABLES, broken, failed, keys, rows, seal, unseal};
 use crate::{
     Applied, Error, StoredDelta, Write,
     defaults::{
@@ -50,28 +47,8 @@ impl Index {
     }
 }
 
-/// The open tables, by name.
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Meta,
-    Sessions,
-    Documents,
-    Deltas,
-    Incarnations,
-    Answers,
-    Rows,
-    Expiry,
-    Quarantine,
-}
-
-const DEFINITIONS: [Definition; 9] =
-    [META, SESSIONS, DOCUMENTS, DELTAS, INCARNATIONS, ANSWERS, ROWS, EXPIRY, QUARANTINE];
-
-impl Kind {
-    fn definition(self) -> Definition {
-        DEFINITIONS[self as usize]
-    }
-}
+/// A row: key, and value with its checksum.
+type Sealed = (Vec<u8>, Vec<u8>);
 
 /// One flush in progress.
 struct Flush<'t> {
@@ -89,37 +66,39 @@ struct Fold<'a> {
     head: Option<rows::Head>,
     document: Option<&'a Bytes>,
     deltas: Vec<StoredDelta>,
+    /// Incarnations of which nothing older than `ops` is kept.
+    forgotten: Vec<(&'a str, u128)>,
     ops: Vec<(u64, &'a Applied)>,
 }
 
 impl<'t> Flush<'t> {
     fn new(index: &'t Index, transaction: &'t WriteTransaction, memtable: &Memtable) -> Result<Self, Error> {
-        let tables = DEFINITIONS.iter().map(|table| transaction.open_table(*table)).collect::<Result<_, _>>();
+        let tables = TABLES.iter().map(|table| transaction.open_table(*table)).collect::<Result<_, _>>();
         let tables = tables.map_err(|error| index.failed(error))?;
         Ok(Self { index, tables, seq: memtable.last_seq, time_ms: memtable.time_ms })
     }
 
     fn put(&mut self, kind: Kind, key: &[u8], value: Vec<u8>) -> Result<(), Error> {
-        let sealed = seal(kind.definition(), key, value);
-        self.tables[kind as usize]
+        let sealed = seal(kind, key, value);
+        self.tables[kind.table()]
             .insert(key, sealed.as_slice())
             .map(drop)
             .map_err(|error| failed(&self.index.path, error))
     }
 
     fn remove(&mut self, kind: Kind, key: &[u8]) -> Result<(), Error> {
-        self.tables[kind as usize].remove(key).map(drop).map_err(|error| failed(&self.index.path, error))
+        self.tables[kind.table()].remove(key).map(drop).map_err(|error| failed(&self.index.path, error))
     }
 
     fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        let found = self.tables[kind as usize].get(key).map_err(|error| failed(&self.index.path, error))?;
-        found.map(|sealed| unseal(kind.definition(), key, sealed.value()).map(<[u8]>::to_vec)).transpose()
+        let found = self.tables[kind.table()].get(key).map_err(|error| failed(&self.index.path, error))?;
+        found.map(|sealed| unseal(kind, key, sealed.value()).map(<[u8]>::to_vec)).transpose()
     }
 
     /// The first `limit` rows whose keys begin with `prefix`.
-    fn first(&self, kind: Kind, prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    fn first(&self, kind: Kind, prefix: &[u8], limit: usize) -> Result<Vec<Sealed>, Error> {
         let end = keys::after(prefix);
-        let range = self.tables[kind as usize]
+        let range = self.tables[kind.table()]
             .range::<&[u8]>(keys::within(prefix, end.as_deref()))
             .map_err(|error| failed(&self.index.path, error))?;
         let mut found = Vec::new();
@@ -132,7 +111,7 @@ impl<'t> Flush<'t> {
 
     fn remove_all(&mut self, kind: Kind, prefix: &[u8]) -> Result<(), Error> {
         let end = keys::after(prefix);
-        self.tables[kind as usize]
+        self.tables[kind.table()]
             .retain_in::<&[u8], _>(keys::within(prefix, end.as_deref()), |_, _| false)
             .map_err(|error| failed(&self.index.path, error))
     }
@@ -147,7 +126,7 @@ impl<'t> Flush<'t> {
                 for (_, write) in &entry.writes {
                     put_write(&mut writes, write);
                 }
-                self.put(Kind::Quarantine, &keys::numbered(&key, self.seq), writes)
+                self.put(Kind::Quarantine, &keys::numbered(&keys::part(&key, Kind::Quarantine), self.seq), writes)
             }
             done => done,
         }
@@ -158,9 +137,9 @@ impl<'t> Flush<'t> {
         // A head that is replaced or removed anyway need not be readable.
         let replaced = |(_, write): &(u64, Write)| matches!(write, Write::Create { .. } | Write::DeleteSession { .. });
         if !entry.writes.iter().any(replaced)
-            && let Some(value) = self.get(Kind::Sessions, key)?
+            && let Some(value) = self.get(Kind::Head, &keys::part(key, Kind::Head))?
         {
-            fold.head = Some(rows::Head::decode(&value).ok_or_else(|| broken(SESSIONS, key))?);
+            fold.head = Some(rows::Head::decode(&value).ok_or_else(|| broken(Kind::Head, key))?);
         }
         for (time_ms, write) in &entry.writes {
             fold.apply(*time_ms, write);
@@ -170,16 +149,15 @@ impl<'t> Flush<'t> {
 
     fn write(&mut self, key: &[u8], fold: Fold) -> Result<(), Error> {
         if fold.cleared {
-            for kind in
-                [Kind::Sessions, Kind::Documents, Kind::Deltas, Kind::Incarnations, Kind::Answers, Kind::Quarantine]
-            {
-                self.remove_all(kind, key)?;
-            }
+            // All parts at once: they are neighbours.
+            self.remove_all(Kind::Head, key)?;
+            self.remove(Kind::Documents, key)?;
         }
         let Some(mut head) = fold.head else { return Ok(()) };
         if let Some(document) = fold.document {
             self.put(Kind::Documents, key, rows::document(head.document_version, document))?;
         }
+        let part = keys::part(key, Kind::Deltas);
         let mut deltas = fold.deltas.as_slice();
         while let Some(first) = deltas.first() {
             let mut bytes = 0;
@@ -188,20 +166,23 @@ impl<'t> Flush<'t> {
                 bytes <= RUN_BYTES
             });
             let (run, rest) = deltas.split_at(fits.count().max(1));
-            self.put(Kind::Deltas, &keys::numbered(key, first.version), rows::run(run))?;
+            self.put(Kind::Deltas, &keys::numbered(&part, first.version), rows::run(run))?;
             deltas = rest;
         }
         self.release(key, &mut head)?;
+        self.forget(key, &mut head, &fold.forgotten)?;
         self.answers(key, &mut head, &fold.ops)?;
-        self.put(Kind::Sessions, key, head.encode())
+        self.put(Kind::Head, &keys::part(key, Kind::Head), head.encode())
     }
 
     /// Lets go of the oldest runs behind the checkpoint.
     fn release(&mut self, key: &[u8], head: &mut rows::Head) -> Result<(), Error> {
+        let part = keys::part(key, Kind::Deltas);
         while head.document_version.saturating_sub(head.oldest) >= DELTAS_KEPT || head.behind > DELTA_BYTES_MAX as u64 {
-            let Some((run, sealed)) = self.first(Kind::Deltas, key, 1)?.pop() else { return Ok(()) };
-            let (count, bytes) = rows::run_size(unseal(DELTAS, &run, &sealed)?).ok_or_else(|| broken(DELTAS, &run))?;
-            let first = keys::number(&run).ok_or_else(|| broken(DELTAS, &run))?;
+            let Some((run, sealed)) = self.first(Kind::Deltas, &part, 1)?.pop() else { return Ok(()) };
+            let (count, bytes) =
+                rows::run_size(unseal(Kind::Deltas, &run, &sealed)?).ok_or_else(|| broken(Kind::Deltas, &run))?;
+            let first = keys::number(&run).ok_or_else(|| broken(Kind::Deltas, &run))?;
             let last = first + count.saturating_sub(1);
             let versions = head.document_version.saturating_sub(last);
             let left = usize::try_from(head.behind.saturating_sub(bytes)).unwrap_or(usize::MAX);
@@ -217,20 +198,36 @@ impl<'t> Flush<'t> {
         Ok(())
     }
 
+    /// Removes incarnations; what is removed need not be readable.
+    fn forget(&mut self, key: &[u8], head: &mut rows::Head, forgotten: &[(&str, u128)]) -> Result<(), Error> {
+        for (user, incarnation) in forgotten {
+            let row = keys::incarnation(&keys::part(key, Kind::Incarnations), user, *incarnation);
+            if !self.first(Kind::Incarnations, &row, 1)?.is_empty() {
+                self.remove(Kind::Incarnations, &row)?;
+                let answers = keys::incarnation(&keys::part(key, Kind::Answers), user, *incarnation);
+                self.remove_all(Kind::Answers, &answers)?;
+                head.incarnations = head.incarnations.saturating_sub(1);
+            }
+        }
+        Ok(())
+    }
+
     /// Records the ops, and lets go of incarnations that are idle or too many.
     fn answers(&mut self, key: &[u8], head: &mut rows::Head, ops: &[(u64, &Applied)]) -> Result<(), Error> {
-        let mut by_incarnation: BTreeMap<Vec<u8>, Vec<(u64, &Applied)>> = BTreeMap::new();
+        let mut by_incarnation: BTreeMap<_, Vec<(u64, &Applied)>> = BTreeMap::new();
         for (time_ms, op) in ops {
-            by_incarnation.entry(keys::incarnation(key, &op.user, op.incarnation)).or_default().push((*time_ms, op));
+            by_incarnation.entry((&*op.user, op.incarnation)).or_default().push((*time_ms, op));
         }
-        for (incarnation, ops) in by_incarnation {
-            let mut kept = match self.get(Kind::Incarnations, &incarnation)? {
-                Some(value) => rows::Incarnation::decode(&value).ok_or_else(|| broken(INCARNATIONS, &incarnation))?,
-                None => {
-                    head.incarnations += 1;
-                    rows::Incarnation::default()
-                }
-            };
+        let (part, answers_part) = (keys::part(key, Kind::Incarnations), keys::part(key, Kind::Answers));
+        for ((user, incarnation), ops) in by_incarnation {
+            let answers = keys::incarnation(&answers_part, user, incarnation);
+            let incarnation = keys::incarnation(&part, user, incarnation);
+            let mut kept = rows::Incarnation::default();
+            if let Some(value) = self.get(Kind::Incarnations, &incarnation)? {
+                kept = rows::Incarnation::decode(&value).ok_or_else(|| broken(Kind::Incarnations, &incarnation))?;
+            } else {
+                head.incarnations += 1;
+            }
             let run: Vec<(u64, Bytes)> = ops[ops.len().saturating_sub(DEDUP_WINDOW)..]
                 .iter()
                 .map(|(_, op)| (op.counter, op.answer.clone()))
@@ -240,11 +237,11 @@ impl<'t> Flush<'t> {
                 kept.last_ms = kept.last_ms.max(*time_ms);
             }
             kept.answers += run.len() as u64;
-            self.put(Kind::Answers, &keys::numbered(&incarnation, self.seq), rows::answers(&run))?;
+            self.put(Kind::Answers, &keys::numbered(&answers, self.seq), rows::answers(&run))?;
             while kept.answers > DEDUP_WINDOW as u64 {
-                let Some((oldest, sealed)) = self.first(Kind::Answers, &incarnation, 1)?.pop() else { break };
-                let value = unseal(ANSWERS, &oldest, &sealed)?;
-                let count = rows::answers_count(value).ok_or_else(|| broken(ANSWERS, &oldest))?;
+                let Some((oldest, sealed)) = self.first(Kind::Answers, &answers, 1)?.pop() else { break };
+                let value = unseal(Kind::Answers, &oldest, &sealed)?;
+                let count = rows::answers_count(value).ok_or_else(|| broken(Kind::Answers, &oldest))?;
                 if kept.answers - count.min(kept.answers) < DEDUP_WINDOW as u64 {
                     break;
                 }
@@ -262,9 +259,10 @@ impl<'t> Flush<'t> {
 
     fn sweep(&mut self, key: &[u8], head: &mut rows::Head) -> Result<(), Error> {
         let mut by_age = Vec::new();
-        for (row, sealed) in self.first(Kind::Incarnations, key, usize::MAX)? {
-            let value = unseal(INCARNATIONS, &row, &sealed)?;
-            let kept = rows::Incarnation::decode(value).ok_or_else(|| broken(INCARNATIONS, &row))?;
+        let (part, answers) = (keys::part(key, Kind::Incarnations), keys::part(key, Kind::Answers));
+        for (row, sealed) in self.first(Kind::Incarnations, &part, usize::MAX)? {
+            let value = unseal(Kind::Incarnations, &row, &sealed)?;
+            let kept = rows::Incarnation::decode(value).ok_or_else(|| broken(Kind::Incarnations, &row))?;
             by_age.push((kept.last_ms, row));
         }
         by_age.sort_unstable();
@@ -273,7 +271,7 @@ impl<'t> Flush<'t> {
         let goes = too_many.max(idle);
         for (_, row) in &by_age[..goes] {
             self.remove(Kind::Incarnations, row)?;
-            self.remove_all(Kind::Answers, row)?;
+            self.remove_all(Kind::Answers, &[&answers, &row[part.len()..]].concat())?;
         }
         head.incarnations = (by_age.len() - goes) as u64;
         head.swept_ms = self.time_ms;
@@ -291,14 +289,14 @@ impl<'t> Flush<'t> {
     /// Removes rows whose time is over. An entry may be of a row that was written again since: its own expiry counts.
     fn expire(&mut self) -> Result<(), Error> {
         for (entry, _) in self.first(Kind::Expiry, &[], EXPIRED_A_FLUSH)? {
-            let (at_ms, key) = entry.split_first_chunk().ok_or_else(|| broken(EXPIRY, &entry))?;
+            let (at_ms, key) = entry.split_first_chunk().ok_or_else(|| broken(Kind::Expiry, &entry))?;
             if !expired(Some(u64::from_be_bytes(*at_ms)), self.time_ms) {
                 break;
             }
             let gone = match self.get(Kind::Rows, key) {
                 Ok(None) => false,
                 Ok(Some(row)) => {
-                    let (expires_at_ms, _) = rows::read_row(&row).ok_or_else(|| broken(ROWS, key))?;
+                    let (expires_at_ms, _) = rows::read_row(&row).ok_or_else(|| broken(Kind::Rows, key))?;
                     expired(expires_at_ms, self.time_ms)
                 }
                 Err(Error::Damaged { .. }) => true,
@@ -362,7 +360,20 @@ impl<'a> Fold<'a> {
                     self.count_behind();
                 }
             }
-            Write::Put { .. } | Write::Remove { .. } | Write::Op { .. } | Write::Forget { .. } => {}
+            Write::Op { epoch, op, .. } => {
+                let Some(head) = &mut self.head else { return };
+                note_epoch(&mut head.epochs, *epoch, head.version);
+                head.epoch = *epoch;
+                self.ops.push((time_ms, op));
+            }
+            Write::Forget { epoch, user, incarnation, .. } => {
+                let Some(head) = &mut self.head else { return };
+                note_epoch(&mut head.epochs, *epoch, head.version);
+                head.epoch = *epoch;
+                self.ops.retain(|(_, op)| op.user != *user || op.incarnation != *incarnation);
+                self.forgotten.push((user, *incarnation));
+            }
+            Write::Put { .. } | Write::Remove { .. } => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! Keys of the index. Each begins with its session's name behind its length, so that no name is another's beginning and
 //! everything of a session lies together; numbers are big endian, so that their order is the keys'.
 
+use super::Kind;
 use crate::Table;
 
 fn push(key: &mut Vec<u8>, text: &str) {
@@ -15,9 +16,17 @@ pub(super) fn session(name: &str) -> Vec<u8> {
     key
 }
 
-/// A session's run of deltas that begins with `version`; or its quarantined writes of flush `version`.
-pub(super) fn numbered(session_key: &[u8], number: u64) -> Vec<u8> {
-    let mut key = session_key.to_vec();
+/// The rows of one kind of a session.
+pub(super) fn part(session_key: &[u8], kind: Kind) -> Vec<u8> {
+    let mut key = Vec::with_capacity(session_key.len() + 32);
+    key.extend_from_slice(session_key);
+    key.push(kind as u8);
+    key
+}
+
+/// A row with a number behind its other parts.
+pub(super) fn numbered(part: &[u8], number: u64) -> Vec<u8> {
+    let mut key = part.to_vec();
     key.extend_from_slice(&number.to_be_bytes());
     key
 }
@@ -27,17 +36,17 @@ pub(super) fn number(key: &[u8]) -> Option<u64> {
     key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
-/// An incarnation of a session.
-pub(super) fn incarnation(session_key: &[u8], user: &str, incarnation: u128) -> Vec<u8> {
-    let mut key = session_key.to_vec();
+/// An incarnation, of a part.
+pub(super) fn incarnation(part: &[u8], user: &str, incarnation: u128) -> Vec<u8> {
+    let mut key = part.to_vec();
     push(&mut key, user);
     key.extend_from_slice(&incarnation.to_be_bytes());
     key
 }
 
-/// User and incarnation of a key of the incarnations' table.
-pub(super) fn of_incarnation<'a>(session_key: &[u8], key: &'a [u8]) -> Option<(&'a str, u128)> {
-    let rest = key.strip_prefix(session_key)?;
+/// User and incarnation of a key.
+pub(super) fn of_incarnation<'a>(part: &[u8], key: &'a [u8]) -> Option<(&'a str, u128)> {
+    let rest = key.strip_prefix(part)?;
     let (length, rest) = rest.split_first_chunk()?;
     let (user, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
     let (incarnation, _) = rest.split_first_chunk()?;

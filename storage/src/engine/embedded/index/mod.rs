@@ -17,24 +17,52 @@ pub(super) use read::Snapshot;
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
-/// `covered`: seq of the newest group that is in the index.
 const META: Definition = TableDefinition::new("meta");
-/// session → head.
+/// Everything of a session but its document: rows that are written together are neighbours and share pages, which halves
+/// what a flush costs (`DESIGN.md`, "redb or fjall").
 const SESSIONS: Definition = TableDefinition::new("sessions");
-/// session → version and document of the newest checkpoint.
+/// Apart, because a large value among small ones would be copied with each of them.
 const DOCUMENTS: Definition = TableDefinition::new("documents");
-/// (session, first version) → a run of deltas.
-const DELTAS: Definition = TableDefinition::new("deltas");
-/// (session, user, incarnation) → high-water mark, time, count of answers.
-const INCARNATIONS: Definition = TableDefinition::new("incarnations");
-/// (session, user, incarnation, seq of the flush) → a run of answers.
-const ANSWERS: Definition = TableDefinition::new("answers");
-/// (table, key) → expiry and value.
 const ROWS: Definition = TableDefinition::new("rows");
-/// (expiry, table, key) → nothing: what is to be looked at when.
 const EXPIRY: Definition = TableDefinition::new("expiry");
-/// (session, seq of the flush) → writes, encoded, that could not be folded because the session's head is damaged.
-const QUARANTINE: Definition = TableDefinition::new("quarantine");
+
+const TABLES: [Definition; 5] = [META, SESSIONS, DOCUMENTS, ROWS, EXPIRY];
+
+/// The kinds of rows. Those of the table `sessions` have their number behind the session in the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// session → head.
+    Head = 1,
+    /// (session, first version) → a run of deltas.
+    Deltas = 2,
+    /// (session, user, incarnation) → high-water mark, time, count of answers.
+    Incarnations = 3,
+    /// (session, user, incarnation, seq of the flush) → a run of answers.
+    Answers = 4,
+    /// (session, seq of the flush) → writes, encoded, that could not be folded because the session's head is damaged.
+    Quarantine = 5,
+    /// `covered` → seq of the newest group that is in the index.
+    Meta = 6,
+    /// session → version and document of the newest checkpoint.
+    Documents = 7,
+    /// (table, key) → expiry and value.
+    Rows = 8,
+    /// (expiry, table, key) → nothing: what is to be looked at when.
+    Expiry = 9,
+}
+
+impl Kind {
+    /// Where in [`TABLES`] rows of this kind are.
+    fn table(self) -> usize {
+        match self {
+            Kind::Meta => 0,
+            Kind::Head | Kind::Deltas | Kind::Incarnations | Kind::Answers | Kind::Quarantine => 1,
+            Kind::Documents => 2,
+            Kind::Rows => 3,
+            Kind::Expiry => 4,
+        }
+    }
+}
 
 const COVERED: &[u8] = b"covered";
 
@@ -58,7 +86,7 @@ impl Index {
 
     fn make_tables(&self) -> Result<(), Error> {
         let transaction = self.database.begin_write().map_err(|error| self.failed(error))?;
-        for table in [META, SESSIONS, DOCUMENTS, DELTAS, INCARNATIONS, ANSWERS, ROWS, EXPIRY, QUARANTINE] {
+        for table in TABLES {
             transaction.open_table(table).map_err(|error| self.failed(error))?;
         }
         transaction.commit().map_err(|error| self.failed(error))
@@ -85,30 +113,28 @@ fn failed(path: &Path, error: impl Into<redb::Error>) -> Error {
 }
 
 /// A value with its checksum.
-fn seal(table: Definition, key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
-    let sum = checksum(table, key, &value);
+fn seal(kind: Kind, key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
+    let sum = checksum(kind, key, &value);
     value.extend_from_slice(&sum.to_le_bytes());
     value
 }
 
 /// A value without its checksum, which is right; or what is damaged.
-fn unseal<'a>(table: Definition, key: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], Error> {
+fn unseal<'a>(kind: Kind, key: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], Error> {
     if let Some((value, sum)) = sealed.split_last_chunk::<4>()
-        && checksum(table, key, value).to_le_bytes() == *sum
+        && checksum(kind, key, value).to_le_bytes() == *sum
     {
         return Ok(value);
     }
-    Err(broken(table, key))
+    Err(broken(kind, key))
 }
 
-fn checksum(table: Definition, key: &[u8], value: &[u8]) -> u32 {
-    use redb::TableHandle;
-    let sum = crc32c::crc32c(table.name().as_bytes());
+fn checksum(kind: Kind, key: &[u8], value: &[u8]) -> u32 {
+    let sum = crc32c::crc32c(&[kind as u8]);
     crc32c::crc32c_append(crc32c::crc32c_append(sum, key), value)
 }
 
 /// The error of a row that does not match its checksum or its form.
-fn broken(table: Definition, key: &[u8]) -> Error {
-    use redb::TableHandle;
-    Error::Damaged { what: format!("index table {}, key {}", table.name(), key.escape_ascii()) }
+fn broken(kind: Kind, key: &[u8]) -> Error {
+    Error::Damaged { what: format!("{kind:?} in the index, key {}", key.escape_ascii()) }
 }

@@ -5,10 +5,7 @@ use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use redb::{ReadOnlyTable, ReadTransaction};
 
-use super::{
-    ANSWERS, COVERED, DELTAS, DOCUMENTS, Definition, INCARNATIONS, META, QUARANTINE, ROWS, SESSIONS, broken, failed,
-    keys, rows, unseal,
-};
+use super::{COVERED, Kind, TABLES, broken, failed, keys, rows, unseal};
 use crate::{
     Error, StoredDelta, Table,
     engine::embedded::memtable::Row,
@@ -28,79 +25,89 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     pub(super) fn new(transaction: ReadTransaction, path: PathBuf) -> Result<Self, Error> {
         let mut snapshot = Self { transaction, path, covered: 0 };
-        if let Some(bytes) = snapshot.value(META, COVERED)? {
-            let bytes = bytes.as_slice().try_into().map_err(|_| broken(META, COVERED))?;
+        if let Some(bytes) = snapshot.value(Kind::Meta, COVERED)? {
+            let bytes = bytes.as_slice().try_into().map_err(|_| broken(Kind::Meta, COVERED))?;
             snapshot.covered = u64::from_le_bytes(bytes);
         }
         Ok(snapshot)
     }
 
-    fn table(&self, table: Definition) -> Result<Rows, Error> {
-        self.transaction.open_table(table).map_err(|error| failed(&self.path, error))
+    fn table(&self, kind: Kind) -> Result<Rows, Error> {
+        self.transaction.open_table(TABLES[kind.table()]).map_err(|error| failed(&self.path, error))
     }
 
-    fn value(&self, table: Definition, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        let Some(sealed) = self.table(table)?.get(key).map_err(|error| failed(&self.path, error))? else {
+    fn value(&self, kind: Kind, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let Some(sealed) = self.table(kind)?.get(key).map_err(|error| failed(&self.path, error))? else {
             return Ok(None);
         };
-        unseal(table, key, sealed.value()).map(|value| Some(value.to_vec()))
+        unseal(kind, key, sealed.value()).map(|value| Some(value.to_vec()))
     }
 
-    /// Hands the rows of `table` from `start` to before `end` to `each`, in order, until it says `false`.
+    /// Hands the rows of a kind from `start` to before `end` to `each`, in order, until it says `false`.
     fn each(
         &self,
-        table: Definition,
+        kind: Kind,
         start: &[u8],
         end: Option<&[u8]>,
         mut each: impl FnMut(&[u8], &[u8]) -> Result<bool, Error>,
     ) -> Result<(), Error> {
-        let range = self.table(table)?.range::<&[u8]>(keys::within(start, end));
+        let range = self.table(kind)?.range::<&[u8]>(keys::within(start, end));
         for entry in range.map_err(|error| failed(&self.path, error))? {
             let (key, value) = entry.map_err(|error| failed(&self.path, error))?;
-            if !each(key.value(), unseal(table, key.value(), value.value())?)? {
+            if !each(key.value(), unseal(kind, key.value(), value.value())?)? {
                 break;
             }
         }
         Ok(())
     }
 
+    /// Hands the rows of a session's part to `each`, with the part's key.
+    fn each_of(
+        &self,
+        kind: Kind,
+        session: &[u8],
+        mut each: impl FnMut(&[u8], &[u8], &[u8]) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let part = keys::part(session, kind);
+        self.each(kind, &part, keys::after(&part).as_deref(), |row, value| each(&part, row, value))
+    }
+
     /// A session's head.
     pub fn head(&self, session: &str) -> Result<Option<rows::Head>, Error> {
-        let key = keys::session(session);
-        let Some(value) = self.value(SESSIONS, &key)? else { return Ok(None) };
-        rows::Head::decode(&value).map(Some).ok_or_else(|| broken(SESSIONS, &key))
+        let key = keys::part(&keys::session(session), Kind::Head);
+        let Some(value) = self.value(Kind::Head, &key)? else { return Ok(None) };
+        rows::Head::decode(&value).map(Some).ok_or_else(|| broken(Kind::Head, &key))
     }
 
     /// A session with everything in its partition.
     pub fn partition(&self, session: &str) -> Result<Option<Partition>, Error> {
         let Some(head) = self.head(session)? else { return Ok(None) };
         let key = keys::session(session);
-        let end = keys::after(&key);
-        self.each(QUARANTINE, &key, end.as_deref(), |key, _| Err(broken(QUARANTINE, key)))?;
-        let document = self.value(DOCUMENTS, &key)?.ok_or_else(|| broken(DOCUMENTS, &key))?;
-        let (version, text) = rows::read_document(&document).ok_or_else(|| broken(DOCUMENTS, &key))?;
+        self.each_of(Kind::Quarantine, &key, |_, row, _| Err(broken(Kind::Quarantine, row)))?;
+        let document = self.value(Kind::Documents, &key)?.ok_or_else(|| broken(Kind::Documents, &key))?;
+        let (version, text) = rows::read_document(&document).ok_or_else(|| broken(Kind::Documents, &key))?;
         if version != head.document_version {
-            return Err(broken(DOCUMENTS, &key));
+            return Err(broken(Kind::Documents, &key));
         }
         let mut partition = Partition::new(head.epoch, head.meta.clone(), Bytes::copy_from_slice(text));
         partition.version = head.version;
         partition.document_version = version;
         partition.deltas = VecDeque::from(self.runs(&key, &head, version, usize::MAX)?);
         partition.epochs.clone_from(&head.epochs);
-        self.each(INCARNATIONS, &key, end.as_deref(), |row, value| {
-            let (user, incarnation) = keys::of_incarnation(&key, row).ok_or_else(|| broken(INCARNATIONS, row))?;
-            let kept = rows::Incarnation::decode(value).ok_or_else(|| broken(INCARNATIONS, row))?;
+        self.each_of(Kind::Incarnations, &key, |part, row, value| {
+            let (user, incarnation) = keys::of_incarnation(part, row).ok_or_else(|| broken(Kind::Incarnations, row))?;
+            let kept = rows::Incarnation::decode(value).ok_or_else(|| broken(Kind::Incarnations, row))?;
             let dedup = Dedup { high_water: kept.high_water, last_ms: kept.last_ms, ..Dedup::default() };
             partition.incarnations.insert((Arc::from(user), incarnation), dedup);
             Ok(true)
         })?;
-        self.each(ANSWERS, &key, end.as_deref(), |row, value| {
-            let (user, incarnation) = keys::of_incarnation(&key, row).ok_or_else(|| broken(ANSWERS, row))?;
+        self.each_of(Kind::Answers, &key, |part, row, value| {
+            let (user, incarnation) = keys::of_incarnation(part, row).ok_or_else(|| broken(Kind::Answers, row))?;
             let dedup = partition.incarnations.get_mut(&(Arc::from(user), incarnation));
-            let dedup = dedup.ok_or_else(|| broken(ANSWERS, row))?;
+            let dedup = dedup.ok_or_else(|| broken(Kind::Answers, row))?;
             let last_ms = dedup.last_ms;
             rows::read_answers(value, |counter, answer| dedup.record(counter, answer, last_ms))
-                .ok_or_else(|| broken(ANSWERS, row))?;
+                .ok_or_else(|| broken(Kind::Answers, row))?;
             Ok(true)
         })?;
         Ok(Some(partition))
@@ -128,18 +135,19 @@ impl Snapshot {
             return Ok(Vec::new());
         }
         // The run that has `after + 1` is the last that begins at or before it.
-        let wanted = keys::numbered(session, after + 1);
+        let part = keys::part(session, Kind::Deltas);
+        let wanted = keys::numbered(&part, after + 1);
         let start = {
-            let table = self.table(DELTAS)?;
+            let table = self.table(Kind::Deltas)?;
             let mut range =
-                table.range::<&[u8]>(session..=wanted.as_slice()).map_err(|error| failed(&self.path, error))?;
+                table.range::<&[u8]>(part.as_slice()..=wanted.as_slice()).map_err(|error| failed(&self.path, error))?;
             let last = range.next_back().transpose().map_err(|error| failed(&self.path, error))?;
-            last.map(|(key, _)| key.value().to_vec()).ok_or_else(|| broken(DELTAS, &wanted))?
+            last.map(|(key, _)| key.value().to_vec()).ok_or_else(|| broken(Kind::Deltas, &wanted))?
         };
         let (mut taken, mut bytes) = (Vec::new(), 0usize);
-        self.each(DELTAS, &start, keys::after(session).as_deref(), |key, value| {
-            let first = keys::number(key).ok_or_else(|| broken(DELTAS, key))?;
-            for delta in rows::read_run(first, value).ok_or_else(|| broken(DELTAS, key))? {
+        self.each(Kind::Deltas, &start, keys::after(&part).as_deref(), |key, value| {
+            let first = keys::number(key).ok_or_else(|| broken(Kind::Deltas, key))?;
+            for delta in rows::read_run(first, value).ok_or_else(|| broken(Kind::Deltas, key))? {
                 if delta.version > after {
                     bytes += delta.change.len();
                     taken.push(delta);
@@ -150,7 +158,7 @@ impl Snapshot {
         // Every version once, with none left out: a run that is missing altogether has no checksum to fail.
         let whole = taken.iter().zip(after + 1..).all(|(delta, version)| delta.version == version);
         if !whole || (bytes <= max_bytes && taken.last().map(|delta| delta.version) != Some(head.version)) {
-            return Err(broken(DELTAS, &wanted));
+            return Err(broken(Kind::Deltas, &wanted));
         }
         Ok(taken)
     }
@@ -158,8 +166,8 @@ impl Snapshot {
     /// A row: outer `None` when the index does not have it.
     pub fn row(&self, table: Table, key: &[u8]) -> Result<Row, Error> {
         let key = keys::row(table, key);
-        let Some(value) = self.value(ROWS, &key)? else { return Ok(None) };
-        let (expires_at_ms, value) = rows::read_row(&value).ok_or_else(|| broken(ROWS, &key))?;
+        let Some(value) = self.value(Kind::Rows, &key)? else { return Ok(None) };
+        let (expires_at_ms, value) = rows::read_row(&value).ok_or_else(|| broken(Kind::Rows, &key))?;
         Ok(Some((Bytes::copy_from_slice(value), expires_at_ms)))
     }
 
@@ -172,8 +180,8 @@ impl Snapshot {
         mut each: impl FnMut(&[u8], &[u8], Option<u64>) -> bool,
     ) -> Result<(), Error> {
         let end = keys::after(&keys::row(table, prefix));
-        self.each(ROWS, &keys::row(table, start), end.as_deref(), |key, value| {
-            let (expires_at_ms, value) = rows::read_row(value).ok_or_else(|| broken(ROWS, key))?;
+        self.each(Kind::Rows, &keys::row(table, start), end.as_deref(), |key, value| {
+            let (expires_at_ms, value) = rows::read_row(value).ok_or_else(|| broken(Kind::Rows, key))?;
             Ok(each(&key[1..], value, expires_at_ms))
         })
     }

@@ -170,5 +170,5 @@ pub(super) fn row(value: &[u8], expires_at_ms: Option<u64>) -> Vec<u8> {
 /// Expiry and value of a row.
 pub(super) fn read_row(bytes: &[u8]) -> Option<(Option<u64>, &[u8])> {
     let mut reader = Reader(bytes);
-    Some((reader.expiry()?, reader.0))
+    Some((reader.expiry()?.0, reader.0))
 }

@@ -70,7 +70,7 @@ impl Log {
         full: Arc<Full>,
         faults: Installed,
     ) -> Result<Self, Error> {
-        let opened = open(folder, id, first, epoch, full.spares.take()?)?;
+        let opened = open(folder, id, first, epoch, &full.spares.take()?)?;
         let (file, path, segment, capacity) = opened;
         Ok(Self {
             folder: folder.to_path_buf(),
@@ -138,7 +138,7 @@ impl Log {
             self.full.spares.oversize(needed)?
         };
         let (file, path, segment, capacity) =
-            open(&self.folder, self.segment.id + 1, self.next_seq, self.epoch, spare)?;
+            open(&self.folder, self.segment.id + 1, self.next_seq, self.epoch, &spare)?;
         let full = std::mem::replace(&mut self.path, path);
         self.full.segments.lock().push((full, self.next_seq - 1));
         (self.file, self.segment, self.capacity, self.at) = (file, segment, capacity, START);
@@ -147,19 +147,13 @@ impl Log {
 }
 
 /// Turns a spare file into a segment: its header durable first, then its name.
-fn open(
-    folder: &Path,
-    id: u64,
-    first: u64,
-    epoch: u64,
-    spare: PathBuf,
-) -> Result<(File, PathBuf, Segment, u64), Error> {
-    let salt = getrandom::u64().map_err(|error| io("choose a salt for", &spare)(std::io::Error::other(error)))?;
+fn open(folder: &Path, id: u64, first: u64, epoch: u64, spare: &Path) -> Result<(File, PathBuf, Segment, u64), Error> {
+    let salt = getrandom::u64().map_err(|error| io("choose a salt for", spare)(std::io::Error::other(error)))?;
     let segment = Segment { id, salt };
-    let file = private().open(&spare).map_err(io("open", &spare))?;
-    segment::begin(&file, &spare, &segment::Header { segment, first, epoch })?;
+    let file = private().open(spare).map_err(io("open", spare))?;
+    segment::begin(&file, spare, &segment::Header { segment, first, epoch })?;
     let path = segment::path(folder, id);
-    std::fs::rename(&spare, &path).map_err(io("rename", &spare))?;
+    std::fs::rename(spare, &path).map_err(io("rename", spare))?;
     sync_folder(folder)?;
     let capacity = file.metadata().map_err(io("stat", &path))?.len();
     Ok((file, path, segment, capacity))

@@ -64,7 +64,7 @@ pub struct Local {
     shard: RefCell<Shard>,
     /// Where every connection reads; lent for one read.
     pub scratch: RefCell<Vec<u8>>,
-    /// A connection ended.
+    /// A connection ended, or there was none to end.
     pub gone: tokio::sync::Notify,
     clock: fn() -> Now,
     blocking: tokio::runtime::Handle,
@@ -114,6 +114,10 @@ impl Local {
             spawn_local(Task::new(local, adopted.link, Vec::new()));
         }
         self.start_jobs();
+        if self.shard.borrow().is_over() {
+            // Nobody was connected when the server went down: no connection's end will say so.
+            self.gone.notify_one();
+        }
         if more {
             // Readers run before the next turn, and what they publish extends the sweep.
             cx.waker().wake_by_ref();

@@ -307,7 +307,7 @@ impl Shard {
                 for sub in conn.subs.iter_mut().filter(|sub| Arc::ptr_eq(&sub.session, &session)) {
                     sub.held = false;
                 }
-                self.mark(index);
+                self.release(index, &session);
             }
             Done::Document(frames) => {
                 for frame in frames {

@@ -1,0 +1,12 @@
+//! The real binary under force: killed, stopped, starved and moved while clients write. Black box: real sockets, real
+//! disk. What is asserted of time is what the server's own stamps say.
+mod support;
+
+#[path = "torture/kill.rs"]
+mod kill;
+#[path = "torture/observer.rs"]
+mod observer;
+#[path = "torture/truth.rs"]
+mod truth;
+#[path = "torture/writer.rs"]
+mod writer;

@@ -10,7 +10,7 @@ pub mod wire;
 use std::time::Duration;
 
 /// A wait that lasts longer than this has failed.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What comes out within [`PATIENCE`].
 pub async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {

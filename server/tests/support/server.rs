@@ -12,6 +12,17 @@ use rustix::process::{Pid, Signal};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_syncbridge");
 
+/// A program without the settings that the test's own environment has.
+fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SYNCBRIDGE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// How a server is started.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -54,7 +65,7 @@ impl Setup {
 
     /// A token for any device of `user`, made by the binary's own command.
     pub fn token(&self, user: &str, more: &[&str]) -> String {
-        let made = Command::new(PROGRAM)
+        let made = program(PROGRAM)
             .args(["token", user, "--data"])
             .arg(&self.data)
             .args(more)
@@ -76,11 +87,11 @@ impl Setup {
     fn spawn(&self) -> Child {
         let log = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
         let mut command = match self.max_file {
-            None => Command::new(PROGRAM),
+            None => program(PROGRAM),
             // The limit has to be set between fork and exec; `sh` does that without `unsafe` here. Writes beyond it
             // fail with EFBIG once SIGXFSZ is ignored, which `trap ''` hands on through exec.
             Some(bytes) => {
-                let mut shell = Command::new("sh");
+                let mut shell = program("sh");
                 let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512);
                 shell.args(["-c", &script, PROGRAM]);
                 shell

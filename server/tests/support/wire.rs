@@ -1,7 +1,7 @@
 //! A connection on which every frame can be seen and every byte can be wrong: the codec on a socket, and nothing of the
 //! client. Sending never waits: a task of the connection's own writes.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, crypto::rustls::QuicClientConfig};
@@ -70,6 +70,8 @@ pub struct Wire {
     pub via: Via,
     out: mpsc::UnboundedSender<Out>,
     incoming: Incoming,
+    /// Came before `Welcome`, on the other stream.
+    held: VecDeque<Message>,
     ended: Option<End>,
     tasks: tokio::task::JoinSet<()>,
 }
@@ -87,20 +89,38 @@ impl Wire {
     pub async fn connect(via: Via, address: SocketAddr) -> Self {
         super::within("connecting", async {
             match via {
-                Via::Quic => Self::quic(address).await,
+                Via::Quic => {
+                    let wire = Self::quic(address).await;
+                    // The server learns of the stream by its first frame, and answers cursors on it.
+                    wire.send(StreamOpen::SESSION);
+                    wire
+                }
                 Via::WebSocket => Self::websocket(address).await,
             }
         })
         .await
     }
 
+    /// Connects by QUIC without opening the session stream.
+    pub async fn connect_without_session_stream(address: SocketAddr) -> Self {
+        super::within("connecting", Self::quic(address)).await
+    }
+
     /// Connects and says `Hello`; the `Welcome`.
     pub async fn greeted(via: Via, address: SocketAddr, hello: Hello) -> (Self, Welcome) {
         let mut wire = Self::connect(via, address).await;
         wire.send(hello);
-        match wire.message().await {
-            Message::Welcome(welcome) => (wire, welcome),
-            other => panic!("not welcome: {other:?}"),
+        let mut held = VecDeque::new();
+        loop {
+            match wire.message().await {
+                Message::Welcome(welcome) => {
+                    wire.held = held;
+                    return (wire, welcome);
+                }
+                // The two streams of QUIC have no order between them.
+                early if via == Via::Quic && early.class() == Class::Session => held.push_back(early),
+                other => panic!("not welcome: {other:?}"),
+            }
         }
     }
 
@@ -112,7 +132,6 @@ impl Wire {
         let (out, mut batches) = mpsc::unbounded_channel();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(async move {
-            let mut opened = false;
             while let Some(item) = batches.recv().await {
                 let stream: &mut SendStream = match &item {
                     Out::Bytes(Class::Control, _) => &mut control_out,
@@ -120,11 +139,6 @@ impl Wire {
                 };
                 // Who sends to a peer that is gone learns of it by reading.
                 let sent = match item {
-                    Out::Bytes(Class::Session, bytes) if !opened => {
-                        opened = true;
-                        let open = Message::from(StreamOpen::SESSION).to_frame();
-                        stream.write_all_chunks(&mut [open, bytes]).await
-                    }
                     Out::Bytes(_, bytes) => stream.write_all_chunks(&mut [bytes]).await,
                     Out::Finish => break,
                 };
@@ -135,7 +149,7 @@ impl Wire {
             let _gone = (control_out.finish(), session_out.finish());
         });
         let streams = Box::new([(control_in, Decoder::new(MAX_FRAME)), (session_in, Decoder::new(MAX_FRAME))]);
-        Self { via: Via::Quic, out, incoming: Incoming::Quic { connection, streams, endpoint }, ended: None, tasks }
+        Self { via: Via::Quic, out, incoming: Incoming::Quic { connection, streams, endpoint }, held: VecDeque::new(), ended: None, tasks }
     }
 
     async fn websocket(address: SocketAddr) -> Self {
@@ -162,7 +176,7 @@ impl Wire {
             let _gone = write.shutdown().await;
         });
         let decoder = Decoder::new(MAX_FRAME);
-        Self { via: Via::WebSocket, out, incoming: Incoming::WebSocket { socket: read, bytes, decoder }, ended: None, tasks }
+        Self { via: Via::WebSocket, out, incoming: Incoming::WebSocket { socket: read, bytes, decoder }, held: VecDeque::new(), ended: None, tasks }
     }
 
     /// Sends a message on the stream that it belongs to.
@@ -193,6 +207,9 @@ impl Wire {
 
     /// The next message, or the end. Cancel-safe.
     pub async fn next(&mut self) -> Heard {
+        if let Some(message) = self.held.pop_front() {
+            return Heard::Message(message);
+        }
         if let Some(end) = &self.ended {
             return Heard::Ended(end.clone());
         }

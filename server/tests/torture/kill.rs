@@ -14,7 +14,7 @@ use syncbridge_codec::{
     Message,
     message::{Create, Get},
 };
-use tokio::sync::watch;
+use tokio::sync::{Barrier, watch};
 
 use crate::{
     observer::Observer,
@@ -68,6 +68,7 @@ async fn what_was_called_durable_survives_every_kill_and_nothing_is_done_twice()
             token: token.clone(),
             truths: Arc::clone(&truths),
             answered: Arc::new(AtomicU64::new(0)),
+            connected: Arc::new(Barrier::new(WRITERS)),
             dead,
         };
         let (mut control, welcome) =

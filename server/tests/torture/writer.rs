@@ -15,7 +15,10 @@ use syncbridge_codec::{
     ErrorCode, Message,
     message::{Durability, Position, Subscribe, Update},
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Barrier, watch},
+    time::Instant,
+};
 
 use crate::{
     support::wire::{Heard, Via, Wire, hello},
@@ -106,6 +109,8 @@ pub struct Round {
     pub truths: Arc<Mutex<Vec<Truth>>>,
     /// Answers that all writers have got.
     pub answered: Arc<AtomicU64>,
+    /// Nobody writes before everybody is connected, and nobody is killed before that.
+    pub connected: Arc<Barrier>,
     /// Becomes true when the server is dead.
     pub dead: watch::Receiver<bool>,
 }
@@ -122,6 +127,7 @@ impl Writer {
     pub async fn run(mut self, via: Via, mode: Mode, round: Round) -> Self {
         let hello = hello(&round.token, &self.name, self.incarnation, Vec::new());
         let (mut wire, _) = Wire::greeted(via, round.address, hello).await;
+        round.connected.wait().await;
         for (lane, id) in self.lanes.iter_mut().zip(1..) {
             lane.answers.clear();
             lane.in_flight.clear();

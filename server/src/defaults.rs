@@ -57,9 +57,31 @@ pub const HEARTBEAT: Duration = Duration::from_secs(20);
 pub const SUBSCRIPTIONS: usize = 1_000;
 /// Connections of one user: at ≤1.5 KiB each idle (DESIGN §5.4), 1,000 are 1.5 MiB.
 pub const CONNECTIONS_PER_USER: usize = 1_000;
-/// Control frames that wait for one connection, in bytes; beyond it the connection is closed as too slow.
+/// Bytes that wait for one connection before it is no longer read from: it gets no more answers until it reads some.
 /// 10,000 stuck connections × 64 KiB = 640 MiB is the worst case; healthy ones hold nothing.
-pub const CONTROL_QUEUE_BYTES: usize = 64 * KIB;
+pub const WAITING_BYTES: usize = 64 * KIB;
+/// Catching up from the store goes on when a connection has no more than this waiting: the next read is then done
+/// while the last of this one is sent.
+pub const CATCH_UP_BELOW: usize = 16 * KIB;
+/// Bytes of changes that one read of the store brings: what a slow client is given at a time.
+pub const CATCH_UP_BYTES: usize = 64 * KIB;
+/// Bytes that one send of a connection's own output carries at most: what a socket buffer takes at once.
+pub const SEND_BYTES: usize = 64 * KIB;
+/// Sends of one turn of the sweep; readers run in between (64 halves the latency of one frozen batch, facts/fanout.md).
+pub const SWEEP: usize = 64;
+/// Inbox items of one turn: 4,096 at 1 µs are 4 ms.
+pub const INBOX_TURN: usize = 4_096;
+/// Bytes that one read takes, in a buffer that all connections of a shard share: what a socket buffer usually holds.
+pub const READ_BYTES: usize = 64 * KIB;
+/// Threads of a shard for work that may block: reads of the store wait for the disk, encoding and large patches for a
+/// core.
+pub const BLOCKING_THREADS: usize = 4;
+/// How often the presence timers are looked at; the grace period is seconds.
+pub const PRESENCE_TICK: Duration = Duration::from_millis(250);
+/// How often sessions are looked for that nobody uses.
+pub const UNLOAD_TICK: Duration = Duration::from_secs(5);
+/// Largest message that `/echo` returns: the largest case of the protocol suites.
+pub const ECHO_MESSAGE: usize = 16 * MIB;
 /// How long a device may be away before the others are told that it left: a page reload takes 1–3 s, a phone that
 /// changes networks 1–4 s.
 pub const PRESENCE_GRACE: Duration = Duration::from_secs(5);

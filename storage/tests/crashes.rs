@@ -230,7 +230,7 @@ fn used_again_segments_never_show_what_they_held_before() {
     let options = || Options { flush_bytes: 4 << 10, ..options() };
     let store = open_with(live.path(), options()).expect("opens");
     commit(&store, 1, vec![create("s", 1)]);
-    let mut version = 1;
+    let (mut version, mut copies) = (1, 0);
     for round in 0..60 {
         for _ in 0..20 {
             version += 1;
@@ -241,23 +241,27 @@ fn used_again_segments_never_show_what_they_held_before() {
         }
         let after = tempfile::tempdir().expect("a folder");
         // The index thread may be at work: what it has is one moment, what the log has another, later one.
-        let Some(()) = quiet_copy(&store.0, live.path(), after.path()) else { continue };
+        let Some(()) = quiet_copy(live.path(), after.path()) else { continue };
         let (found, _) = open_with(after.path(), options()).expect("opens");
         assert_eq!(load(&found, "s").version, version);
         assert_eq!(found.recovery().torn, None);
+        copies += 1;
     }
+    assert!(copies > 3, "{copies} copies of one moment");
     assert!(logs(live.path(), "log").iter().all(|path| !path.ends_with("0000000000000001.log")), "they rolled over");
 }
 
-/// Copies when no flush happened meanwhile.
-fn quiet_copy(store: &Embedded, from: &Path, to: &Path) -> Option<()> {
-    let before = (store.stats().log_backlog, logs(from, "log"));
-    let names = logs(from, "log").into_iter().chain(logs(from, "spare"));
+/// Copies a store that is at work, as of one moment: `None` when the index was written meanwhile.
+fn quiet_copy(from: &Path, to: &Path) -> Option<()> {
+    let index = fs::read(from.join("index.redb")).ok()?;
+    let names = || (logs(from, "log"), logs(from, "spare"));
+    let before = names();
     fs::create_dir_all(to.join("log")).ok()?;
-    for path in names.chain(["store", "index.redb"].map(|name| from.join(name))) {
-        fs::copy(&path, to.join(path.strip_prefix(from).ok()?)).ok()?;
+    for path in before.0.iter().chain(&before.1).chain([&from.join("store")]) {
+        fs::copy(path, to.join(path.strip_prefix(from).ok()?)).ok()?;
     }
-    (before == (store.stats().log_backlog, logs(from, "log"))).then_some(())
+    fs::write(to.join("index.redb"), &index).ok()?;
+    (before == names() && index == fs::read(from.join("index.redb")).ok()?).then_some(())
 }
 
 #[test]
@@ -513,6 +517,7 @@ fn poisoned_by(operation: Operation, flush_bytes: usize) {
 
     // Nothing is tried again, whatever is submitted; each later submit is refused aloud.
     let tries = faults.count(operation);
+    assert_eq!(tries, 3, "the third failed, and there was no fourth");
     let syncs = faults.count(Operation::LogSync);
     store.0.submit(Commit { ticket: 1 << 40, writes: vec![create("late", 1)] });
     let told = store.1.wait_for_poison(2);

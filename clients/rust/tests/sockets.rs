@@ -17,7 +17,7 @@ use model::Server;
 use serde::{Deserialize, Serialize};
 use syncbridge_client::{
     ChangeKind, Client, Config, Error, ErrorCode, Fingerprint, OnConflict, Patch, Phase, ResetReason, SessionHandle,
-    Transport, Trust, UpdateOptions, Value, Via,
+    Transport, Trust, UpdateOptions, Value, Via, core::Times,
 };
 use syncbridge_codec::{ALPN, message::Class};
 use tokio::{
@@ -148,7 +148,10 @@ impl TestServer {
     }
 
     fn config(&self, device: &str, transport: Transport) -> Config {
-        Config::new(self.address.to_string(), device).transport(transport).trust(Trust::Pin(self.fingerprint()))
+        let config = Config::new(self.address.to_string(), device).transport(transport);
+        // Tests break links faster than a good connection is known to be one.
+        let times = Times { backoff_cap: 200, ..Times::default() };
+        Config { times, ..config.trust(Trust::Pin(self.fingerprint())) }
     }
 
     fn fingerprint(&self) -> Fingerprint {

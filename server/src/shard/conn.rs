@@ -14,6 +14,7 @@ use tokio::io::DuplexStream;
 use super::job::CatchUp;
 use crate::{
     connection::{self, Command},
+    defaults::WAITING_BYTES,
     fanout::{Ring, TopicId},
     hub::Session,
     session::ConnId,
@@ -182,6 +183,10 @@ pub struct Conn {
     pub dirty: bool,
     /// How it ends as soon as everything is sent. From then on nothing more is queued.
     pub closing: Option<Ending>,
+    /// When it is dropped although it has not read why it ends.
+    pub close_by_ms: Option<u64>,
+    /// When its time is looked at next.
+    pub check_ms: u64,
     /// Its own task.
     pub waker: Option<Waker>,
 }
@@ -212,7 +217,7 @@ impl Conn {
             && self.catch_up.is_none()
             && self.closing.is_none()
             && self.todo.is_empty()
-            && self.outbox.bytes() < MAX_WAITING
+            && self.outbox.bytes() < WAITING_BYTES
     }
 
     /// Wakes the connection's own task.
@@ -366,9 +371,6 @@ impl Outbox {
         sent
     }
 }
-
-/// A connection that has this much waiting is not read from: it gets no more answers until it reads some.
-const MAX_WAITING: usize = 64 << 10;
 
 /// Which QUIC stream carries a class.
 pub const fn class_index(class: Class) -> usize {

@@ -4,14 +4,11 @@ use bytes::{Bytes, BytesMut};
 use syncbridge_codec::websocket::{Event, Opcode, Parser, write_close, write_frame, write_pong};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::transport::pipe::Stream;
-
-/// Largest message that is echoed, bytes.
-const MAX_MESSAGE: usize = 16 << 20;
+use crate::{defaults, transport::pipe::Stream};
 
 /// Echoes until either side ends.
 pub async fn run<S: Stream>(mut stream: S, already: Bytes) {
-    let mut parser = Parser::new(MAX_MESSAGE);
+    let mut parser = Parser::new(defaults::ECHO_MESSAGE);
     let mut input = BytesMut::from(&already[..]);
     let mut output = BytesMut::new();
     loop {
@@ -40,7 +37,7 @@ pub async fn run<S: Stream>(mut stream: S, already: Bytes) {
             return;
         }
         input.clear();
-        input.reserve(64 << 10);
+        input.reserve(defaults::READ_BYTES);
         match stream.read_buf(&mut input).await {
             Ok(read) if read > 0 => {}
             _ => return,

@@ -8,6 +8,7 @@ use syncbridge_codec::{ErrorCode, Message, message};
 
 use crate::{
     connection::{Command, Identity},
+    defaults::CATCH_UP_BYTES,
     hub::{Fault, Hub, Request, Session, Snapshot},
     session::{ConnId, Now, Preparation, Prepared, change::Change},
 };
@@ -59,9 +60,6 @@ pub enum Done {
     Document(Vec<Bytes>),
 }
 
-/// Bytes of deltas that one read of the store brings: what a slow client is given at a time.
-const READ_BYTES: usize = 64 << 10;
-
 impl Job {
     /// Does it. Blocks.
     pub fn run(self, hub: &Hub, conn: ConnId, who: &Identity, now: Now) -> Done {
@@ -96,7 +94,7 @@ fn read(hub: &Hub, catch_up: &mut CatchUp) -> Result<Option<Vec<Bytes>>, Fault> 
     let session = &catch_up.session.id;
     let stored = hub
         .engine()
-        .deltas(session, catch_up.after, READ_BYTES)
+        .deltas(session, catch_up.after, CATCH_UP_BYTES)
         .map_err(|error| Fault::new(ErrorCode::StorageFailed, error.to_string()))?;
     let Some(stored) = stored else { return Ok(None) };
     let mut frames = Vec::with_capacity(stored.len());

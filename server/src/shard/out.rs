@@ -5,7 +5,8 @@ use std::{collections::VecDeque, io};
 
 use bytes::Bytes;
 
-use super::core::{SEND_BYTES, Shard, Wire};
+use super::core::{Shard, Wire};
+use crate::defaults::SEND_BYTES;
 
 /// What a visit of a slot came to, when it was not a plain send.
 enum Visit {

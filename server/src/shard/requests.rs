@@ -8,11 +8,13 @@ use syncbridge_codec::{
 };
 
 use super::{
-    core::{CATCH_UP_BELOW, Shard, Shared},
+    conn::Framing,
+    core::{Shard, Shared},
     job::{CatchUp, Done, Job},
 };
 use crate::{
     connection::{Command, Identity},
+    defaults::CATCH_UP_BELOW,
     hub::{Fault, Request, Session, Subscribed},
     session::{ConnId, Preparation},
 };
@@ -157,7 +159,13 @@ impl Shard {
                 }));
             }
         }
+        let deadline = conn.core.deadline_ms(self.shared.timing);
+        self.look_at(index, deadline);
         self.say(index, &welcome.into());
+        // What came on the session stream before Hello did.
+        if self.conns.get(index as usize).is_some_and(|conn| matches!(conn.framing, Framing::Streams(_))) {
+            self.receive_frames(index, Some(Class::Session));
+        }
     }
 
     pub(super) fn get(&mut self, index: u32, get: &message::Get, session: &Arc<Session>, identity: &Identity) {

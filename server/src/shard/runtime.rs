@@ -12,6 +12,7 @@ use std::{
 };
 
 use axum::Router;
+use syncbridge_codec::ErrorCode;
 use tokio::{net::TcpStream, task::spawn_local};
 use tokio_rustls::TlsAcceptor;
 
@@ -22,6 +23,7 @@ use super::{
     task::Task,
 };
 use crate::{
+    defaults,
     session::Now,
     transport::{
         pipe::Stream,
@@ -63,18 +65,11 @@ pub struct Local {
     shard: RefCell<Shard>,
     /// Where every connection reads; lent for one read.
     pub scratch: RefCell<Vec<u8>>,
-    /// A connection ended.
+    /// A connection ended, or there was none to end.
     pub gone: tokio::sync::Notify,
     clock: fn() -> Now,
     blocking: tokio::runtime::Handle,
 }
-
-/// Bytes that one read takes: what a socket buffer usually holds, and one snapshot part.
-const SCRATCH: usize = 64 << 10;
-/// Sends of one turn of the sweep, so that readers run in between (facts: 64 halves latency against one frozen batch).
-const SWEEP: usize = 64;
-/// Inbox items of one turn.
-const ITEMS: usize = 4096;
 
 impl Local {
     /// Does something with the shard at the present time, and sees to what that left to be done.
@@ -111,8 +106,8 @@ impl Local {
     fn turn(self: &Rc<Self>, cx: &Context<'_>) {
         let more = self.with(|shard| {
             shard.inbox().begin_drain(cx.waker());
-            let told = shard.drain_inbox(ITEMS);
-            let due = shard.flush(&mut Sockets, SWEEP);
+            let told = shard.drain_inbox(defaults::INBOX_TURN);
+            let due = shard.flush(&mut Sockets, defaults::SWEEP);
             told || due
         });
         while let Some(adopted) = self.with(Shard::next_adopted) {
@@ -120,6 +115,10 @@ impl Local {
             spawn_local(Task::new(local, adopted.link, Vec::new()));
         }
         self.start_jobs();
+        if self.shard.borrow().is_over() {
+            // Nobody was connected when the server went down: no connection's end will say so.
+            self.gone.notify_one();
+        }
         if more {
             // Readers run before the next turn, and what they publish extends the sweep.
             cx.waker().wake_by_ref();
@@ -137,20 +136,17 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
+        .max_blocking_threads(defaults::BLOCKING_THREADS)
         .thread_name(format!("shard-{}-work", parts.index))
         .build_local(tokio::runtime::LocalOptions::default())?;
     runtime.block_on(serve(parts, runtime.handle().clone()))
 }
 
-/// Threads for work off a shard: reads of the store wait for the disk, encoding for a core.
-const BLOCKING_THREADS: usize = 4;
-
 async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Result<()> {
     let Parts { index, shared, inbox, tcp, tls, quic, router, echo, handshake, clock, mut draining, .. } = parts;
     let local = Rc::new(Local {
         shard: RefCell::new(Shard::new(index, shared, Arc::clone(&inbox), clock())),
-        scratch: RefCell::new(vec![0; SCRATCH]),
+        scratch: RefCell::new(vec![0; defaults::READ_BYTES]),
         gone: tokio::sync::Notify::new(),
         clock,
         blocking,
@@ -173,19 +169,18 @@ async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Resul
     spawn_local(accept_quic(Rc::clone(&local), endpoint.clone(), draining.clone()));
 
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
-    let mut presence = tokio::time::interval(PRESENCE_TICK);
-    let mut turns = 0u64;
+    let mut presence = tokio::time::interval(defaults::PRESENCE_TICK);
+    let mut unload = tokio::time::interval(defaults::UNLOAD_TICK);
     loop {
         tokio::select! {
             _ = seconds.tick() => {
-                turns += 1;
                 local.with(Shard::tick);
                 local.shard.borrow().report();
-                // One shard looks after the sessions, which belong to none.
-                if index == 0 && turns.is_multiple_of(UNLOAD_EVERY) {
-                    let hub = Arc::clone(&local.shard.borrow().shared().hub);
-                    hub.unload_idle(clock());
-                }
+            }
+            // One shard looks after the sessions, which belong to none.
+            _ = unload.tick(), if index == 0 => {
+                let hub = Arc::clone(&local.shard.borrow().shared().hub);
+                hub.unload_idle(clock());
             }
             _ = presence.tick(), if index == 0 => {
                 let hub = Arc::clone(&local.shard.borrow().shared().hub);
@@ -205,15 +200,14 @@ async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Resul
             _ = seconds.tick() => local.with(Shard::tick),
         }
     }
-    endpoint.wait_idle().await;
+    // Handshakes that are not through belong to nobody yet; their peers are told and not waited for long.
+    endpoint.close((ErrorCode::ServerDraining as u32).into(), b"the server is going down");
+    if tokio::time::timeout(Duration::from_millis(defaults::LINGER_MS), endpoint.wait_idle()).await.is_err() {
+        tracing::debug!("some QUIC peers did not answer the end of their connection");
+    }
     local.shard.borrow().report();
     Ok(())
 }
-
-/// How often the presence timers are looked at; the grace period is seconds.
-const PRESENCE_TICK: Duration = Duration::from_millis(250);
-/// Seconds between two looks for sessions that nobody uses.
-const UNLOAD_EVERY: u64 = 5;
 
 type Draining = tokio::sync::watch::Receiver<bool>;
 
@@ -236,7 +230,7 @@ async fn next(listener: &tokio::net::TcpListener, draining: &mut Draining) -> Op
             Err(error) => {
                 // Out of descriptors, mostly: wait for some to be closed instead of spinning.
                 tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(crate::defaults::ACCEPT_PAUSE).await;
+                tokio::time::sleep(defaults::ACCEPT_PAUSE).await;
             }
         }
     }

@@ -128,9 +128,7 @@ pub fn every_fenced_write_is_fenced_by_an_older_epoch(store: &mut Fixture) {
     store.commit(vec![create("s", 5)]);
     let meta = Write::Meta { session: "s".into(), epoch: 4, meta: bytes("m") };
     let delete = Write::DeleteSession { session: "s".into(), epoch: 4 };
-    let nothing = Write::Op { session: "s".into(), epoch: 4, op: op("u", 1, 1) };
-    let forget = Write::Forget { session: "s".into(), epoch: 4, user: "u".into(), incarnation: 1 };
-    for write in [delta("s", 4, 2), checkpoint("s", 4, 1), meta, nothing, forget, delete] {
+    for write in [delta("s", 4, 2), checkpoint("s", 4, 1), meta, delete] {
         assert_eq!(store.commit(vec![write]), Fenced);
     }
     // A newer epoch takes over with any of them.
@@ -318,39 +316,52 @@ pub fn answers_are_kept_with_the_effect_and_bounded(store: &mut Fixture) {
     }
 }
 
-pub fn an_op_that_changed_nothing_is_kept_and_makes_no_version(store: &mut Fixture) {
-    store.commit(vec![create("s", 1), delta_by("s", 1, 2, op("u", 1, 1))]);
-    let nothing = |counter| Write::Op { session: "s".into(), epoch: 1, op: op("u", 1, counter) };
-    assert_eq!(store.commit(vec![nothing(2)]), Committed);
-    store.restart();
-    store.submit(vec![nothing(3)]);
-    assert_eq!(store.commit(vec![nothing(4), delta_by("s", 1, 3, op("u", 1, 5))]), Committed);
-    for _ in 0..2 {
+pub fn an_op_that_changed_nothing_keeps_its_answer_and_makes_no_version(store: &mut Fixture) {
+    let nothing = |epoch, counter| Write::Op { session: "s".into(), epoch, op: op("u", 1, counter) };
+    assert_eq!(store.commit(vec![nothing(1, 1)]), Fenced, "there is no session");
+    store.commit(vec![create("s", 2), delta_by("s", 2, 2, op("u", 1, 1))]);
+    assert_eq!(store.commit(vec![nothing(2, 2)]), Committed);
+    assert_eq!(store.commit(vec![nothing(1, 3)]), Fenced);
+    assert_eq!(store.commit(vec![delta_by("s", 2, 3, op("u", 1, 4))]), Committed);
+    assert_eq!(store.commit(vec![nothing(3, 5)]), Committed, "a newer epoch takes over");
+    for _ in 0..3 {
         let session = store.engine().load("s").expect("readable").expect("made");
-        assert_eq!((session.version, session.incarnations[0].high_water), (3, 5));
+        assert_eq!((session.version, session.epoch, session.deltas.len()), (3, 3, 2));
+        assert_eq!(session.epochs, [EpochStart { epoch: 2, base: 0 }, EpochStart { epoch: 3, base: 3 }]);
         let counters: Vec<_> = session.incarnations[0].answers.iter().map(|(counter, _)| *counter).collect();
-        assert_eq!(counters, [1, 2, 3, 4, 5]);
+        assert_eq!((counters, session.incarnations[0].high_water), (vec![1, 2, 4, 5], 5));
         store.restart();
     }
 }
 
-pub fn a_forgotten_incarnation_is_gone_until_it_writes_again(store: &mut Fixture) {
-    store.commit(vec![create("s", 1), delta_by("s", 1, 2, op("u", 1, 1)), delta_by("s", 1, 3, op("u", 2, 1))]);
-    let forget = |incarnation| Write::Forget { session: "s".into(), epoch: 1, user: "u".into(), incarnation };
+pub fn a_forgotten_incarnation_is_gone_and_may_begin_again(store: &mut Fixture) {
+    let forget = |epoch, incarnation| Write::Forget { session: "s".into(), epoch, user: "u".into(), incarnation };
     let kept = |store: &Fixture| {
         let session = store.engine().load("s").expect("readable").expect("made");
-        let kept = session.incarnations.iter();
-        kept.map(|kept| (kept.incarnation, kept.answers.iter().map(|(counter, _)| *counter).collect()))
-            .collect::<Vec<_>>()
+        let of = |kept: &syncbridge_storage::Incarnation| {
+            (kept.incarnation, kept.answers.iter().map(|(counter, _)| *counter).collect::<Vec<_>>())
+        };
+        session.incarnations.iter().map(of).collect::<Vec<_>>()
     };
+    assert_eq!(store.commit(vec![forget(1, 1)]), Fenced, "there is no session");
+    store.commit(vec![create("s", 2), delta_by("s", 2, 2, op("u", 1, 1)), delta_by("s", 2, 3, op("u", 2, 1))]);
     store.restart();
-    assert_eq!(store.commit(vec![forget(1), forget(9)]), Committed);
-    assert_eq!(kept(store), [(2, vec![1])]);
-    store.restart();
-    assert_eq!(kept(store), [(2, vec![1])]);
-    store.commit(vec![delta_by("s", 1, 4, op("u", 2, 2)), forget(2), delta_by("s", 1, 5, op("u", 2, 3))]);
-    store.restart();
-    assert_eq!(kept(store), [(2, vec![3])]);
+    assert_eq!(store.commit(vec![delta_by("s", 2, 4, op("u", 1, 2))]), Committed);
+    assert_eq!(store.commit(vec![forget(1, 1)]), Fenced);
+    assert_eq!(store.commit(vec![forget(2, 9)]), Committed, "none is there to forget");
+    assert_eq!(kept(store), [(1, vec![1, 2]), (2, vec![1])]);
+    assert_eq!(store.commit(vec![forget(2, 1)]), Committed);
+    for _ in 0..2 {
+        assert_eq!(kept(store), [(2, vec![1])]);
+        store.restart();
+    }
+    // Forgotten and begun again, in one flush.
+    store.commit(vec![delta_by("s", 2, 5, op("u", 2, 2)), forget(2, 2), delta_by("s", 2, 6, op("u", 2, 7))]);
+    for _ in 0..2 {
+        assert_eq!(kept(store), [(2, vec![7])]);
+        assert_eq!(store.engine().load("s").expect("readable").expect("made").version, 6);
+        store.restart();
+    }
 }
 
 pub fn idle_incarnations_are_dropped(store: &mut Fixture) {

@@ -188,9 +188,7 @@ impl<'a> Reader<'a> {
     fn op(&mut self, op: &mut Option<Applied>) -> Option<()> {
         match self.byte()? {
             0 => {}
-            1 => {
-                *op = Some(self.applied()?);
-            }
+            1 => *op = Some(self.applied()?),
             _ => return None,
         }
         Some(())
@@ -295,10 +293,6 @@ mod tests {
             (name(), any::<u64>(), bytes(), bytes(), op()).prop_map(|(session, epoch, meta, document, op)| {
                 Write::Create { session, epoch, meta, document, op }
             }),
-            (name(), any::<u64>(), op()).prop_map(|(session, epoch, op)| match op {
-                Some(op) => Write::Op { session, epoch, op },
-                None => Write::Forget { user: session.clone(), session, epoch, incarnation: u128::from(epoch) << 60 },
-            }),
             (name(), any::<u64>(), any::<u64>(), bytes(), op()).prop_map(|(session, epoch, version, change, op)| {
                 Write::Delta { session, epoch, version, change, op }
             }),
@@ -316,6 +310,11 @@ mod tests {
                     if_absent
                 }
             ),
+            (name(), any::<u64>(), op())
+                .prop_filter_map("an op", |(session, epoch, op)| { op.map(|op| Write::Op { session, epoch, op }) }),
+            (name(), any::<u64>(), name(), any::<u128>()).prop_map(|(session, epoch, user, incarnation)| {
+                Write::Forget { session, epoch, user, incarnation }
+            }),
             (any_table(), bytes()).prop_map(|(table, key)| Write::Remove { table, key }),
         ]
     }

@@ -66,9 +66,9 @@ struct Fold<'a> {
     head: Option<rows::Head>,
     document: Option<&'a Bytes>,
     deltas: Vec<StoredDelta>,
-    ops: Vec<(u64, &'a Applied)>,
-    /// Incarnations of which the index keeps nothing; ops behind that are in `ops`.
+    /// Incarnations of which nothing older than `ops` is kept.
     forgotten: Vec<(&'a str, u128)>,
+    ops: Vec<(u64, &'a Applied)>,
 }
 
 impl<'t> Flush<'t> {
@@ -198,16 +198,16 @@ impl<'t> Flush<'t> {
         Ok(())
     }
 
-    /// Lets go of incarnations that the session has dropped.
+    /// Removes incarnations; what is removed need not be readable.
     fn forget(&mut self, key: &[u8], head: &mut rows::Head, forgotten: &[(&str, u128)]) -> Result<(), Error> {
-        let (part, answers) = (keys::part(key, Kind::Incarnations), keys::part(key, Kind::Answers));
         for (user, incarnation) in forgotten {
-            let row = keys::incarnation(&part, user, *incarnation);
-            if self.get(Kind::Incarnations, &row)?.is_some() {
+            let row = keys::incarnation(&keys::part(key, Kind::Incarnations), user, *incarnation);
+            if !self.first(Kind::Incarnations, &row, 1)?.is_empty() {
                 self.remove(Kind::Incarnations, &row)?;
+                let answers = keys::incarnation(&keys::part(key, Kind::Answers), user, *incarnation);
+                self.remove_all(Kind::Answers, &answers)?;
                 head.incarnations = head.incarnations.saturating_sub(1);
             }
-            self.remove_all(Kind::Answers, &keys::incarnation(&answers, user, *incarnation))?;
         }
         Ok(())
     }

@@ -1,0 +1,39 @@
+//! What the server promises, each promise a sentence, kept over every link: QUIC, WebSocket, WebSocket over TLS, memory,
+//! and with two devices on different ones. The server runs in this process; nothing here knows what is inside it.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod net;
+mod replica;
+mod wire;
+
+/// Makes a test of each scenario and each link, or pair of links.
+macro_rules! scenarios {
+    // Scenarios of two devices run over every link and over pairs of different ones, the others over every link.
+    (pairs: [$($pair:ident)*] links: [$($single:ident)*]) => {
+        scenarios! {
+            @each [$($pair)* $($single)*]
+            quic: Quic Quic, websocket: WebSocket WebSocket, tls: Tls Tls, memory: Memory Memory,
+        }
+        scenarios! {
+            @each [$($pair)*]
+            quic_and_websocket: Quic WebSocket, websocket_and_quic: WebSocket Quic, tls_and_quic: Tls Quic,
+            memory_and_quic: Memory Quic, quic_and_memory: Quic Memory,
+            memory_and_websocket: Memory WebSocket, websocket_and_memory: WebSocket Memory,
+        }
+    };
+    (@each $scenarios:tt $($name:ident: $one:ident $other:ident,)*) => {
+        $(scenarios! { @links $name $one $other $scenarios })*
+    };
+    (@links $name:ident $one:ident $other:ident [$($scenario:ident)*]) => {
+        mod $name {
+            $(
+                #[test]
+                fn $scenario() {
+                    crate::net::run(crate::wire::Via::$one, crate::wire::Via::$other, super::$scenario);
+                }
+            )*
+        }
+    };
+}
+
+mod updating;

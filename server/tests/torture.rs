@@ -10,3 +10,11 @@ mod observer;
 mod truth;
 #[path = "torture/writer.rs"]
 mod writer;
+#[path = "torture/full_disk.rs"]
+mod full_disk;
+#[path = "torture/rebind.rs"]
+mod rebind;
+#[path = "torture/slow.rs"]
+mod slow;
+#[path = "torture/term.rs"]
+mod term;

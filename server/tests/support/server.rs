@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_syncbridge");
 
@@ -32,15 +32,15 @@ pub struct Setup {
     pub listen: SocketAddr,
     /// More arguments.
     pub arguments: Vec<String>,
-    /// Largest file that it may write, in bytes: what makes its disk "full".
-    pub max_file: Option<u64>,
+    /// Whether [`Server::fill_disk`] makes its writes fail instead of ending it.
+    pub survives_full_disk: bool,
 }
 
 impl Setup {
     /// On any port of loopback.
     pub fn new(data: &Path) -> Self {
         let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-        Self { data: data.to_owned(), listen, arguments: Vec::new(), max_file: None }
+        Self { data: data.to_owned(), listen, arguments: Vec::new(), survives_full_disk: false }
     }
 
     /// On a port that stays the same over restarts, chosen such that no other program is given it in between: outside
@@ -85,27 +85,28 @@ impl Setup {
     }
 
     fn spawn(&self) -> Child {
-        let log = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
-        let mut command = match self.max_file {
-            None => program(PROGRAM),
-            // The limit has to be set between fork and exec; `sh` does that without `unsafe` here. Writes beyond it
-            // fail with EFBIG once SIGXFSZ is ignored, which `trap ''` hands on through exec.
-            Some(bytes) => {
-                let mut shell = program("sh");
-                let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512);
-                shell.args(["-c", &script, PROGRAM]);
-                shell
-            }
+        let mut log = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
+        let mut command = if self.survives_full_disk {
+            // Beyond the limit a write fails with EFBIG, once SIGXFSZ is ignored; `trap ''` hands that on through exec.
+            let mut shell = program("sh");
+            shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", PROGRAM]);
+            shell
+        } else {
+            program(PROGRAM)
         };
-        command
+        let mut child = command
             .args(["serve", "--listen", &self.listen.to_string(), "--admin", "127.0.0.1:0", "--data"])
             .arg(&self.data)
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(log)
+            // A pipe, so that what it says of a full disk does not go to that disk.
+            .stderr(Stdio::piped())
             .spawn()
-            .expect("the binary runs")
+            .expect("the binary runs");
+        let mut said = child.stderr.take().expect("piped");
+        std::thread::spawn(move || std::io::copy(&mut said, &mut log));
+        child
     }
 
     /// Starts it, and waits until it says what listens where. A port that the last server's sockets still hold is tried
@@ -170,6 +171,13 @@ impl Server {
     pub fn kill(mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("reaped");
+    }
+
+    /// From here on none of its writes to a file succeeds.
+    pub fn fill_disk(&self) {
+        assert!(self.setup.survives_full_disk);
+        let none = Rlimit { current: Some(0), maximum: Some(0) };
+        rustix::process::prlimit(Some(self.pid()), Resource::Fsize, none).expect("its limits are ours to set");
     }
 
     /// SIGTERM; goes on at once.

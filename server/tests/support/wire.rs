@@ -17,7 +17,7 @@ use syncbridge_codec::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpStream, tcp::OwnedReadHalf},
+    net::{TcpSocket, TcpStream, tcp::OwnedReadHalf},
     sync::mpsc,
 };
 
@@ -95,7 +95,7 @@ impl Wire {
                     wire.send(StreamOpen::SESSION);
                     wire
                 }
-                Via::WebSocket => Self::websocket(address).await,
+                Via::WebSocket => Self::websocket(address, None).await,
             }
         })
         .await
@@ -106,19 +106,30 @@ impl Wire {
         super::within("connecting", Self::quic(address)).await
     }
 
+    /// Connects by WebSocket; the kernel keeps little of what is not read.
+    pub async fn connect_with_small_buffer(address: SocketAddr) -> Self {
+        super::within("connecting", Self::websocket(address, Some(4 << 10))).await
+    }
+
     /// Connects and says `Hello`; the `Welcome`.
     pub async fn greeted(via: Via, address: SocketAddr, hello: Hello) -> (Self, Welcome) {
         let mut wire = Self::connect(via, address).await;
-        wire.send(hello);
+        let welcome = wire.greet(hello).await;
+        (wire, welcome)
+    }
+
+    /// Says `Hello`; the `Welcome`.
+    pub async fn greet(&mut self, hello: Hello) -> Welcome {
+        self.send(hello);
         let mut held = VecDeque::new();
         loop {
-            match wire.message().await {
+            match self.message().await {
                 Message::Welcome(welcome) => {
-                    wire.held = held;
-                    return (wire, welcome);
+                    self.held = held;
+                    return welcome;
                 }
                 // The two streams of QUIC have no order between them.
-                early if via == Via::Quic && early.class() == Class::Session => held.push_back(early),
+                early if self.via == Via::Quic && early.class() == Class::Session => held.push_back(early),
                 other => panic!("not welcome: {other:?}"),
             }
         }
@@ -152,8 +163,8 @@ impl Wire {
         Self { via: Via::Quic, out, incoming: Incoming::Quic { connection, streams, endpoint }, held: VecDeque::new(), ended: None, tasks }
     }
 
-    async fn websocket(address: SocketAddr) -> Self {
-        let (socket, bytes) = upgrade(address).await;
+    async fn websocket(address: SocketAddr, buffer: Option<u32>) -> Self {
+        let (socket, bytes) = upgrade(address, buffer).await;
         let (read, mut write) = socket.into_split();
         let (out, mut batches) = mpsc::unbounded_channel();
         let mut tasks = tokio::task::JoinSet::new();
@@ -302,8 +313,12 @@ pub fn websocket_frame(head: u8, payload: &[u8]) -> Bytes {
 }
 
 /// A TCP connection that was upgraded, and what came behind the answer.
-async fn upgrade(address: SocketAddr) -> (TcpStream, BytesMut) {
-    let mut socket = TcpStream::connect(address).await.expect("the listener answers");
+async fn upgrade(address: SocketAddr, buffer: Option<u32>) -> (TcpStream, BytesMut) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    if let Some(bytes) = buffer {
+        socket.set_recv_buffer_size(bytes).expect("a size");
+    }
+    let mut socket = socket.connect(address).await.expect("the listener answers");
     socket.set_nodelay(true).expect("a socket");
     let request = format!(
         "GET /ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\

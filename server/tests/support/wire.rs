@@ -78,7 +78,7 @@ pub struct Wire {
 
 enum Incoming {
     WebSocket { socket: OwnedReadHalf, bytes: BytesMut, decoder: Decoder },
-    Quic { connection: Connection, streams: Box<[(RecvStream, Decoder); 2]>, endpoint: Endpoint },
+    Quic { connection: Connection, streams: Box<[(Option<RecvStream>, Decoder); 2]>, endpoint: Endpoint },
 }
 
 /// Larger than anything a server with default limits sends.
@@ -159,7 +159,7 @@ impl Wire {
             }
             let _gone = (control_out.finish(), session_out.finish());
         });
-        let streams = Box::new([(control_in, Decoder::new(MAX_FRAME)), (session_in, Decoder::new(MAX_FRAME))]);
+        let streams = Box::new([control_in, session_in].map(|stream| (Some(stream), Decoder::new(MAX_FRAME))));
         Self { via: Via::Quic, out, incoming: Incoming::Quic { connection, streams, endpoint }, held: VecDeque::new(), ended: None, tasks }
     }
 
@@ -382,7 +382,7 @@ fn take_frame(bytes: &mut BytesMut) -> Option<(u8, Bytes)> {
     Some((head & 0x0F, bytes.split_to(length).freeze()))
 }
 
-async fn next_quic(connection: &Connection, streams: &mut [(RecvStream, Decoder); 2]) -> Result<Message, End> {
+async fn next_quic(connection: &Connection, streams: &mut [(Option<RecvStream>, Decoder); 2]) -> Result<Message, End> {
     loop {
         for (_, decoder) in streams.iter_mut() {
             if let Some(message) = decode(decoder)? {
@@ -390,22 +390,27 @@ async fn next_quic(connection: &Connection, streams: &mut [(RecvStream, Decoder)
             }
         }
         let [(control, control_decoder), (session, session_decoder)] = streams;
-        let (read, decoder) = tokio::select! {
+        let (read, stream, decoder) = tokio::select! {
             biased;
-            read = session.read_chunk(MAX_FRAME, true) => (read, session_decoder),
-            read = control.read_chunk(MAX_FRAME, true) => (read, control_decoder),
+            read = chunk(session), if session.is_some() => (read, session, session_decoder),
+            read = chunk(control), if control.is_some() => (read, control, control_decoder),
+            // Both streams are over, so the connection is about to be.
+            error = connection.closed() => return Err(match error {
+                ConnectionError::ApplicationClosed(close) => End::Quic(close.error_code.into_inner()),
+                other => End::Broken(other.to_string()),
+            }),
         };
         match read {
-            Ok(Some(chunk)) => decoder.push(chunk.bytes),
-            // A stream is over, so the connection is about to be.
-            Ok(None) | Err(_) => {
-                return Err(match connection.closed().await {
-                    ConnectionError::ApplicationClosed(close) => End::Quic(close.error_code.into_inner()),
-                    other => End::Broken(other.to_string()),
-                });
-            }
+            Some(bytes) => decoder.push(bytes),
+            None => *stream = None,
         }
     }
+}
+
+/// The next bytes of a stream; `None` when no more come.
+async fn chunk(stream: &mut Option<RecvStream>) -> Option<Bytes> {
+    let read = stream.as_mut()?.read_chunk(MAX_FRAME, true).await;
+    read.ok().flatten().map(|chunk| chunk.bytes)
 }
 
 fn decode(decoder: &mut Decoder) -> Result<Option<Message>, End> {

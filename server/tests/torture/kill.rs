@@ -14,9 +14,11 @@ use syncbridge_codec::{
     Message,
     message::{Create, Get},
 };
+use syncbridge_client::Transport;
 use tokio::sync::{Barrier, watch};
 
 use crate::{
+    apps::{App, Seen},
     observer::Observer,
     support::{
         seed,
@@ -59,6 +61,10 @@ async fn what_was_called_durable_survives_every_kill_and_nothing_is_done_twice()
     let mut observers = Vec::new();
     let mut writers = Vec::new();
     let truths = Arc::new(Mutex::new(Vec::new()));
+    let apps = [
+        App::start("app-quic", Transport::Quic, server.clients, &token).await,
+        App::start("app-websocket", Transport::WebSocket, server.clients, &token).await,
+    ];
     let (mut resumed, mut resets, mut lagged) = (0, 0, 0);
 
     for kill in 0..kills {
@@ -101,6 +107,9 @@ async fn what_was_called_durable_survives_every_kill_and_nothing_is_done_twice()
             writers = resend(writers, &round, &mut control, &mut tally).await;
         }
 
+        for app in &apps {
+            app.back().await;
+        }
         // Load, and death in the middle of it.
         let writing: Vec<_> = writers
             .drain(..)
@@ -132,6 +141,14 @@ async fn what_was_called_durable_survives_every_kill_and_nothing_is_done_twice()
     for observer in observers {
         (resets, resumed, lagged) = (resets + observer.lost, resumed + observer.resumed, lagged + observer.lagged);
     }
+    let mut told = Vec::new();
+    for app in apps {
+        app.back().await;
+        told.push(app.finish().await);
+    }
+    server.terminate();
+    let status = server.ended().await;
+    assert!(status.success(), "{status}: {}", setup.log());
     let Tally { kills, updates, durable, lost, kills_that_lost, window, applied_again, answered_again } = tally;
     println!(
         "{kills} kills: {updates} updates, {durable} told durable, {lost} accepted and lost in {kills_that_lost} kills \
@@ -140,6 +157,11 @@ async fn what_was_called_durable_survives_every_kill_and_nothing_is_done_twice()
          from the newest that survived {} ms",
         window.lost_ms, window.apart_ms
     );
+    for Seen { made, lost, resumed } in told {
+        println!("an application on the client: {made} updates, each there once; {lost} resets as lost, {resumed} resumed");
+    }
+    // Else the loop did not show what it is for.
+    assert!(kills < 20 || (kills_that_lost > 0 && resets > 0), "no kill lost anything that was accepted");
 }
 
 /// A session that is durable when this returns.

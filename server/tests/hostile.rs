@@ -20,7 +20,8 @@ use support::{
 use syncbridge_codec::{
     ErrorCode, Message,
     message::{
-        Class, Create, DevicePolicy, Get, Hello, Ping, Position, Scope, ScopeKind, StreamOpen, Subscribe, Update, Welcome,
+        Class, Create, DevicePolicy, Get, Hello, Ping, Position, Scope, ScopeKind, StreamOpen, Subscribe, Update,
+        Welcome,
     },
 };
 use tokio::{
@@ -365,8 +366,10 @@ async fn patches_and_documents_beyond_the_bounds_are_refused_and_the_connection_
                 ..Update::default()
             });
             let told = answer(&mut wire).await;
-            assert!(told == Some(code) || (told == Some(ErrorCode::InvalidJson) && code == ErrorCode::InvalidPatch),
-                "{what}: {told:?}");
+            assert!(
+                told == Some(code) || (told == Some(ErrorCode::InvalidJson) && code == ErrorCode::InvalidPatch),
+                "{what}: {told:?}"
+            );
             assert_alive(&mut wire, what).await;
         }
         wire.send(Update {

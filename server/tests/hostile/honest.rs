@@ -28,12 +28,7 @@ impl Honest {
     /// Sets them to work.
     pub async fn start(address: SocketAddr, token: &str) -> Self {
         let (mut writer, _) = Wire::greeted(Via::WebSocket, address, hello(token, "w", 1, Vec::new())).await;
-        writer.send(Create {
-            counter: 1,
-            session: SESSION.into(),
-            state: r#"{"n":1}"#.into(),
-            ..Create::default()
-        });
+        writer.send(Create { counter: 1, session: SESSION.into(), state: r#"{"n":1}"#.into(), ..Create::default() });
         writer.wait_for(|message| matches!(message, Message::Created(_)).then_some(())).await;
         let (mut reader, _) = Wire::greeted(Via::Quic, address, hello(token, "r", 2, Vec::new())).await;
         reader.send(Subscribe { id: 1, session: SESSION.into(), ..Subscribe::default() });

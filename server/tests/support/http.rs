@@ -28,9 +28,7 @@ pub async fn metric(admin: SocketAddr, name: &str) -> f64 {
     let (status, text) = get(admin, "/metrics").await;
     assert_eq!(status, 200);
     text.lines()
-        .filter(|line| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))
-        })
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
         .sum()
 }

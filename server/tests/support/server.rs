@@ -115,8 +115,13 @@ impl Setup {
         for _ in 0..50 {
             let mut child = self.spawn();
             let stdout = BufReader::new(child.stdout.take().expect("piped"));
-            let mut server =
-                Server { setup: self.clone(), child, clients: self.listen, admin: self.listen, fingerprint: String::new() };
+            let mut server = Server {
+                setup: self.clone(),
+                child,
+                clients: self.listen,
+                admin: self.listen,
+                fingerprint: String::new(),
+            };
             for line in stdout.lines() {
                 let line = line.expect("text");
                 let mut words = line.split_whitespace();

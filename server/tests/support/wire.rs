@@ -160,7 +160,14 @@ impl Wire {
             let _gone = (control_out.finish(), session_out.finish());
         });
         let streams = Box::new([control_in, session_in].map(|stream| (Some(stream), Decoder::new(MAX_FRAME))));
-        Self { via: Via::Quic, out, incoming: Incoming::Quic { connection, streams, endpoint }, held: VecDeque::new(), ended: None, tasks }
+        Self {
+            via: Via::Quic,
+            out,
+            incoming: Incoming::Quic { connection, streams, endpoint },
+            held: VecDeque::new(),
+            ended: None,
+            tasks,
+        }
     }
 
     async fn websocket(address: SocketAddr, buffer: Option<u32>) -> Self {
@@ -187,7 +194,14 @@ impl Wire {
             let _gone = write.shutdown().await;
         });
         let decoder = Decoder::new(MAX_FRAME);
-        Self { via: Via::WebSocket, out, incoming: Incoming::WebSocket { socket: read, bytes, decoder }, held: VecDeque::new(), ended: None, tasks }
+        Self {
+            via: Via::WebSocket,
+            out,
+            incoming: Incoming::WebSocket { socket: read, bytes, decoder },
+            held: VecDeque::new(),
+            ended: None,
+            tasks,
+        }
     }
 
     /// Sends a message on the stream that it belongs to.
@@ -272,8 +286,7 @@ impl Wire {
     pub async fn another_stream(&self, bidirectional: bool, first: &[u8]) {
         let Incoming::Quic { connection, .. } = &self.incoming else { panic!("only QUIC has streams") };
         let opened = async {
-            let mut stream =
-                if bidirectional { connection.open_bi().await?.0 } else { connection.open_uni().await? };
+            let mut stream = if bidirectional { connection.open_bi().await?.0 } else { connection.open_uni().await? };
             stream.write_all(first).await.map_err(|_| ConnectionError::LocallyClosed)
         };
         // A server may allow none, and then this waits: the caller looks at what the connection does.
@@ -352,7 +365,11 @@ async fn next_websocket(
         if let Some((opcode, payload)) = take_frame(bytes) {
             match opcode {
                 2 => decoder.push(payload),
-                8 => return Err(End::WebSocket(payload.get(..2).map_or(1005, |code| u16::from_be_bytes([code[0], code[1]])))),
+                8 => {
+                    return Err(End::WebSocket(
+                        payload.get(..2).map_or(1005, |code| u16::from_be_bytes([code[0], code[1]])),
+                    ));
+                }
                 9 | 10 => {}
                 other => return Err(End::Broken(format!("the server sent opcode {other}"))),
             }
@@ -475,7 +492,12 @@ impl ServerCertVerifier for Anyone {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -72,6 +72,12 @@ impl App {
         .await;
     }
 
+    /// Waits for an answer of the server that runs now. A QUIC client may believe in the dead one for some time: until
+    /// its next probe is answered by a stateless reset.
+    pub async fn heard(&self) {
+        within("an answer", self.client.get(self.name)).await.expect("there");
+    }
+
     /// Stops writing, waits until all is durable, and holds the server's document against what was made.
     pub async fn finish(self) -> Seen {
         self.stop.send_replace(true);

@@ -15,7 +15,11 @@ use crate::{
     truth::{append, log},
 };
 
-async fn update(wire: &mut Wire, counter: u64, durability: Durability) -> Result<Accepted, syncbridge_codec::message::Error> {
+async fn update(
+    wire: &mut Wire,
+    counter: u64,
+    durability: Durability,
+) -> Result<Accepted, syncbridge_codec::message::Error> {
     wire.send(Update {
         counter,
         session: "s".into(),
@@ -52,12 +56,7 @@ async fn when_the_disk_takes_nothing_more_updates_are_refused_reads_go_on_and_no
     for (via, incarnation) in Via::BOTH.into_iter().zip(1..) {
         wires.push(Wire::greeted(via, server.clients, hello(&token, "phone", incarnation, Vec::new())).await.0);
     }
-    wires[0].send(Create {
-        counter: 1,
-        session: "s".into(),
-        state: r#"{"log":[]}"#.into(),
-        ..Create::default()
-    });
+    wires[0].send(Create { counter: 1, session: "s".into(), state: r#"{"log":[]}"#.into(), ..Create::default() });
     wires[0].wait_for(|message| matches!(message, Message::Created(_)).then_some(())).await;
     for counter in 2..52 {
         assert!(update(&mut wires[0], counter, Durability::Durable).await.expect("there is room").durable);

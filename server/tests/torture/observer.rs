@@ -62,8 +62,7 @@ impl Observer {
                 }
             }
         }
-        let (mut wire, _) =
-            Wire::greeted(self.via, round.address, hello(&round.token, &self.name, 1, cursors)).await;
+        let (mut wire, _) = Wire::greeted(self.via, round.address, hello(&round.token, &self.name, 1, cursors)).await;
         for request in requests {
             wire.send(request);
         }

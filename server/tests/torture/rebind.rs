@@ -1,7 +1,7 @@
 //! A QUIC client that changes its local port in mid-stream keeps its connection and loses no update, whichever shard's
 //! socket the kernel gives its packets to.
 
-use syncbridge_client::{Client, Config, ChangeKind, Phase, Transport, Via};
+use syncbridge_client::{ChangeKind, Client, Config, Phase, Transport, Via};
 
 use crate::support::{http::metric, server::Setup, within};
 

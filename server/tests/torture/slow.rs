@@ -66,8 +66,7 @@ async fn run(folder: &Path, sleeps: bool) -> u64 {
     let setup = Setup::new(folder);
     let token = setup.token("ann", &[]);
     let server = setup.start();
-    let (mut writer, _) =
-        Wire::greeted(Via::WebSocket, server.clients, hello(&token, "writer", 1, Vec::new())).await;
+    let (mut writer, _) = Wire::greeted(Via::WebSocket, server.clients, hello(&token, "writer", 1, Vec::new())).await;
     writer.send(Create { counter: 1, session: "s".into(), state: document(0).into(), ..Create::default() });
     writer.wait_for(|message| matches!(message, Message::Created(_)).then_some(())).await;
     let mut sleeper = Wire::connect_with_small_buffer(server.clients).await;

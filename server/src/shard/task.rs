@@ -63,6 +63,12 @@ impl<L: Link> Task<L> {
                 let sent = sent_all && local.with(|shard| shard.is_sent(index));
                 return if sent { link.poll_close(cx, ending.code()) } else { Poll::Pending };
             }
+            // Not only where it is read: what waits for the confirmation keeps the connection from being read.
+            if !*confirmed && link.poll_confirmed(cx) {
+                *confirmed = true;
+                local.with(|shard| shard.confirm(index));
+                continue;
+            }
             if !local.with(|shard| shard.conn_mut(index).is_some_and(|conn| conn.wants_read())) {
                 return Poll::Pending;
             }
@@ -81,10 +87,6 @@ impl<L: Link> Task<L> {
                     Poll::Ready(Ok(Received::End) | Err(_)) => return Poll::Ready(()),
                 }
             };
-            if !*confirmed && link.confirmed() {
-                *confirmed = true;
-                local.with(|shard| shard.confirm(index));
-            }
             if received.is_none() {
                 return Poll::Pending;
             }

@@ -64,6 +64,10 @@ pub trait Link: 'static {
     fn confirmed(&self) -> bool {
         true
     }
+    /// The same, asked again; wakes the task when it becomes true.
+    fn poll_confirmed(&mut self, _cx: &mut Context<'_>) -> bool {
+        true
+    }
     /// What came. `scratch` is the shard's, lent for this call.
     ///
     /// # Errors

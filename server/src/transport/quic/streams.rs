@@ -46,6 +46,10 @@ impl Link for Streams {
         self.link.confirmed()
     }
 
+    fn poll_confirmed(&mut self, cx: &mut Context<'_>) -> bool {
+        self.link.poll_confirmed(cx)
+    }
+
     fn poll_receive(&mut self, cx: &mut Context<'_>, _scratch: &mut [u8]) -> Poll<io::Result<Received>> {
         Poll::Ready(match ready!(self.link.poll_recv(cx)) {
             Ok(Some((class, chunk))) => Ok(Received::Chunk(class, chunk)),

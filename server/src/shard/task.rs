@@ -63,8 +63,21 @@ impl<L: Link> Task<L> {
                 let sent = sent_all && local.with(|shard| shard.is_sent(index));
                 return if sent { link.poll_close(cx, ending.code()) } else { Poll::Pending };
             }
-            if !local.with(|shard| shard.conn_mut(index).is_some_and(|conn| conn.wants_read())) {
+            // Before the question whether to read: what waits for the confirmation keeps it from reading.
+            if !*confirmed && link.poll_confirmed(cx) {
+                *confirmed = true;
+                local.with(|shard| shard.confirm(index));
+            }
+            let Some((wants_read, is_ready)) =
+                local.with(|shard| shard.conn_mut(index).map(|conn| (conn.wants_read(), conn.core.is_ready())))
+            else {
+                return Poll::Ready(());
+            };
+            if !wants_read {
                 return Poll::Pending;
+            }
+            if is_ready {
+                link.admit();
             }
             let received = {
                 let mut scratch = local.scratch.borrow_mut();
@@ -81,10 +94,6 @@ impl<L: Link> Task<L> {
                     Poll::Ready(Ok(Received::End) | Err(_)) => return Poll::Ready(()),
                 }
             };
-            if !*confirmed && link.confirmed() {
-                *confirmed = true;
-                local.with(|shard| shard.confirm(index));
-            }
             if received.is_none() {
                 return Poll::Pending;
             }

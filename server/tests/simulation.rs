@@ -3,6 +3,7 @@
 //! and clean restarts. Single-threaded and decided by one seed.
 //!
 //! A failing seed is printed. `SYNCBRIDGE_SEED=n cargo test -p syncbridge --test simulation` runs it alone,
+//! `SYNCBRIDGE_TRACE=1` prints every message of it,
 //! `SYNCBRIDGE_SEEDS=n` and `SYNCBRIDGE_STEPS=n` run more seeds and more steps of each, `SYNCBRIDGE_FIRST=n` others.
 
 // Tests fail by panicking, and what they need is private to them.
@@ -14,6 +15,7 @@ mod simulation {
     pub mod peer;
     pub mod server;
     pub mod store;
+    pub mod trace;
     pub mod world;
 }
 

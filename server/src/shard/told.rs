@@ -85,6 +85,8 @@ impl Shard {
         match held {
             // The event itself will say it: the snapshot that it belongs behind is still to come.
             Some((true, _)) => return,
+            // It lags and is about to be reset. Its stream stands at an older version, and the snapshot has this one.
+            Some((false, None)) => return,
             Some((false, Some((ring, slot)))) => {
                 let ring = &mut rings[ring as usize];
                 let cursor = ring.slots()[slot as usize].cursor;

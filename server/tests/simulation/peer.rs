@@ -15,7 +15,12 @@ use syncbridge_codec::{
     websocket::{self, Opcode},
 };
 
-use super::{clock, net::Net, store::Books};
+use super::{
+    clock,
+    net::Net,
+    store::Books,
+    trace::{self, Ear},
+};
 
 const CLASSES: [Class; 2] = [Class::Control, Class::Session];
 /// Bytes that a client leaves on their way before it hands over more.
@@ -66,10 +71,13 @@ pub struct Peer {
     /// It does nothing until then.
     pub asleep_until: u64,
     pub known: BTreeMap<String, Known>,
+    /// No link is stuck and nobody sleeps: silence is a mistake.
+    pub expects_answers: bool,
     /// What happened at all.
     pub seen: BTreeSet<&'static str>,
     config: Config,
     gets: u64,
+    ears: [Ear; 4],
 }
 
 impl Peer {
@@ -94,9 +102,11 @@ impl Peer {
             connect_at: None,
             asleep_until: 0,
             known: BTreeMap::new(),
+            expects_answers: false,
             seen: BTreeSet::new(),
             config,
             gets: 0,
+            ears: Default::default(),
         }
     }
 
@@ -217,6 +227,7 @@ impl Peer {
 
     pub fn drop_link(&mut self, net: &mut Net) {
         self.partial.clear();
+        self.ears = Default::default();
         if let Some(id) = self.link.take()
             && let Some(link) = net.get(id)
         {
@@ -254,7 +265,8 @@ impl Peer {
         }
     }
 
-    fn put(&mut self, net: &mut Net, stream: usize, frame: &[u8], rng: &mut Rng) {
+    fn put(&mut self, net: &mut Net, stream: usize, frame: &Bytes, rng: &mut Rng) {
+        self.ears[2 + stream].hear(&format!("client {} -> ", self.name), frame);
         let Some(link) = self.link.and_then(|id| net.get(id)).filter(|link| !link.client_gone) else { return };
         if link.kind.is_websocket() {
             websocket::write_client_frame(&mut link.up[0], Opcode::Binary, rng.u32(..).to_ne_bytes(), frame);
@@ -302,6 +314,7 @@ impl Peer {
                 self.partial.extend_from_slice(&bytes);
                 self.messages(net);
             } else {
+                self.ears[stream].hear(&format!("client {} <- ", self.name), &bytes);
                 self.core.handle_bytes(now, CLASSES[stream], bytes);
             }
         }
@@ -319,7 +332,10 @@ impl Peer {
         let now = clock::now().mono_ms;
         while let Some((opcode, payload)) = message(&mut self.partial) {
             match opcode {
-                2 => self.core.handle_bytes(now, Class::Control, payload),
+                2 => {
+                    self.ears[0].hear(&format!("client {} <- ", self.name), &payload);
+                    self.core.handle_bytes(now, Class::Control, payload);
+                }
                 8 => {
                     let code = payload.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]]));
                     self.drop_link(net);
@@ -336,15 +352,18 @@ impl Peer {
 
     fn events(&mut self, books: &Books) {
         while let Some(event) = self.core.poll_event() {
+            trace::say(|| format!("client {} event {event:?}", self.name));
             match event {
                 Event::Session { session, event } => self.session_event(&session, event, books),
                 Event::Disconnected { reason: Disconnect::Fault(fault), .. } => match fault {
                     Fault::Unanswered { .. } => {
+                        assert!(!self.expects_answers, "client {}: {fault}", self.name);
                         self.seen.insert("unanswered");
                     }
                     other => panic!("client {}: the server broke the protocol: {other}", self.name),
                 },
                 Event::Disconnected { reason: Disconnect::Silent, .. } => {
+                    assert!(!self.expects_answers, "client {}: silence", self.name);
                     self.seen.insert("silent");
                 }
                 Event::Draining { .. } => {

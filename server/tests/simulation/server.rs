@@ -230,15 +230,17 @@ impl Server {
                 }
                 return false;
             }
-            if !self.shard(shard).conn_mut(index).is_some_and(|conn| conn.wants_read()) {
-                return false;
-            }
             if link.confirm_at.is_some_and(|at| at <= clock::now().mono_ms) {
                 link.confirm_at = None;
                 self.shard(shard).confirm(index);
             }
-            let stream = rng.usize(0..kind.streams());
-            let stream = if link.up[stream].is_empty() { 1 - stream } else { stream };
+            let Some(conn) = self.shard(shard).conn_mut(index) else { return true };
+            if !conn.wants_read() {
+                return false;
+            }
+            let streams = if conn.core.is_ready() { kind.streams() } else { 1 };
+            let stream = rng.usize(0..streams);
+            let stream = if streams == 2 && link.up[stream].is_empty() { 1 - stream } else { stream };
             let size = link.up[stream].len();
             if size == 0 || link.stuck {
                 // An end is noticed when everything before it was read.

@@ -12,6 +12,7 @@ use super::{
     peer::{Fate, Peer},
     server::{Server, Setting},
     store::Books,
+    trace,
 };
 
 pub const CLIENTS: usize = 20;
@@ -212,6 +213,7 @@ impl World {
             }
             let kind = Kind::ALL[rng.usize(0..4)];
             let room = if rng.bool() { rng.usize(64..1_000) } else { rng.usize(1_000..20_000) };
+            trace::say(|| format!("client {} connects by {kind:?}, room {room}", peer.name));
             let id = net.make(kind, rng.usize(0..server.shards.len()), room);
             if let Some(link) = net.get(id).filter(|link| link.kind == Kind::Streams && rng.bool()) {
                 link.confirm_at = Some(now + rng.u64(0..30));
@@ -248,6 +250,7 @@ impl World {
     /// `kill -9`: every link breaks, what was not durable is gone.
     fn crash(&mut self) {
         self.seen.insert("crashed");
+        trace::say(|| "CRASH".into());
         self.server.store.complete(self.rng.usize(0..4));
         self.next_process();
     }
@@ -255,6 +258,7 @@ impl World {
     /// SIGTERM: everything is flushed, everybody is told. Nobody loses anything.
     fn restart_cleanly(&mut self) {
         self.seen.insert("restarted");
+        trace::say(|| "RESTART".into());
         self.server.drain();
         self.draining = true;
         let until = clock::now().mono_ms + 4 * crate::LINGER_MS;
@@ -311,14 +315,27 @@ impl World {
         self.resting = true;
         for peer in 0..CLIENTS {
             self.peers[peer].asleep_until = 0;
+            if let Some(link) = self.peers[peer].link.and_then(|id| self.net.get(id)) {
+                // Not so narrow that large documents keep answers waiting.
+                link.room = link.room.max(64 << 10);
+                link.flag.raise();
+            }
             if let Some(link) = self.peers[peer].link.and_then(|id| self.net.get(id)).filter(|link| link.stuck) {
                 link.cut(&mut self.rng);
             }
         }
-        let until = clock::now().mono_ms + REST_MS;
+        let began = clock::now().mono_ms;
+        let until = began + REST_MS;
         while !self.is_settled() {
+            for peer in &mut self.peers {
+                // Who slept may find its link dead; later nobody has a reason to.
+                peer.expects_answers = clock::now().mono_ms > began + 20;
+            }
             assert!(clock::now().mono_ms < until, "it does not come to rest: {}", self.unrest());
             self.turn();
+        }
+        for peer in &mut self.peers {
+            peer.expects_answers = false;
         }
         self.resting = false;
     }

@@ -208,8 +208,9 @@ impl Sink for Persist {
     fn completed(&self, ended: &[(Ticket, Outcome)]) {
         let mut told = self.take(ended);
         let Some(hub) = self.hub.get().and_then(Weak::upgrade) else { return };
-        // One lock a session and batch: the newest commit stands for all before it.
-        told.sort_by_key(|(session, number, _)| (Arc::as_ptr(session).addr(), *number));
+        // One lock a session and batch: the newest commit stands for all before it. By topic, not by address: the order
+        // in which sessions are told must be the same whenever a simulation is played again.
+        told.sort_by_key(|(session, number, _)| (session.state_topic(), *number));
         let mut rest = told.iter().peekable();
         while let Some((session, number, outcome)) = rest.next() {
             if *outcome != Outcome::Committed {

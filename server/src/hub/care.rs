@@ -77,10 +77,25 @@ impl Hub {
     /// Writes checkpoints as they come, until every sender is gone. Blocks: has a thread of its own.
     pub fn write_checkpoints(persist: &Persist, receiver: &std::sync::mpsc::Receiver<Checkpoint>, clock: fn() -> Now) {
         while let Ok(checkpoint) = receiver.recv() {
-            let Checkpoint { session, epoch, version, document } = checkpoint;
-            let write = Write::Checkpoint { session, epoch, version, document: document.to_json().into() };
-            persist.submit(None, vec![write], clock());
+            Self::write_checkpoint(persist, checkpoint, clock());
         }
+    }
+
+    /// Encodes one checkpoint and queues it. Takes milliseconds for megabytes.
+    pub fn write_checkpoint(persist: &Persist, checkpoint: Checkpoint, now: Now) {
+        let Checkpoint { session, epoch, version, document } = checkpoint;
+        let write = Write::Checkpoint { session, epoch, version, document: document.to_json().into() };
+        persist.submit(None, vec![write], now);
+    }
+
+    /// Subscriptions that the sessions in memory count, of all shards: (state, notices, durable). Equal to what the
+    /// shards hold whenever their inboxes are empty.
+    pub fn subscriptions(&self) -> (u64, u64, u64) {
+        self.sessions.iter().fold((0, 0, 0), |sum, session| {
+            session.live.lock().interest.iter().fold(sum, |(state, notices, durable), of| {
+                (state + u64::from(of.state), notices + u64::from(of.notices), durable + u64::from(of.durable))
+            })
+        })
     }
 
     /// The session's commits up to `number` are durable.

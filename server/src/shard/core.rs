@@ -266,6 +266,11 @@ impl Shard {
         self.conns.len()
     }
 
+    /// Bytes that are held for subscribers that have not taken them: (rings, frames that were cut).
+    pub fn held_bytes(&self) -> (usize, usize) {
+        (self.rings.iter().map(|(_, ring)| ring.bytes()).sum(), self.cut_bytes)
+    }
+
     /// A connection by its place.
     pub fn conn_mut(&mut self, index: u32) -> Option<&mut Conn> {
         self.conns.get_mut(index as usize)

@@ -35,14 +35,8 @@ impl Shard {
         }
         conn.core.alive(self.now);
         let Framing::Streams(decoders) = &mut conn.framing else { return };
-        let decoder = &mut decoders[class_index(class)];
-        decoder.push(chunk);
-        if class == Class::Control || conn.core.is_ready() {
-            self.receive_frames(index, Some(class));
-        } else if decoder.buffered() > self.shared.bounds.max_client_frame {
-            // The streams' packets may come in any order, so what is here may be early; but not that much.
-            self.refuse(index, ErrorCode::UnexpectedMessage, "too much on the session stream before Hello");
-        }
+        decoders[class_index(class)].push(chunk);
+        self.receive_frames(index, Some(class));
     }
 
     pub(super) fn receive_frames(&mut self, index: u32, class: Option<Class>) {

@@ -8,7 +8,6 @@ use syncbridge_codec::{
 };
 
 use super::{
-    conn::Framing,
     core::{Shard, Shared},
     job::{CatchUp, Done, Job},
 };
@@ -166,10 +165,6 @@ impl Shard {
         let deadline = conn.core.deadline_ms(self.shared.timing);
         self.look_at(index, deadline);
         self.say(index, &welcome.into());
-        // What came on the session stream before Hello did.
-        if self.conns.get(index as usize).is_some_and(|conn| matches!(conn.framing, Framing::Streams(_))) {
-            self.receive_frames(index, Some(Class::Session));
-        }
     }
 
     pub(super) fn get(&mut self, index: u32, get: &message::Get, session: &Arc<Session>, identity: &Identity) {

@@ -119,8 +119,11 @@ impl Shard {
 
     pub(super) fn drain_conn(&mut self, index: u32, frame: Bytes) {
         if let Some(conn) = self.conns.get_mut(index as usize) {
-            conn.send(Class::Control, frame);
-            self.end(index, ErrorCode::ServerDraining, "the server is going down");
+            // Before `Welcome` only `Refused` may be said.
+            if conn.core.is_ready() {
+                conn.send(Class::Control, frame);
+            }
+            self.refuse(index, ErrorCode::ServerDraining, "the server is going down");
         }
     }
 }

@@ -63,14 +63,22 @@ impl<L: Link> Task<L> {
                 let sent = sent_all && local.with(|shard| shard.is_sent(index));
                 return if sent { link.poll_close(cx, ending.code()) } else { Poll::Pending };
             }
-            // Not only where it is read: what waits for the confirmation keeps the connection from being read.
+            // Before the question whether to read: what waits for the confirmation keeps it from reading.
             if !*confirmed && link.poll_confirmed(cx) {
                 *confirmed = true;
                 local.with(|shard| shard.confirm(index));
                 continue;
             }
-            if !local.with(|shard| shard.conn_mut(index).is_some_and(|conn| conn.wants_read())) {
+            let Some((wants_read, is_ready)) =
+                local.with(|shard| shard.conn_mut(index).map(|conn| (conn.wants_read(), conn.core.is_ready())))
+            else {
+                return Poll::Ready(());
+            };
+            if !wants_read {
                 return Poll::Pending;
+            }
+            if is_ready {
+                link.admit();
             }
             let received = {
                 let mut scratch = local.scratch.borrow_mut();

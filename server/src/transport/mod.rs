@@ -64,10 +64,12 @@ pub trait Link: 'static {
     fn confirmed(&self) -> bool {
         true
     }
-    /// The same, asked again; wakes the task when it becomes true.
+    /// [`Link::confirmed`], looked at now also while nothing is read; the link has the waker until it is true.
     fn poll_confirmed(&mut self, _cx: &mut Context<'_>) -> bool {
         true
     }
+    /// The client was let in. A link of two streams does not read the session's before that: it may overtake `Hello`.
+    fn admit(&mut self) {}
     /// What came. `scratch` is the shard's, lent for this call.
     ///
     /// # Errors

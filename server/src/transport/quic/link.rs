@@ -128,6 +128,8 @@ pub struct QuicLink {
     place: Option<Place>,
     /// Who wants to send on a stream that the client has not opened yet.
     writer: Option<Waker>,
+    /// The session stream is not read yet.
+    session_held: bool,
 }
 
 impl fmt::Debug for QuicLink {
@@ -198,6 +200,7 @@ impl QuicLink {
             confirmed: false,
             place,
             writer: None,
+            session_held: false,
         })
     }
 
@@ -213,6 +216,9 @@ impl QuicLink {
         let lost = self.poll_streams(cx)?;
         let mut error = None;
         for class in [Class::Control, Class::Session] {
+            if class == Class::Session && self.session_held {
+                continue;
+            }
             match self.poll_chunk(cx, class) {
                 Poll::Ready(Ok(Some(chunk))) => return Poll::Ready(Ok(Some((class, chunk)))),
                 Poll::Ready(Err(failed)) => error = error.or(Some(failed)),
@@ -290,15 +296,21 @@ impl QuicLink {
         self.connection.close(VarInt::from_u32(code), text.as_bytes());
     }
 
-    /// Whether the handshake is complete. Until then all that was received may be the replay of an earlier first
-    /// flight. Becomes true in [`QuicLink::poll_recv`], before the first chunk that came after it is returned.
-    pub fn confirmed(&self) -> bool {
+    /// Whether the session stream is left unread: its bytes may arrive before `Hello` does, and QUIC's flow control is
+    /// what bounds them then.
+    pub const fn hold_session(&mut self, held: bool) {
+        self.session_held = held;
+    }
+
+    /// [`QuicLink::confirmed`], looked at now; wakes when it becomes true.
+    pub fn poll_confirmed(&mut self, cx: &mut Context<'_>) -> bool {
+        self.poll_handshake(cx);
         self.confirmed
     }
 
-    /// The same, asked again; wakes when it becomes true.
-    pub fn poll_confirmed(&mut self, cx: &mut Context<'_>) -> bool {
-        self.poll_handshake(cx);
+    /// Whether the handshake is complete. Until then all that was received may be the replay of an earlier first
+    /// flight. Becomes true in [`QuicLink::poll_recv`], before the first chunk that came after it is returned.
+    pub fn confirmed(&self) -> bool {
         self.confirmed
     }
 

@@ -23,8 +23,9 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Takes over an accepted link.
-    pub const fn new(link: QuicLink) -> Self {
+    /// Takes over an accepted link. Its session stream is read from [`Link::admit`] on.
+    pub const fn new(mut link: QuicLink) -> Self {
+        link.hold_session(true);
         Self { link, queues: [VecDeque::new(), VecDeque::new()], finishing: None }
     }
 }
@@ -48,6 +49,10 @@ impl Link for Streams {
 
     fn poll_confirmed(&mut self, cx: &mut Context<'_>) -> bool {
         self.link.poll_confirmed(cx)
+    }
+
+    fn admit(&mut self) {
+        self.link.hold_session(false);
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>, _scratch: &mut [u8]) -> Poll<io::Result<Received>> {

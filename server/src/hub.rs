@@ -1,38 +1,36 @@
-//! The map of live sessions. Loads them, locks them, runs a core, and hands its effects out before the lock is
-//! released: so inbox order = version order = commit order.
+//! The map of live sessions, and who shares it. `make.rs`: how a session comes into memory; `work.rs`: what clients ask of
+//! it; `subscribe.rs`: how a subscription begins; `care.rs`: what happens to it without anybody's asking.
 
+mod care;
+mod make;
 mod subscribe;
+mod work;
 
 use std::{
-    cell::RefCell,
     cmp::Reverse,
     collections::BinaryHeap,
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use bytes::Bytes;
-use bytestring::ByteString;
+use care::Timer;
 use dashmap::DashMap;
-use parking_lot::{Mutex, MutexGuard};
-use syncbridge_codec::{
-    ErrorCode, Message,
-    message::{self, Position},
-};
+use parking_lot::Mutex;
+use syncbridge_codec::ErrorCode;
 use syncbridge_document::Value;
-use syncbridge_storage::{Engine, Outcome, Write};
+use syncbridge_storage::Engine;
 
 pub use subscribe::{Request, Snapshot, Subscribed};
 
 use crate::{
     admin::Metrics,
-    auth::access::{self, Decision, Operation, Resource, Role},
     connection::Identity,
-    fanout::{Event, TopicId},
-    persist::{Persist, Refusal},
-    session::{self, ConnId, Core, Effect, Meta, Now, Preparation, Prepared, Writer},
+    fanout::TopicId,
+    persist::Persist,
+    session::{self, ConnId, Core},
     shard::inbox::{Inbox, Item},
 };
 
@@ -77,6 +75,9 @@ struct Interest {
     notices: u32,
     durable: u32,
 }
+
+/// A running client: (user, device, incarnation).
+type Client = (Arc<str>, Arc<str>, u128);
 
 /// What went wrong with a request, as the client is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,30 +126,13 @@ pub struct Hub {
     topics: AtomicU64,
     /// Connections of each user.
     users: DashMap<Arc<str>, u32>,
+    /// The one connection of each running client.
+    clients: DashMap<Client, ConnId>,
     timers: Mutex<BinaryHeap<Reverse<Timer>>>,
     draining: AtomicBool,
     open: bool,
     bounds: Bounds,
     metrics: Arc<Metrics>,
-}
-
-struct Timer(u64, Weak<Session>);
-
-impl PartialEq for Timer {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-}
-impl Eq for Timer {}
-impl PartialOrd for Timer {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Timer {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.cmp(&other.0)
-    }
 }
 
 /// A document that is to be written behind the log. It shares its structure with the live one.
@@ -157,11 +141,6 @@ pub struct Checkpoint {
     epoch: u64,
     version: u64,
     document: Value,
-}
-
-thread_local! {
-    /// Effects of one command; kept, so that a command allocates none.
-    static EFFECTS: RefCell<Vec<Effect>> = const { RefCell::new(Vec::new()) };
 }
 
 const STRIPES: usize = 64;
@@ -184,6 +163,7 @@ impl Hub {
             checkpoints,
             topics: AtomicU64::new(0),
             users: DashMap::new(),
+            clients: DashMap::new(),
             timers: Mutex::default(),
             draining: AtomicBool::new(false),
             open,
@@ -219,346 +199,6 @@ impl Hub {
         self.sessions.get(id).map(|session| Arc::clone(&session))
     }
 
-    fn stripe(&self, id: &str) -> MutexGuard<'_, ()> {
-        use std::hash::BuildHasher;
-        let hash = self.sessions.hasher().hash_one(id);
-        self.stripes[(hash % STRIPES as u64) as usize].lock()
-    }
-
-    fn load_in_stripe(&self, id: &str, now: Now) -> Result<Option<Arc<Session>>, Fault> {
-        if let Some(session) = self.find(id) {
-            return Ok(Some(session));
-        }
-        let Some(stored) = self.engine().load(id).map_err(|error| storage_fault(&error))? else { return Ok(None) };
-        let id: Arc<str> = id.into();
-        let core = Core::restore(Arc::clone(&id), stored, self.epoch(), self.bounds.session).map_err(|damaged| {
-            tracing::error!(session = &*id, %damaged, "a stored session cannot be restored");
-            Fault::new(ErrorCode::SessionDamaged, damaged.to_string())
-        })?;
-        let session = self.wrap(id, core, now);
-        self.sessions.insert(Arc::clone(&session.id), Arc::clone(&session));
-        Ok(Some(session))
-    }
-
-    fn wrap(&self, id: Arc<str>, core: Core, now: Now) -> Arc<Session> {
-        Arc::new(Session {
-            id,
-            topic: TopicId(self.topics.fetch_add(2, Ordering::Relaxed)),
-            live: Mutex::new(Live {
-                core,
-                interest: vec![Interest::default(); self.inboxes.len()],
-                text: None,
-                over: false,
-                used_ms: now.mono_ms,
-            }),
-        })
-    }
-
-    /// Makes a session, or answers the resend of a `Create`. Blocks: never call it on a shard. The answer goes to the
-    /// connection's inbox, once it is durable.
-    ///
-    /// # Errors
-    /// [`Fault`] to answer at once.
-    pub fn create(&self, conn: ConnId, who: &Identity, create: &message::Create, now: Now) -> Result<(), Fault> {
-        self.accepting(now)?;
-        let id: Arc<str> = if create.session.is_empty() {
-            random_id().into()
-        } else {
-            if !syncbridge_codec::id::is_session(&create.session) {
-                return Err(Fault::new(
-                    ErrorCode::InvalidSessionId,
-                    "a session id is 1 to 128 of A-Z a-z 0-9 . _ ~ : @ - and neither . nor ..",
-                ));
-            }
-            (&*create.session).into()
-        };
-        let writer = Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn };
-        let _stripe = self.stripe(&id);
-        if let Some(session) = self.load_in_stripe(&id, now)? {
-            // Ids are global: that one is taken is said to strangers too, and nothing else of it.
-            self.run(&session, now, |live, out| live.core.create_again(&writer, create, now, out));
-            return Ok(());
-        }
-        let state = Value::parse(&create.state, &self.bounds.session.document)
-            .map_err(|invalid| Fault::new(ErrorCode::InvalidJson, invalid.to_string()))?;
-        let meta = Meta::owned(&who.user, create.conflict, create.devices, &who.device);
-        self.make(id, meta, state, &writer, create.counter, now);
-        Ok(())
-    }
-
-    /// A session for somebody who addresses it. Under `--open` one that does not exist is made, empty, and open to every
-    /// user. Blocks.
-    ///
-    /// # Errors
-    /// [`Fault`] when the store cannot be read.
-    pub fn load_or_open(
-        &self,
-        id: &str,
-        who: &Identity,
-        operation: Operation,
-        now: Now,
-    ) -> Result<Option<Arc<Session>>, Fault> {
-        if let Some(session) = self.find(id) {
-            return Ok(Some(session));
-        }
-        let _stripe = self.stripe(id);
-        if let Some(session) = self.load_in_stripe(id, now)? {
-            return Ok(Some(session));
-        }
-        let decision = access::may(&who.user, operation, Resource::Missing { open: self.open });
-        if decision != Decision::AllowedOnceMade || !syncbridge_codec::id::is_session(id) {
-            return Ok(None);
-        }
-        self.accepting(now)?;
-        let meta = Meta::open(&who.user);
-        // No connection waits for an answer, and counter 0 is nobody's op.
-        let writer =
-            Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn: ConnId(u64::MAX) };
-        Ok(Some(self.make(id.into(), meta, Value::object(), &writer, 0, now)))
-    }
-
-    fn make(
-        &self,
-        id: Arc<str>,
-        meta: Meta,
-        state: Value,
-        writer: &Writer<'_>,
-        counter: u64,
-        now: Now,
-    ) -> Arc<Session> {
-        let mut out = Vec::new();
-        let core = Core::create(
-            Arc::clone(&id),
-            self.epoch(),
-            meta,
-            state,
-            writer,
-            counter,
-            now,
-            self.bounds.session,
-            &mut out,
-        );
-        let session = self.wrap(id, core, now);
-        // Locked before it can be found, so that its first commit is queued before any other.
-        let mut live = session.live.lock();
-        self.sessions.insert(Arc::clone(&session.id), Arc::clone(&session));
-        self.hand_out(&session, &mut live, &mut out, now);
-        drop(live);
-        session
-    }
-
-    /// Whether new work is taken.
-    fn accepting(&self, now: Now) -> Result<(), Fault> {
-        if self.draining.load(Ordering::Relaxed) {
-            return Err(Fault {
-                code: ErrorCode::Busy,
-                text: "the server is going down".into(),
-                retry_after_ms: Some(crate::defaults::DRAIN_RETRY_MS),
-            });
-        }
-        match self.persist.refusal(now) {
-            None => Ok(()),
-            Some(Refusal::Busy { retry_after_ms }) => Err(Fault {
-                code: ErrorCode::Busy,
-                text: "the disk is behind".into(),
-                retry_after_ms: Some(retry_after_ms),
-            }),
-            Some(Refusal::Failed) => {
-                Err(Fault::new(ErrorCode::StorageFailed, "the store failed; an operator has to look"))
-            }
-        }
-    }
-
-    /// Changes a document. The answer goes to the connection's inbox, in the session's order. `Some`: it is much work;
-    /// run it off the shard and come back with [`Hub::update_prepared`].
-    ///
-    /// # Errors
-    /// [`Fault`] when the writer may not.
-    pub fn update(
-        &self,
-        session: &Arc<Session>,
-        conn: ConnId,
-        who: &Identity,
-        update: &message::Update,
-        now: Now,
-    ) -> Result<Option<Preparation>, Fault> {
-        self.write(session, conn, who, update, None, now)
-    }
-
-    /// The same update, prepared. `Some`: the document had changed; once more.
-    ///
-    /// # Errors
-    /// [`Fault`] when the writer may not, or no longer.
-    pub fn update_prepared(
-        &self,
-        session: &Arc<Session>,
-        conn: ConnId,
-        who: &Identity,
-        update: &message::Update,
-        prepared: Prepared,
-        now: Now,
-    ) -> Result<Option<Preparation>, Fault> {
-        self.write(session, conn, who, update, Some(prepared), now)
-    }
-
-    fn write(
-        &self,
-        session: &Arc<Session>,
-        conn: ConnId,
-        who: &Identity,
-        update: &message::Update,
-        prepared: Option<Prepared>,
-        now: Now,
-    ) -> Result<Option<Preparation>, Fault> {
-        let writer = Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn };
-        let accepting = match self.inbox(conn) {
-            Some(inbox) if inbox.len() > self.bounds.max_inbox => Err(Fault {
-                code: ErrorCode::Busy,
-                text: "the server is behind".into(),
-                retry_after_ms: Some(crate::defaults::INBOX_RETRY_MS),
-            }),
-            _ => self.accepting(now),
-        };
-        self.run(session, now, |live, out| {
-            Self::check(who, Operation::Update, session, live)?;
-            if let Err(fault) = accepting {
-                let retry_after_ms = fault.retry_after_ms.unwrap_or(crate::defaults::FAILED_RETRY_MS);
-                live.core.refuse_busy(&writer, update, fault.code, retry_after_ms, now, out);
-                return Ok(None);
-            }
-            Ok(match prepared {
-                None => live.core.update(&writer, update, now, out),
-                Some(prepared) => live.core.update_prepared(&writer, update, prepared, now, out),
-            })
-        })
-    }
-
-    /// A session's document, where it stands, and the active device.
-    ///
-    /// # Errors
-    /// [`Fault`] when the asker may not.
-    pub fn read(&self, session: &Arc<Session>, who: &Identity) -> Result<(Position, Value, Option<ByteString>), Fault> {
-        let live = session.live.lock();
-        Self::check(who, Operation::Get, session, &live)?;
-        Ok((live.core.position(), live.core.document().clone(), live.core.active_device()))
-    }
-
-    /// Asks the one function that decides, about a session that is in memory.
-    fn check(who: &Identity, operation: Operation, session: &Session, live: &Live) -> Result<(), Fault> {
-        if live.over {
-            return Err(Fault::not_found(&session.id));
-        }
-        match access::may(&who.user, operation, Resource::Session(live.core.meta())) {
-            Decision::Allowed => Ok(()),
-            Decision::Forbidden => Err(Fault::new(ErrorCode::Forbidden, "your role in this session does not allow it")),
-            _ => Err(Fault::not_found(&session.id)),
-        }
-    }
-
-    /// Runs one command on a session's core and hands its effects out, all under the session's lock.
-    fn run<R>(&self, session: &Arc<Session>, now: Now, command: impl FnOnce(&mut Live, &mut Vec<Effect>) -> R) -> R {
-        EFFECTS.with_borrow_mut(|out| {
-            let mut live = session.live.lock();
-            live.used_ms = now.mono_ms;
-            let result = command(&mut live, out);
-            self.hand_out(session, &mut live, out, now);
-            result
-        })
-    }
-
-    fn hand_out(&self, session: &Arc<Session>, live: &mut Live, effects: &mut Vec<Effect>, now: Now) {
-        for effect in effects.drain(..) {
-            match effect {
-                Effect::Event { topic, seq, frame, origin } => {
-                    self.publish(session, live, topic, seq, frame, origin);
-                }
-                Effect::Answer { conn, frame } => {
-                    if let Some(inbox) = self.inbox(conn) {
-                        inbox.push(Item::Answer(conn, frame));
-                    }
-                }
-                Effect::Commit { number, writes } => {
-                    self.persist.submit(Some((Arc::clone(session), number)), writes, now);
-                }
-                Effect::Durable { frame, .. } => {
-                    for (inbox, interest) in self.inboxes.iter().zip(&live.interest) {
-                        if interest.durable > 0 {
-                            inbox.push(Item::Durable(session.state_topic(), frame.clone()));
-                        }
-                    }
-                }
-            }
-        }
-        if let Some((version, document)) = live.core.checkpoint_due() {
-            let (session, epoch) = (Arc::clone(&session.id), live.core.position().epoch);
-            // A full queue is no loss: the next change finds it due again.
-            if self.checkpoints.try_send(Checkpoint { session, epoch, version, document }).is_ok() {
-                live.core.checkpoint_taken();
-            }
-        }
-    }
-
-    fn publish(
-        &self,
-        session: &Session,
-        live: &Live,
-        kind: message::TopicKind,
-        seq: u64,
-        frame: Bytes,
-        origin: Option<(ConnId, Bytes)>,
-    ) {
-        let (topic, wanted): (_, fn(&Interest) -> u32) = match kind {
-            message::TopicKind::State => (session.state_topic(), |interest| interest.state),
-            message::TopicKind::Notice => (session.notice_topic(), |interest| interest.notices),
-        };
-        if kind == message::TopicKind::State {
-            self.metrics.shards[0].accepted.increment();
-        }
-        let home = origin.as_ref().map(|(conn, _)| crate::shard::shard_of(*conn));
-        let event = Arc::new(Event { topic, seq, frame, origin });
-        for (shard, (inbox, interest)) in self.inboxes.iter().zip(&live.interest).enumerate() {
-            // The writer's own shard hears of it in any case: the answer to the writer travels in the event.
-            if wanted(interest) > 0 || home == Some(shard) {
-                inbox.push(Item::Event(Arc::clone(&event)));
-            }
-        }
-    }
-
-    /// The session's commits up to `number` are durable.
-    pub fn committed(&self, session: &Arc<Session>, number: u64, now: Now) {
-        self.run(session, now, |live, out| live.core.committed(number, out));
-    }
-
-    /// The store took a commit of this session not: it belongs to somebody else, or the id was taken.
-    pub fn lost(&self, session: &Arc<Session>, outcome: Outcome) {
-        let (code, text) = match outcome {
-            Outcome::Exists => (ErrorCode::AlreadyExists, "the id is taken"),
-            _ => (ErrorCode::NotFound, "the session belongs to another server now"),
-        };
-        tracing::warn!(session = &*session.id, ?outcome, "a session left this server");
-        let mut error = message::Error::new(code, text);
-        error.session = Some(session.id.as_ref().into());
-        let frame = Message::from(error).to_frame();
-        let mut live = session.live.lock();
-        live.over = true;
-        self.sessions.remove_if(&session.id, |_, found| Arc::ptr_eq(found, session));
-        let mut answers = Vec::new();
-        live.core.abandon(code, &mut answers);
-        self.hand_out(session, &mut live, &mut answers, Now::default());
-        for (inbox, interest) in self.inboxes.iter().zip(&live.interest) {
-            if interest.state > 0 {
-                inbox.push(Item::End(session.state_topic(), frame.clone()));
-            }
-        }
-    }
-
-    /// The store failed. What waits for durability never gets it: say so instead of leaving it hanging.
-    pub fn poisoned(&self) {
-        for session in self.sessions.iter().map(|entry| Arc::clone(entry.value())).collect::<Vec<_>>() {
-            self.run(&session, Now::default(), |live, out| live.core.abandon(ErrorCode::StorageFailed, out));
-        }
-    }
-
     /// Whether everything works; each reason why not, for `/ready`.
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
@@ -581,52 +221,6 @@ impl Hub {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Runs the presence timers that are due. Called by one shard, a few times a second.
-    pub fn tick(&self, now: Now) {
-        loop {
-            let due = {
-                let mut timers = self.timers.lock();
-                match timers.peek() {
-                    Some(Reverse(timer)) if timer.0 <= now.mono_ms => timers.pop(),
-                    _ => None,
-                }
-            };
-            let Some(Reverse(Timer(_, session))) = due else { return };
-            if let Some(session) = session.upgrade() {
-                self.run(&session, now, |live, out| self.arm(&session, live, now, out));
-            }
-        }
-    }
-
-    /// Runs the core's clock and sets the timer for the next time it wants to be woken.
-    fn arm(&self, session: &Arc<Session>, live: &mut Live, now: Now, out: &mut Vec<Effect>) {
-        if let Some(at_ms) = live.core.tick(now, out) {
-            self.timers.lock().push(Reverse(Timer(at_ms, Arc::downgrade(session))));
-        }
-    }
-
-    /// Lets go of sessions that nobody uses. Called by one shard, every few seconds.
-    pub fn unload_idle(&self, now: Now) {
-        self.sessions.retain(|_, session| {
-            // Nobody else holds it, and nobody can find it while its part of the map is locked.
-            Arc::strong_count(session) > 1
-                || session.live.try_lock().is_none_or(|live| {
-                    live.interest.iter().any(|interest| interest.state > 0)
-                        || !live.core.is_quiet()
-                        || now.mono_ms.saturating_sub(live.used_ms) < self.bounds.unload_after_ms
-                })
-        });
-    }
-
-    /// Writes checkpoints as they come, until every sender is gone. Blocks: has a thread of its own.
-    pub fn write_checkpoints(persist: &Persist, receiver: &std::sync::mpsc::Receiver<Checkpoint>, clock: fn() -> Now) {
-        while let Ok(checkpoint) = receiver.recv() {
-            let Checkpoint { session, epoch, version, document } = checkpoint;
-            let write = Write::Checkpoint { session, epoch, version, document: document.to_json().into() };
-            persist.submit(None, vec![write], clock());
-        }
-    }
-
     /// A connection of this user was let in.
     ///
     /// # Errors
@@ -640,35 +234,27 @@ impl Hub {
         Ok(())
     }
 
+    /// The connection is known to be no replay: it takes the place of an earlier one of the same running client, which
+    /// is dead to that client and ends.
+    pub fn take_over(&self, who: &Identity, conn: ConnId) {
+        let former = self.clients.insert(client(who), conn);
+        if let Some(former) = former.filter(|former| *former != conn)
+            && let Some(inbox) = self.inbox(former)
+        {
+            inbox.push(Item::Close(former, ErrorCode::Replaced, "the client has a newer connection"));
+        }
+    }
+
     /// A connection that was let in is gone.
-    pub fn disconnected(&self, user: &Arc<str>) {
-        self.users.remove_if_mut(user, |_, count| {
+    pub fn disconnected(&self, who: &Identity, conn: ConnId) {
+        self.clients.remove_if(&client(who), |_, current| *current == conn);
+        self.users.remove_if_mut(&who.user, |_, count| {
             *count = count.saturating_sub(1);
             *count == 0
         });
     }
 }
 
-impl access::Members for Meta {
-    fn role(&self, user: &str) -> Option<Role> {
-        if &*self.owner == user { Some(Role::Owner) } else { self.everyone.then_some(Role::Editor) }
-    }
-}
-
-fn storage_fault(error: &syncbridge_storage::Error) -> Fault {
-    match error {
-        syncbridge_storage::Error::Damaged { what } => Fault::new(ErrorCode::SessionDamaged, what.clone()),
-        other => {
-            tracing::error!(error = %other, "a read of the store failed");
-            Fault::new(ErrorCode::StorageFailed, "the store cannot be read")
-        }
-    }
-}
-
-/// A session id with 128 random bits.
-fn random_id() -> String {
-    use base64::Engine as _;
-    let mut bits = [0u8; 16];
-    getrandom::fill(&mut bits).expect("the system has randomness");
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bits)
+fn client(who: &Identity) -> Client {
+    (Arc::clone(&who.user), Arc::clone(&who.device), who.incarnation)
 }

@@ -137,7 +137,7 @@ impl Core {
     /// # Errors
     /// [`handshake::Error`] when it may not come here or now, or a `Hello` holds what it may not. Before `Welcome` the
     /// client is told by `Refused`.
-    pub fn receive(&mut self, message: Message, class: Option<Class>, now: Now) -> Result<Step, handshake::Error> {
+    pub fn receive(&mut self, message: Message, class: Option<Class>) -> Result<Step, handshake::Error> {
         if class.is_some_and(|class| class != message.class()) {
             return Err(unexpected(&message, "on this stream"));
         }
@@ -151,7 +151,6 @@ impl Core {
                 }
             });
         }
-        self.heard_ms = now.mono_ms;
         Ok(Step::Do(match message {
             Message::Ping(ping) => return Ok(Step::Reply(Pong { nonce: ping.nonce }.into())),
             Message::Pong(_) => return Ok(Step::Nothing),
@@ -175,9 +174,11 @@ impl Core {
         self.state = State::Ready(Box::new(identity));
     }
 
-    /// Something of the connection went on although nothing came.
+    /// Bytes came, or something that the client asked for went on. Before `Welcome` nothing prolongs the time for it.
     pub const fn alive(&mut self, now: Now) {
-        self.heard_ms = now.mono_ms;
+        if self.is_ready() {
+            self.heard_ms = now.mono_ms;
+        }
     }
 
     /// When the connection has been silent for too long, in monotonic milliseconds.

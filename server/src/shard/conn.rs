@@ -183,6 +183,10 @@ pub struct Conn {
     pub dirty: bool,
     /// How it ends as soon as everything is sent. From then on nothing more is queued.
     pub closing: Option<Ending>,
+    /// When it is dropped although it has not read why it ends.
+    pub close_by_ms: Option<u64>,
+    /// When its time is looked at next.
+    pub check_ms: u64,
     /// Its own task.
     pub waker: Option<Waker>,
 }

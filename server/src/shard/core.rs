@@ -206,15 +206,16 @@ impl Shard {
     /// Looks at the connections whose time is over. Call it about once a second.
     pub fn tick(&mut self) {
         for (index, generation) in self.wheel.advance(self.now.mono_ms) {
-            let Some(conn) = self.conns.get(index as usize) else { continue };
-            if conn.id != super::conn_id(self.index, generation, index) {
+            let Some(conn) = self.conns.get_mut(index as usize) else { continue };
+            // A place that is used again, or one whose time was set anew since, has another entry in the wheel.
+            if conn.id != super::conn_id(self.index, generation, index) || conn.check_ms > self.now.mono_ms {
                 continue;
             }
-            // One that was told to go and does not read that is due whatever it sends.
-            let deadline = if conn.closing.is_some() { 0 } else { conn.core.deadline_ms(self.shared.timing) };
+            conn.check_ms = u64::MAX;
+            let deadline = conn.close_by_ms.unwrap_or_else(|| conn.core.deadline_ms(self.shared.timing));
             if deadline > self.now.mono_ms {
-                self.wheel.set(index, generation, deadline);
                 let id = conn.id;
+                self.look_at(index, deadline);
                 for session in self.sessions_of(index) {
                     self.shared.hub.touch(&session, id, self.now);
                 }
@@ -223,6 +224,16 @@ impl Shard {
             } else {
                 self.end(index, ErrorCode::TimedOut, "nothing was heard for too long");
             }
+        }
+    }
+
+    /// Has the connection's time looked at once `at_ms` has passed, unless that happens sooner anyway.
+    pub(super) fn look_at(&mut self, index: u32, at_ms: u64) {
+        if let Some(conn) = self.conns.get_mut(index as usize)
+            && at_ms < conn.check_ms
+        {
+            conn.check_ms = at_ms;
+            self.wheel.set(index, super::generation_of(conn.id), at_ms);
         }
     }
 
@@ -273,7 +284,7 @@ impl Shard {
         let entry = self.conns.vacant_entry();
         let index = entry.key() as u32;
         let core = connection::Core::new(arrival.transport, self.now);
-        self.wheel.set(index, self.generation, core.deadline_ms(self.shared.timing));
+        let deadline = core.deadline_ms(self.shared.timing);
         entry.insert(Conn {
             id: super::conn_id(self.index, self.generation, index),
             fd: arrival.fd,
@@ -290,8 +301,11 @@ impl Shard {
             blocked: false,
             dirty: false,
             closing: None,
+            close_by_ms: None,
+            check_ms: u64::MAX,
             waker: None,
         });
+        self.look_at(index, deadline);
         self.metrics().opened.of(arrival.transport).increment();
         if let Some(frame) = self.draining.clone() {
             self.drain_conn(index, frame);
@@ -314,7 +328,7 @@ impl Shard {
         self.cut_bytes -= conn.cut_counted;
         self.dirty.retain(|dirty| *dirty != index);
         if let Some(identity) = conn.core.identity() {
-            self.shared.hub.disconnected(&identity.user);
+            self.shared.hub.disconnected(identity, conn.id);
         }
         self.metrics().closed.of(conn.transport()).increment();
     }

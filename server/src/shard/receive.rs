@@ -16,6 +16,7 @@ impl Shard {
         if conn.closing.is_some() {
             return;
         }
+        conn.core.alive(self.now);
         match &mut conn.framing {
             Framing::WebSocket(_) => self.receive_websocket(index, bytes),
             Framing::Pipe(decoder) => {
@@ -32,9 +33,15 @@ impl Shard {
         if conn.closing.is_some() {
             return;
         }
-        if let Framing::Streams(decoders) = &mut conn.framing {
-            decoders[class_index(class)].push(chunk);
+        conn.core.alive(self.now);
+        let Framing::Streams(decoders) = &mut conn.framing else { return };
+        let decoder = &mut decoders[class_index(class)];
+        decoder.push(chunk);
+        if class == Class::Control || conn.core.is_ready() {
             self.receive_frames(index, Some(class));
+        } else if decoder.buffered() > self.shared.bounds.max_client_frame {
+            // The streams' packets may come in any order, so what is here may be early; but not that much.
+            self.refuse(index, ErrorCode::UnexpectedMessage, "too much on the session stream before Hello");
         }
     }
 
@@ -106,7 +113,7 @@ impl Shard {
     pub(super) fn take(&mut self, index: u32, message: Message, class: Option<Class>) {
         self.counts.received += 1;
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.closing.is_none()) else { return };
-        match conn.core.receive(message, class, self.now) {
+        match conn.core.receive(message, class) {
             Ok(Step::Nothing) => {}
             Ok(Step::Reply(reply)) => self.say(index, &reply),
             Ok(Step::Do(command)) => {

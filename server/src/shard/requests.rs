@@ -8,6 +8,7 @@ use syncbridge_codec::{
 };
 
 use super::{
+    conn::Framing,
     core::{Shard, Shared},
     job::{CatchUp, Done, Job},
 };
@@ -46,6 +47,7 @@ impl Shard {
         }
         let (id, transport) = (conn.id, conn.transport());
         if let Some(identity) = conn.core.identity().cloned() {
+            self.shared.hub.take_over(&identity, id);
             self.drain_inbox(usize::MAX);
             for session in self.sessions_of(index) {
                 self.shared.hub.attach(&session, id, &identity, transport, self.now);
@@ -145,6 +147,9 @@ impl Shard {
                 heartbeat_ms: timing.heartbeat_ms as u32,
             },
         });
+        if conn.confirmed {
+            hub.take_over(&identity, conn.id);
+        }
         conn.core.welcome(identity);
         for cursor in hello.resume.iter().rev() {
             // A notice topic resumes with its session: its cursor is of no use after the connection.
@@ -158,7 +163,13 @@ impl Shard {
                 }));
             }
         }
+        let deadline = conn.core.deadline_ms(self.shared.timing);
+        self.look_at(index, deadline);
         self.say(index, &welcome.into());
+        // What came on the session stream before Hello did.
+        if self.conns.get(index as usize).is_some_and(|conn| matches!(conn.framing, Framing::Streams(_))) {
+            self.receive_frames(index, Some(Class::Session));
+        }
     }
 
     pub(super) fn get(&mut self, index: u32, get: &message::Get, session: &Arc<Session>, identity: &Identity) {

@@ -108,8 +108,9 @@ impl Shard {
         }
         conn.closing = Some(ending);
         // Who does not read that it is to go is dropped.
-        let generation = super::generation_of(conn.id);
-        self.wheel.set(index, generation, self.now.mono_ms + crate::defaults::LINGER_MS);
+        let close_by = self.now.mono_ms + crate::defaults::LINGER_MS;
+        conn.close_by_ms = Some(close_by);
+        self.look_at(index, close_by);
         self.mark(index);
         if let Some(conn) = self.conns.get_mut(index as usize) {
             conn.wake();

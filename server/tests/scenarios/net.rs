@@ -202,12 +202,7 @@ impl Host {
         let token = self.token(&who.user, None).into();
         let (device, incarnation) = (who.device.clone().into(), who.incarnation);
         let hello = handshake::Client::hello(token, device, incarnation, who.scope.clone(), who.resume.clone());
-        message::Hello {
-            agent: "scenarios".into(),
-            resume_notices: who.notices,
-            resume_durable: who.durable,
-            ..hello
-        }
+        message::Hello { agent: "scenarios".into(), resume_notices: who.notices, resume_durable: who.durable, ..hello }
     }
 
     /// A device's connection, welcomed.

@@ -214,9 +214,7 @@ impl Wire {
             }
             Message::Document(document) => (&document.session, document.at.clone()),
             Message::Reset(reset) => (&reset.session, reset.at.clone()),
-            Message::Resumed(resumed) => {
-                (&resumed.session, Position { epoch: resumed.epoch, version: resumed.after })
-            }
+            Message::Resumed(resumed) => (&resumed.session, Position { epoch: resumed.epoch, version: resumed.after }),
             Message::Delta(delta) => (&delta.session, delta.at.clone()),
             Message::Accepted(accepted) => (&accepted.session, accepted.at.clone()),
             Message::Conflict(conflict) => (&conflict.session, conflict.at.clone()),

@@ -1,0 +1,120 @@
+//! What happens to sessions without a client's asking: commits become durable or do not, devices' time is over, sessions
+//! that nobody uses leave memory, documents are written behind the log.
+
+use std::{
+    cmp::Reverse,
+    sync::{Arc, Weak},
+};
+
+use syncbridge_codec::{ErrorCode, Message, message};
+use syncbridge_storage::{Outcome, Write};
+
+use super::{Checkpoint, Hub, Live, Session};
+use crate::{
+    persist::Persist,
+    session::{Effect, Now},
+    shard::inbox::Item,
+};
+
+/// When a session's core wants to be woken; ordered by time.
+pub(super) struct Timer(pub u64, pub Weak<Session>);
+
+impl PartialEq for Timer {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+impl Eq for Timer {}
+impl PartialOrd for Timer {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Timer {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+impl Hub {
+    /// Runs the presence timers that are due. Called by one shard, a few times a second.
+    pub fn tick(&self, now: Now) {
+        loop {
+            let due = {
+                let mut timers = self.timers.lock();
+                match timers.peek() {
+                    Some(Reverse(timer)) if timer.0 <= now.mono_ms => timers.pop(),
+                    _ => None,
+                }
+            };
+            let Some(Reverse(Timer(_, session))) = due else { return };
+            if let Some(session) = session.upgrade() {
+                self.run(&session, now, |live, out| self.arm(&session, live, now, out));
+            }
+        }
+    }
+
+    /// Runs the core's clock and sets the timer for the next time it wants to be woken.
+    pub(super) fn arm(&self, session: &Arc<Session>, live: &mut Live, now: Now, out: &mut Vec<Effect>) {
+        if let Some(at_ms) = live.core.tick(now, out) {
+            self.timers.lock().push(Reverse(Timer(at_ms, Arc::downgrade(session))));
+        }
+    }
+
+    /// Lets go of sessions that nobody uses. Called by one shard, every few seconds.
+    pub fn unload_idle(&self, now: Now) {
+        self.sessions.retain(|_, session| {
+            // Nobody else holds it, and nobody can find it while its part of the map is locked.
+            Arc::strong_count(session) > 1
+                || session.live.try_lock().is_none_or(|live| {
+                    live.interest.iter().any(|interest| interest.state > 0)
+                        || !live.core.is_quiet()
+                        || now.mono_ms.saturating_sub(live.used_ms) < self.bounds.unload_after_ms
+                })
+        });
+    }
+
+    /// Writes checkpoints as they come, until every sender is gone. Blocks: has a thread of its own.
+    pub fn write_checkpoints(persist: &Persist, receiver: &std::sync::mpsc::Receiver<Checkpoint>, clock: fn() -> Now) {
+        while let Ok(checkpoint) = receiver.recv() {
+            let Checkpoint { session, epoch, version, document } = checkpoint;
+            let write = Write::Checkpoint { session, epoch, version, document: document.to_json().into() };
+            persist.submit(None, vec![write], clock());
+        }
+    }
+
+    /// The session's commits up to `number` are durable.
+    pub fn committed(&self, session: &Arc<Session>, number: u64, now: Now) {
+        self.run(session, now, |live, out| live.core.committed(number, out));
+    }
+
+    /// The store took a commit of this session not: it belongs to somebody else, or the id was taken.
+    pub fn lost(&self, session: &Arc<Session>, outcome: Outcome) {
+        let (code, text) = match outcome {
+            Outcome::Exists => (ErrorCode::AlreadyExists, "the id is taken"),
+            _ => (ErrorCode::NotFound, "the session belongs to another server now"),
+        };
+        tracing::warn!(session = &*session.id, ?outcome, "a session left this server");
+        let mut error = message::Error::new(code, text);
+        error.session = Some(session.id.as_ref().into());
+        let frame = Message::from(error).to_frame();
+        let mut live = session.live.lock();
+        live.over = true;
+        self.sessions.remove_if(&session.id, |_, found| Arc::ptr_eq(found, session));
+        let mut answers = Vec::new();
+        live.core.abandon(code, &mut answers);
+        self.hand_out(session, &mut live, &mut answers, Now::default());
+        for (inbox, interest) in self.inboxes.iter().zip(&live.interest) {
+            if interest.state > 0 {
+                inbox.push(Item::End(session.state_topic(), frame.clone()));
+            }
+        }
+    }
+
+    /// The store failed. What waits for durability never gets it: say so instead of leaving it hanging.
+    pub fn poisoned(&self) {
+        for session in self.sessions.iter().map(|entry| Arc::clone(entry.value())).collect::<Vec<_>>() {
+            self.run(&session, Now::default(), |live, out| live.core.abandon(ErrorCode::StorageFailed, out));
+        }
+    }
+}

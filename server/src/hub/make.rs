@@ -1,0 +1,165 @@
+//! How a session comes into memory: made by a client, made by being addressed under `--open`, or read from the store.
+
+use std::{
+    hash::BuildHasher as _,
+    sync::{Arc, atomic::Ordering},
+};
+
+use base64::Engine as _;
+use parking_lot::{Mutex, MutexGuard};
+use syncbridge_codec::{ErrorCode, message};
+use syncbridge_document::Value;
+
+use super::{Fault, Hub, Interest, Live, STRIPES, Session};
+use crate::{
+    auth::access::{self, Decision, Operation, Resource},
+    connection::Identity,
+    fanout::TopicId,
+    session::{ConnId, Core, Meta, Now, Writer},
+};
+
+impl Hub {
+    pub(super) fn stripe(&self, id: &str) -> MutexGuard<'_, ()> {
+        let hash = self.sessions.hasher().hash_one(id);
+        self.stripes[(hash % STRIPES as u64) as usize].lock()
+    }
+
+    pub(super) fn load_in_stripe(&self, id: &str, now: Now) -> Result<Option<Arc<Session>>, Fault> {
+        if let Some(session) = self.find(id) {
+            return Ok(Some(session));
+        }
+        let Some(stored) = self.engine().load(id).map_err(|error| storage_fault(&error))? else { return Ok(None) };
+        let id: Arc<str> = id.into();
+        let core = Core::restore(Arc::clone(&id), stored, self.epoch(), self.bounds.session).map_err(|damaged| {
+            tracing::error!(session = &*id, %damaged, "a stored session cannot be restored");
+            Fault::new(ErrorCode::SessionDamaged, damaged.to_string())
+        })?;
+        let session = self.wrap(id, core, now);
+        self.sessions.insert(Arc::clone(&session.id), Arc::clone(&session));
+        Ok(Some(session))
+    }
+
+    pub(super) fn wrap(&self, id: Arc<str>, core: Core, now: Now) -> Arc<Session> {
+        Arc::new(Session {
+            id,
+            topic: TopicId(self.topics.fetch_add(2, Ordering::Relaxed)),
+            live: Mutex::new(Live {
+                core,
+                interest: vec![Interest::default(); self.inboxes.len()],
+                text: None,
+                over: false,
+                used_ms: now.mono_ms,
+            }),
+        })
+    }
+
+    /// Makes a session, or answers the resend of a `Create`. Blocks: never call it on a shard. The answer goes to the
+    /// connection's inbox, once it is durable.
+    ///
+    /// # Errors
+    /// [`Fault`] to answer at once.
+    pub fn create(&self, conn: ConnId, who: &Identity, create: &message::Create, now: Now) -> Result<(), Fault> {
+        self.accepting(now)?;
+        let id: Arc<str> = if create.session.is_empty() {
+            random_id().into()
+        } else {
+            if !syncbridge_codec::id::is_session(&create.session) {
+                return Err(Fault::new(
+                    ErrorCode::InvalidSessionId,
+                    "a session id is 1 to 128 of A-Z a-z 0-9 . _ ~ : @ - and neither . nor ..",
+                ));
+            }
+            (&*create.session).into()
+        };
+        let writer = Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn };
+        let _stripe = self.stripe(&id);
+        if let Some(session) = self.load_in_stripe(&id, now)? {
+            // Ids are global: that one is taken is said to strangers too, and nothing else of it.
+            self.run(&session, now, |live, out| live.core.create_again(&writer, create, now, out));
+            return Ok(());
+        }
+        let state = Value::parse(&create.state, &self.bounds.session.document)
+            .map_err(|invalid| Fault::new(ErrorCode::InvalidJson, invalid.to_string()))?;
+        let meta = Meta::owned(&who.user, create.conflict, create.devices, &who.device);
+        self.make(id, meta, state, &writer, create.counter, now);
+        Ok(())
+    }
+
+    /// A session for somebody who addresses it. Under `--open` one that does not exist is made, empty, and open to every
+    /// user. Blocks.
+    ///
+    /// # Errors
+    /// [`Fault`] when the store cannot be read.
+    pub fn load_or_open(
+        &self,
+        id: &str,
+        who: &Identity,
+        operation: Operation,
+        now: Now,
+    ) -> Result<Option<Arc<Session>>, Fault> {
+        if let Some(session) = self.find(id) {
+            return Ok(Some(session));
+        }
+        let _stripe = self.stripe(id);
+        if let Some(session) = self.load_in_stripe(id, now)? {
+            return Ok(Some(session));
+        }
+        let decision = access::may(&who.user, operation, Resource::Missing { open: self.open });
+        if decision != Decision::AllowedOnceMade || !syncbridge_codec::id::is_session(id) {
+            return Ok(None);
+        }
+        self.accepting(now)?;
+        let meta = Meta::open(&who.user);
+        // No connection waits for an answer, and counter 0 is nobody's op.
+        let writer =
+            Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn: ConnId(u64::MAX) };
+        Ok(Some(self.make(id.into(), meta, Value::object(), &writer, 0, now)))
+    }
+
+    pub(super) fn make(
+        &self,
+        id: Arc<str>,
+        meta: Meta,
+        state: Value,
+        writer: &Writer<'_>,
+        counter: u64,
+        now: Now,
+    ) -> Arc<Session> {
+        let mut out = Vec::new();
+        let core = Core::create(
+            Arc::clone(&id),
+            self.epoch(),
+            meta,
+            state,
+            writer,
+            counter,
+            now,
+            self.bounds.session,
+            &mut out,
+        );
+        let session = self.wrap(id, core, now);
+        // Locked before it can be found, so that its first commit is queued before any other.
+        let mut live = session.live.lock();
+        self.sessions.insert(Arc::clone(&session.id), Arc::clone(&session));
+        self.hand_out(&session, &mut live, &mut out, now);
+        drop(live);
+        session
+    }
+}
+
+fn storage_fault(error: &syncbridge_storage::Error) -> Fault {
+    match error {
+        syncbridge_storage::Error::Damaged { what } => Fault::new(ErrorCode::SessionDamaged, what.clone()),
+        other => {
+            tracing::error!(error = %other, "a read of the store failed");
+            Fault::new(ErrorCode::StorageFailed, "the store cannot be read")
+        }
+    }
+}
+
+/// A session id with 128 random bits.
+fn random_id() -> String {
+    let mut bits = [0u8; 16];
+    getrandom::fill(&mut bits).expect("the system has randomness");
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bits)
+}

@@ -1,0 +1,221 @@
+//! What clients ask of a session: its core runs under its lock, and what comes of it is handed out before the lock is
+//! released. So inbox order = version order = commit order.
+
+use std::{
+    cell::RefCell,
+    sync::{Arc, atomic::Ordering},
+};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use syncbridge_codec::{
+    ErrorCode,
+    message::{self, Position},
+};
+use syncbridge_document::Value;
+
+use super::{Checkpoint, Fault, Hub, Interest, Live, Session};
+use crate::{
+    auth::access::{self, Decision, Operation, Resource, Role},
+    connection::Identity,
+    defaults,
+    fanout::Event,
+    persist::Refusal,
+    session::{ConnId, Effect, Meta, Now, Preparation, Prepared, Writer},
+    shard::{inbox::Item, shard_of},
+};
+
+thread_local! {
+    /// Effects of one command; kept, so that a command allocates none.
+    static EFFECTS: RefCell<Vec<Effect>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Hub {
+    /// Whether new work is taken.
+    pub(super) fn accepting(&self, now: Now) -> Result<(), Fault> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(Fault {
+                code: ErrorCode::Busy,
+                text: "the server is going down".into(),
+                retry_after_ms: Some(defaults::DRAIN_RETRY_MS),
+            });
+        }
+        match self.persist.refusal(now) {
+            None => Ok(()),
+            Some(Refusal::Busy { retry_after_ms }) => Err(Fault {
+                code: ErrorCode::Busy,
+                text: "the disk is behind".into(),
+                retry_after_ms: Some(retry_after_ms),
+            }),
+            Some(Refusal::Failed) => {
+                Err(Fault::new(ErrorCode::StorageFailed, "the store failed; an operator has to look"))
+            }
+        }
+    }
+
+    /// Changes a document. The answer goes to the connection's inbox, in the session's order. `Some`: it is much work;
+    /// run it off the shard and come back with [`Hub::update_prepared`].
+    ///
+    /// # Errors
+    /// [`Fault`] when the writer may not.
+    pub fn update(
+        &self,
+        session: &Arc<Session>,
+        conn: ConnId,
+        who: &Identity,
+        update: &message::Update,
+        now: Now,
+    ) -> Result<Option<Preparation>, Fault> {
+        self.write(session, conn, who, update, None, now)
+    }
+
+    /// The same update, prepared. `Some`: the document had changed; once more.
+    ///
+    /// # Errors
+    /// [`Fault`] when the writer may not, or no longer.
+    pub fn update_prepared(
+        &self,
+        session: &Arc<Session>,
+        conn: ConnId,
+        who: &Identity,
+        update: &message::Update,
+        prepared: Prepared,
+        now: Now,
+    ) -> Result<Option<Preparation>, Fault> {
+        self.write(session, conn, who, update, Some(prepared), now)
+    }
+
+    pub(super) fn write(
+        &self,
+        session: &Arc<Session>,
+        conn: ConnId,
+        who: &Identity,
+        update: &message::Update,
+        prepared: Option<Prepared>,
+        now: Now,
+    ) -> Result<Option<Preparation>, Fault> {
+        let writer = Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn };
+        let accepting = match self.inbox(conn) {
+            Some(inbox) if inbox.len() > self.bounds.max_inbox => Err(Fault {
+                code: ErrorCode::Busy,
+                text: "the server is behind".into(),
+                retry_after_ms: Some(defaults::INBOX_RETRY_MS),
+            }),
+            _ => self.accepting(now),
+        };
+        self.run(session, now, |live, out| {
+            Self::check(who, Operation::Update, session, live)?;
+            if let Err(fault) = accepting {
+                let retry_after_ms = fault.retry_after_ms.unwrap_or(defaults::FAILED_RETRY_MS);
+                live.core.refuse_busy(&writer, update, fault.code, retry_after_ms, now, out);
+                return Ok(None);
+            }
+            Ok(match prepared {
+                None => live.core.update(&writer, update, now, out),
+                Some(prepared) => live.core.update_prepared(&writer, update, prepared, now, out),
+            })
+        })
+    }
+
+    /// A session's document, where it stands, and the active device.
+    ///
+    /// # Errors
+    /// [`Fault`] when the asker may not.
+    pub fn read(&self, session: &Arc<Session>, who: &Identity) -> Result<(Position, Value, Option<ByteString>), Fault> {
+        let live = session.live.lock();
+        Self::check(who, Operation::Get, session, &live)?;
+        Ok((live.core.position(), live.core.document().clone(), live.core.active_device()))
+    }
+
+    /// Asks the one function that decides, about a session that is in memory.
+    pub(super) fn check(who: &Identity, operation: Operation, session: &Session, live: &Live) -> Result<(), Fault> {
+        if live.over {
+            return Err(Fault::not_found(&session.id));
+        }
+        match access::may(&who.user, operation, Resource::Session(live.core.meta())) {
+            Decision::Allowed => Ok(()),
+            Decision::Forbidden => Err(Fault::new(ErrorCode::Forbidden, "your role in this session does not allow it")),
+            _ => Err(Fault::not_found(&session.id)),
+        }
+    }
+
+    /// Runs one command on a session's core and hands its effects out, all under the session's lock.
+    pub(super) fn run<R>(
+        &self,
+        session: &Arc<Session>,
+        now: Now,
+        command: impl FnOnce(&mut Live, &mut Vec<Effect>) -> R,
+    ) -> R {
+        EFFECTS.with_borrow_mut(|out| {
+            let mut live = session.live.lock();
+            live.used_ms = now.mono_ms;
+            let result = command(&mut live, out);
+            self.hand_out(session, &mut live, out, now);
+            result
+        })
+    }
+
+    pub(super) fn hand_out(&self, session: &Arc<Session>, live: &mut Live, effects: &mut Vec<Effect>, now: Now) {
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Event { topic, seq, frame, origin } => {
+                    self.publish(session, live, topic, seq, frame, origin);
+                }
+                Effect::Answer { conn, frame } => {
+                    if let Some(inbox) = self.inbox(conn) {
+                        inbox.push(Item::Answer(conn, frame));
+                    }
+                }
+                Effect::Commit { number, writes } => {
+                    self.persist.submit(Some((Arc::clone(session), number)), writes, now);
+                }
+                Effect::Durable { frame, .. } => {
+                    for (inbox, interest) in self.inboxes.iter().zip(&live.interest) {
+                        if interest.durable > 0 {
+                            inbox.push(Item::Durable(session.state_topic(), frame.clone()));
+                        }
+                    }
+                }
+            }
+        }
+        if let Some((version, document)) = live.core.checkpoint_due() {
+            let (session, epoch) = (Arc::clone(&session.id), live.core.position().epoch);
+            // A full queue is no loss: the next change finds it due again.
+            if self.checkpoints.try_send(Checkpoint { session, epoch, version, document }).is_ok() {
+                live.core.checkpoint_taken();
+            }
+        }
+    }
+
+    pub(super) fn publish(
+        &self,
+        session: &Session,
+        live: &Live,
+        kind: message::TopicKind,
+        seq: u64,
+        frame: Bytes,
+        origin: Option<(ConnId, Bytes)>,
+    ) {
+        let (topic, wanted): (_, fn(&Interest) -> u32) = match kind {
+            message::TopicKind::State => (session.state_topic(), |interest| interest.state),
+            message::TopicKind::Notice => (session.notice_topic(), |interest| interest.notices),
+        };
+        if kind == message::TopicKind::State {
+            self.metrics.shards[0].accepted.increment();
+        }
+        let home = origin.as_ref().map(|(conn, _)| shard_of(*conn));
+        let event = Arc::new(Event { topic, seq, frame, origin });
+        for (shard, (inbox, interest)) in self.inboxes.iter().zip(&live.interest).enumerate() {
+            // The writer's own shard hears of it in any case: the answer to the writer travels in the event.
+            if wanted(interest) > 0 || home == Some(shard) {
+                inbox.push(Item::Event(Arc::clone(&event)));
+            }
+        }
+    }
+}
+
+impl access::Members for Meta {
+    fn role(&self, user: &str) -> Option<Role> {
+        if &*self.owner == user { Some(Role::Owner) } else { self.everyone.then_some(Role::Editor) }
+    }
+}

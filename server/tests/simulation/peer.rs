@@ -73,6 +73,8 @@ pub struct Peer {
     pub known: BTreeMap<String, Known>,
     /// No link is stuck and nobody sleeps: silence is a mistake.
     pub expects_answers: bool,
+    /// It was made.
+    pub was_silenced: bool,
     /// What happened at all.
     pub seen: BTreeSet<&'static str>,
     config: Config,
@@ -103,6 +105,7 @@ impl Peer {
             asleep_until: 0,
             known: BTreeMap::new(),
             expects_answers: false,
+            was_silenced: false,
             seen: BTreeSet::new(),
             config,
             gets: 0,
@@ -208,6 +211,7 @@ impl Peer {
         let export = self.core.export();
         self.core = Core::import(self.config.clone(), rng.u64(..), &export).expect("what was exported");
         self.connect_at = None;
+        self.gets = 0;
         self.seen.insert("reincarnated");
         for (session, known) in &mut self.known {
             if self.core.server_state(session).is_none() {
@@ -357,13 +361,13 @@ impl Peer {
                 Event::Session { session, event } => self.session_event(&session, event, books),
                 Event::Disconnected { reason: Disconnect::Fault(fault), .. } => match fault {
                     Fault::Unanswered { .. } => {
-                        assert!(!self.expects_answers, "client {}: {fault}", self.name);
+                        self.was_silenced = self.expects_answers;
                         self.seen.insert("unanswered");
                     }
                     other => panic!("client {}: the server broke the protocol: {other}", self.name),
                 },
                 Event::Disconnected { reason: Disconnect::Silent, .. } => {
-                    assert!(!self.expects_answers, "client {}: silence", self.name);
+                    self.was_silenced = self.expects_answers;
                     self.seen.insert("silent");
                 }
                 Event::Draining { .. } => {

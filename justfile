@@ -30,7 +30,8 @@ test-client *ARGS:
 
 # Kill -9 under load, 500 times
 torture:
-    SYNCBRIDGE_KILLS=500 cargo test --release --workspace -- kill
+    SYNCBRIDGE_KILLS=500 cargo test --release -p syncbridge-storage --test kill
+    SYNCBRIDGE_TORTURE_KILLS=500 cargo test --release -p syncbridge --test torture -- --nocapture kill
 
 # Measure; perf/README.md says what the figures mean
 perf *ARGS="fanout":

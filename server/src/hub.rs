@@ -27,10 +27,11 @@ pub use subscribe::{Request, Snapshot, Subscribed};
 
 use crate::{
     admin::Metrics,
+    connection::Identity,
     fanout::TopicId,
     persist::Persist,
     session::{self, ConnId, Core},
-    shard::inbox::Inbox,
+    shard::inbox::{Inbox, Item},
 };
 
 /// A session that is in memory.
@@ -74,6 +75,9 @@ struct Interest {
     notices: u32,
     durable: u32,
 }
+
+/// A running client: (user, device, incarnation).
+type Client = (Arc<str>, Arc<str>, u128);
 
 /// What went wrong with a request, as the client is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +126,8 @@ pub struct Hub {
     topics: AtomicU64,
     /// Connections of each user.
     users: DashMap<Arc<str>, u32>,
+    /// The one connection of each running client.
+    clients: DashMap<Client, ConnId>,
     timers: Mutex<BinaryHeap<Reverse<Timer>>>,
     draining: AtomicBool,
     open: bool,
@@ -157,6 +163,7 @@ impl Hub {
             checkpoints,
             topics: AtomicU64::new(0),
             users: DashMap::new(),
+            clients: DashMap::new(),
             timers: Mutex::default(),
             draining: AtomicBool::new(false),
             open,
@@ -227,11 +234,27 @@ impl Hub {
         Ok(())
     }
 
+    /// The connection is known to be no replay: it takes the place of an earlier one of the same running client, which
+    /// is dead to that client and ends.
+    pub fn take_over(&self, who: &Identity, conn: ConnId) {
+        let former = self.clients.insert(client(who), conn);
+        if let Some(former) = former.filter(|former| *former != conn)
+            && let Some(inbox) = self.inbox(former)
+        {
+            inbox.push(Item::Close(former, ErrorCode::Replaced, "the client has a newer connection"));
+        }
+    }
+
     /// A connection that was let in is gone.
-    pub fn disconnected(&self, user: &Arc<str>) {
-        self.users.remove_if_mut(user, |_, count| {
+    pub fn disconnected(&self, who: &Identity, conn: ConnId) {
+        self.clients.remove_if(&client(who), |_, current| *current == conn);
+        self.users.remove_if_mut(&who.user, |_, count| {
             *count = count.saturating_sub(1);
             *count == 0
         });
     }
+}
+
+fn client(who: &Identity) -> Client {
+    (Arc::clone(&who.user), Arc::clone(&who.device), who.incarnation)
 }

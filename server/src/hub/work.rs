@@ -163,7 +163,7 @@ impl Hub {
                 }
                 Effect::Answer { conn, frame } => {
                     if let Some(inbox) = self.inbox(conn) {
-                        inbox.push(Item::Answer(conn, frame));
+                        inbox.push(Item::Answer(conn, session.state_topic(), frame));
                     }
                 }
                 Effect::Commit { number, writes } => {

@@ -145,6 +145,9 @@ pub struct Sub {
     pub held: bool,
     /// Whether every `Durable` is wanted.
     pub durable: bool,
+    /// Answers that belong behind the snapshot which is still to come (`held`, or `ring` is `None`). At most one for each
+    /// request under way, and a connection with something waiting is not read from.
+    pub behind: Vec<Bytes>,
     /// The newest `Durable` that was not sent; an older one in its place is of no use.
     pub durable_due: Option<Bytes>,
 }

@@ -333,7 +333,7 @@ impl Shard {
         self.cut_bytes -= conn.cut_counted;
         self.dirty.retain(|dirty| *dirty != index);
         if let Some(identity) = conn.core.identity() {
-            self.shared.hub.disconnected(&identity.user);
+            self.shared.hub.disconnected(identity, conn.id);
         }
         self.metrics().closed.of(conn.transport()).increment();
     }

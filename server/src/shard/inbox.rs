@@ -24,8 +24,8 @@ pub enum Item {
     Event(Arc<Event>),
     /// A subscription goes live: the events after this item are its events.
     Activate(Box<Activation>),
-    /// A frame for one connection, in the order of the session that sends it.
-    Answer(ConnId, Bytes),
+    /// A frame for one connection, behind every event of the topic so far.
+    Answer(ConnId, TopicId, Bytes),
     /// A frame for the subscribers of a topic that asked to be told what is durable.
     Durable(TopicId, Bytes),
     /// Everything of this topic ends with this frame: its subscriptions are gone.

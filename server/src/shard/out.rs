@@ -44,7 +44,7 @@ impl Shard {
                     return true;
                 }
                 None => {
-                    self.rings[ring as usize].trim();
+                    self.rings[ring as usize].settle();
                     self.due.pop_front();
                 }
             }

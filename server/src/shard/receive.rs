@@ -34,10 +34,9 @@ impl Shard {
             return;
         }
         conn.core.alive(self.now);
-        if let Framing::Streams(decoders) = &mut conn.framing {
-            decoders[class_index(class)].push(chunk);
-            self.receive_frames(index, Some(class));
-        }
+        let Framing::Streams(decoders) = &mut conn.framing else { return };
+        decoders[class_index(class)].push(chunk);
+        self.receive_frames(index, Some(class));
     }
 
     pub(super) fn receive_frames(&mut self, index: u32, class: Option<Class>) {

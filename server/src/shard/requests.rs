@@ -46,6 +46,7 @@ impl Shard {
         }
         let (id, transport) = (conn.id, conn.transport());
         if let Some(identity) = conn.core.identity().cloned() {
+            self.shared.hub.take_over(&identity, id);
             self.drain_inbox(usize::MAX);
             for session in self.sessions_of(index) {
                 self.shared.hub.attach(&session, id, &identity, transport, self.now);
@@ -145,6 +146,9 @@ impl Shard {
                 heartbeat_ms: timing.heartbeat_ms as u32,
             },
         });
+        if conn.confirmed {
+            hub.take_over(&identity, conn.id);
+        }
         conn.core.welcome(identity);
         for cursor in hello.resume.iter().rev() {
             // A notice topic resumes with its session: its cursor is of no use after the connection.
@@ -298,7 +302,7 @@ impl Shard {
                 for sub in conn.subs.iter_mut().filter(|sub| Arc::ptr_eq(&sub.session, &session)) {
                     sub.held = false;
                 }
-                self.mark(index);
+                self.release(index, &session);
             }
             Done::Document(frames) => {
                 for frame in frames {

@@ -12,6 +12,7 @@ use std::{
 };
 
 use axum::Router;
+use syncbridge_codec::ErrorCode;
 use tokio::{net::TcpStream, task::spawn_local};
 use tokio_rustls::TlsAcceptor;
 
@@ -199,7 +200,11 @@ async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Resul
             _ = seconds.tick() => local.with(Shard::tick),
         }
     }
-    endpoint.wait_idle().await;
+    // Handshakes that are not through belong to nobody yet; their peers are told and not waited for long.
+    endpoint.close((ErrorCode::ServerDraining as u32).into(), b"the server is going down");
+    if tokio::time::timeout(Duration::from_millis(defaults::LINGER_MS), endpoint.wait_idle()).await.is_err() {
+        tracing::debug!("some QUIC peers did not answer the end of their connection");
+    }
     local.shard.borrow().report();
     Ok(())
 }

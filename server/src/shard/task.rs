@@ -67,6 +67,7 @@ impl<L: Link> Task<L> {
             if !*confirmed && link.poll_confirmed(cx) {
                 *confirmed = true;
                 local.with(|shard| shard.confirm(index));
+                continue;
             }
             let Some((wants_read, is_ready)) =
                 local.with(|shard| shard.conn_mut(index).map(|conn| (conn.wants_read(), conn.core.is_ready())))

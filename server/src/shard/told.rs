@@ -27,10 +27,9 @@ impl Shard {
             match item {
                 Item::Event(event) => self.publish(&event),
                 Item::Activate(activation) => self.activate(*activation),
-                Item::Answer(id, frame) => {
-                    if let Some((index, conn)) = self.by_id(id) {
-                        conn.send(Class::Session, frame);
-                        self.mark(index);
+                Item::Answer(id, topic, frame) => {
+                    if let Some((index, _)) = self.by_id(id) {
+                        self.answer(index, topic, frame);
                     }
                 }
                 Item::Durable(topic, frame) => self.tell_durable(topic, &frame),
@@ -58,11 +57,14 @@ impl Shard {
     }
 
     pub(super) fn publish(&mut self, event: &Event) {
-        let ring = self.topics.get(&event.topic).copied();
-        let mut before = 0;
-        if let Some(index) = ring {
+        let topic = event.topic;
+        let origin = event.origin.as_ref().and_then(|(id, accepted)| Some((self.by_id(*id)?.0, accepted)));
+        // In the writer's own stream the answer takes the event's place: what came before it goes first.
+        if let Some((index, _)) = origin {
+            self.flush_ring_part(index, topic);
+        }
+        if let Some(index) = self.topics.get(&topic).copied() {
             let ring = &mut self.rings[index as usize];
-            before = ring.end();
             let was_due = ring.is_due();
             ring.push(event.seq, event.frame.clone());
             self.counts.events += 1;
@@ -71,44 +73,44 @@ impl Shard {
                 self.due.push_back(index);
             }
             if ring.overfull(self.shared.bounds.max_lag) {
-                self.let_go_of_lagging(index, event.topic);
+                self.let_go_of_lagging(index, topic);
             }
         }
-        let Some((origin, accepted)) = &event.origin else { return };
-        let topic = event.topic;
-        let rings = &mut self.rings;
-        let Some(conn) = self.conns.get_mut(super::index_of(*origin) as usize).filter(|conn| conn.id == *origin) else {
-            return;
-        };
-        // In the writer's own stream the answer takes the event's place: what came before it goes first.
-        let held = conn.subs.iter().find(|sub| sub.topic == topic).map(|sub| (sub.held, sub.ring));
-        match held {
+        let Some((index, accepted)) = origin else { return };
+        match self.conns[index as usize].sub_mut(topic) {
             // The event itself will say it: the snapshot that it belongs behind is still to come.
-            Some((true, _)) => return,
-            // It lags and is about to be reset. Its stream stands at an older version, and the snapshot has this one.
-            Some((false, None)) => return,
-            Some((false, Some((ring, slot)))) => {
-                let ring = &mut rings[ring as usize];
-                let cursor = ring.slots()[slot as usize].cursor;
-                if conn.framing.is_websocket() {
-                    if cursor < before {
-                        conn.outbox.push(Class::Session, Bytes::copy_from_slice(ring.range(cursor, before)));
-                    }
-                } else {
-                    for (end, frame) in ring.frames_after(cursor) {
-                        if end <= before {
-                            conn.outbox.push(Class::Session, frame.clone());
-                        }
-                    }
-                }
+            Some(sub) if sub.held => return,
+            Some(Sub { ring: Some((ring, slot)), .. }) => {
+                let ring = &mut self.rings[*ring as usize];
                 let end = ring.end();
-                let slot = ring.slot_mut(slot);
-                slot.cursor = end;
+                ring.slot_mut(*slot).cursor = end;
             }
             _ => {}
         }
-        conn.send(Class::Session, accepted.clone());
-        self.mark(super::index_of(*origin));
+        self.answer(index, topic, accepted.clone());
+    }
+
+    /// Queues a frame for a connection behind what it was not yet given of the topic.
+    fn answer(&mut self, index: u32, topic: TopicId, frame: Bytes) {
+        let max_lag = self.shared.bounds.max_lag;
+        let conn = &mut self.conns[index as usize];
+        let stuck = conn.blocked && conn.outbox.bytes() > max_lag;
+        match conn.sub_mut(topic) {
+            Some(sub) if sub.held || sub.ring.is_none() => return sub.behind.push(frame),
+            Some(sub) if stuck => {
+                // What it lacks does not fit: as if it lagged, it gets the newest state once it reads again.
+                sub.behind.push(frame);
+                if let Some((ring, slot)) = sub.ring.take() {
+                    self.metrics().resets.of(message::ResetReason::Lagged).increment();
+                    self.leave_ring(ring, slot);
+                }
+                return;
+            }
+            Some(_) => self.flush_ring_part(index, topic),
+            None => {}
+        }
+        self.conns[index as usize].send(Class::Session, frame);
+        self.mark(index);
     }
 
     pub(super) fn activate(&mut self, activation: Activation) {
@@ -144,7 +146,21 @@ impl Shard {
             } else {
                 conn.subs.reserve_exact(1);
                 let (session, ring) = (Arc::clone(&session), Some((ring, slot)));
-                conn.subs.push(Sub { topic, session, ring, held, durable, durable_due: None });
+                conn.subs.push(Sub { topic, session, ring, held, durable, behind: Vec::new(), durable_due: None });
+            }
+        }
+        self.release(index, &session);
+    }
+
+    /// Sends the answers that waited for a snapshot, unless it is still to come.
+    pub(super) fn release(&mut self, index: u32, session: &Arc<Session>) {
+        let topic = session.state_topic();
+        if self.conns[index as usize].sub_mut(topic).is_some_and(|sub| !sub.held && !sub.behind.is_empty()) {
+            self.flush_ring_part(index, topic);
+            let conn = &mut self.conns[index as usize];
+            let behind = conn.sub_mut(topic).map(|sub| std::mem::take(&mut sub.behind)).unwrap_or_default();
+            for frame in behind {
+                conn.send(Class::Session, frame);
             }
         }
         self.mark(index);
@@ -168,7 +184,7 @@ impl Shard {
     /// Moves what the connection has not been given of a topic into its outbox, so that what follows comes after it.
     pub(super) fn flush_ring_part(&mut self, index: u32, topic: TopicId) {
         let conn = &mut self.conns[index as usize];
-        let Some((ring, slot)) = conn.sub_mut(topic).and_then(|sub| sub.ring) else { return };
+        let Some((ring, slot)) = conn.sub_mut(topic).filter(|sub| !sub.held).and_then(|sub| sub.ring) else { return };
         let ring = &mut self.rings[ring as usize];
         let cursor = ring.slots()[slot as usize].cursor;
         if conn.framing.is_websocket() {

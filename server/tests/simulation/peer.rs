@@ -88,14 +88,8 @@ impl Peer {
         config.token = user.into();
         config.notices = rng.bool();
         config.durable = rng.bool();
-        config.times = Times {
-            backoff_base: 10,
-            backoff_cap: 200,
-            stable_after: 300,
-            handshake: 1_000,
-            answer: 2_000,
-            pong: 300,
-        };
+        config.times =
+            Times { backoff_base: 10, backoff_cap: 200, stable_after: 300, handshake: 1_000, answer: 2_000, pong: 300 };
         Self {
             name,
             core: Core::new(config.clone(), rng.u64(..)),
@@ -544,7 +538,8 @@ impl Peer {
             Some(found) => found.as_object().into_iter().flatten().filter_map(|(_, m)| m.as_u64()).collect(),
             None => BTreeSet::new(),
         };
-        let lost = known.ops.values().find(|op| op.fate == Fate::Durable && op.marker > 0 && !there.contains(&op.marker));
+        let lost =
+            known.ops.values().find(|op| op.fate == Fate::Durable && op.marker > 0 && !there.contains(&op.marker));
         if let Some(op) = lost {
             self.fail(session, &format!("{op:?} is lost"));
         }

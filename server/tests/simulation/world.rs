@@ -357,9 +357,10 @@ impl World {
     fn positions_agree(&mut self) -> bool {
         SESSIONS.into_iter().all(|(session, _)| {
             let version = self.books.durable(session);
-            self.peers.iter().filter(|peer| peer.known.get(session).is_some_and(|known| known.wanted)).all(|peer| {
-                peer.core.server_state(session).is_some_and(|(_, at)| at.version == version)
-            })
+            self.peers
+                .iter()
+                .filter(|peer| peer.known.get(session).is_some_and(|known| known.wanted))
+                .all(|peer| peer.core.server_state(session).is_some_and(|(_, at)| at.version == version))
         })
     }
 

@@ -96,6 +96,19 @@ struct Stream {
     recv: Option<RecvStream>,
 }
 
+impl Stream {
+    /// The next bytes; `None` when there are no more.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
+        let Some(recv) = &mut self.recv else { return Poll::Ready(Ok(None)) };
+        // The future holds nothing between polls: quinn keeps the waker by stream.
+        let chunk = ready!(pin!(recv.read_chunk(usize::MAX, true)).poll(cx))?;
+        if chunk.is_none() {
+            self.recv = None;
+        }
+        Poll::Ready(Ok(chunk.map(|chunk| chunk.bytes)))
+    }
+}
+
 /// A client's connection. Dropping it closes the connection with code 0.
 pub struct QuicLink {
     connection: Connection,
@@ -106,6 +119,8 @@ pub struct QuicLink {
     session: Option<Stream>,
     /// What is read of the session stream's `StreamOpen`; `None` when it is whole.
     announcement: Option<BytesMut>,
+    /// What came behind `StreamOpen` in the chunk that ended it, and is not handed out yet.
+    behind_announcement: Bytes,
     /// Resolves when the handshake is complete or has failed; `None` after that.
     handshake: Option<ZeroRttAccepted>,
     confirmed: bool,
@@ -180,6 +195,7 @@ impl QuicLink {
             control: None,
             session: None,
             announcement: Some(BytesMut::new()),
+            behind_announcement: Bytes::new(),
             handshake: Some(handshake),
             confirmed: false,
             place,
@@ -221,8 +237,8 @@ impl QuicLink {
     }
 
     /// Sends the chunks of `queue` on the stream of `class`, in order, without copying them. Ready when all are
-    /// handed to QUIC; what is not yet stays in `queue`. Waits for the client to open the stream: then it is
-    /// [`QuicLink::poll_recv`], called by the same task, that notices it.
+    /// handed to QUIC; what is not yet stays in `queue`. Waits for the client to open the stream, and notices that by
+    /// itself: who sends may not want to receive before what it sends is gone.
     ///
     /// # Errors
     /// [`LinkError`]; `Lost` also when the client has closed the connection in peace.
@@ -235,6 +251,10 @@ impl QuicLink {
         if queue.is_empty() {
             return Poll::Ready(Ok(()));
         }
+        if class == Class::Session && self.announcement.is_some() {
+            self.poll_streams(cx)?;
+            self.poll_announcement(cx)?;
+        }
         let open = class == Class::Control || self.announcement.is_none();
         let Some(stream) = self.stream(class).filter(|_| open) else {
             if let Some(error) = self.connection.close_reason() {
@@ -246,7 +266,7 @@ impl QuicLink {
         while !queue.is_empty() {
             // Never empty as long as the queue is not.
             let (chunks, _) = queue.as_mut_slices();
-            // The future holds nothing between polls: quinn keeps the waker by stream.
+            // As in `Stream::poll_chunk`, the future holds nothing.
             let written = ready!(pin!(stream.send.write_chunks(chunks)).poll(cx))?;
             queue.drain(..written.chunks);
         }
@@ -361,22 +381,30 @@ impl QuicLink {
 
     /// Bytes of one stream; `None` when there is no such stream (yet, or any more).
     fn poll_chunk(&mut self, cx: &mut Context<'_>, class: Class) -> Poll<Result<Option<Bytes>, LinkError>> {
-        loop {
-            let Some(stream) = self.stream(class) else { return Poll::Ready(Ok(None)) };
-            let Some(recv) = &mut stream.recv else { return Poll::Ready(Ok(None)) };
-            // As in `poll_send`, the future holds nothing.
-            let Some(chunk) = ready!(pin!(recv.read_chunk(usize::MAX, true)).poll(cx))? else {
-                stream.recv = None;
-                return Poll::Ready(Ok(None));
-            };
-            if class == Class::Control || self.announcement.is_none() {
-                return Poll::Ready(Ok(Some(chunk.bytes)));
+        if class == Class::Session {
+            if self.announcement.is_some() {
+                self.poll_announcement(cx)?;
             }
-            let rest = self.read_announcement(&chunk.bytes)?;
-            if !rest.is_empty() {
-                return Poll::Ready(Ok(Some(rest)));
+            if self.announcement.is_some() {
+                return Poll::Pending;
+            }
+            if !self.behind_announcement.is_empty() {
+                return Poll::Ready(Ok(Some(std::mem::take(&mut self.behind_announcement))));
             }
         }
+        let Some(stream) = self.stream(class) else { return Poll::Ready(Ok(None)) };
+        stream.poll_chunk(cx).map_err(LinkError::from)
+    }
+
+    /// Reads the session stream as far as its `StreamOpen`, and not further.
+    fn poll_announcement(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
+        while self.announcement.is_some()
+            && let Some(stream) = &mut self.session
+            && let Poll::Ready(Some(chunk)) = stream.poll_chunk(cx)?
+        {
+            self.behind_announcement = self.read_announcement(&chunk)?;
+        }
+        Ok(())
     }
 
     /// Reads the `StreamOpen` at the front of the session stream; returns what follows it.

@@ -214,10 +214,12 @@ impl Peer {
         }
     }
 
-    /// From here on nothing that it has may be called lost.
-    pub fn must_resume(&mut self) {
+    /// From here on nothing that it has of this epoch may be called lost. (What it has of an older one may have been
+    /// lost in a crash that it has not heard of yet.)
+    pub fn must_resume(&mut self, epoch: u64) {
         for (session, known) in &mut self.known {
-            known.must_resume = known.wanted && self.core.server_state(session).is_some();
+            let state = self.core.server_state(session);
+            known.must_resume = known.wanted && state.is_some_and(|(_, at)| at.epoch == epoch);
         }
     }
 
@@ -431,7 +433,9 @@ impl Peer {
                 if let Some(have) = before {
                     rule(at.epoch >= have.epoch, "epochs never go back")?;
                 }
-                (known.have, known.must_resume, known.may_begin_anew) = (Some(at), false, false);
+                (known.have, known.must_resume) = (Some(at), false);
+                // One that came after it was left says nothing about the next time.
+                known.may_begin_anew &= !known.wanted;
             }
             SessionEvent::Resumed { at, .. } => {
                 let have = known.have.as_ref().ok_or("nothing to go on from")?;

@@ -277,7 +277,7 @@ impl World {
             self.server.store.complete(64);
         }
         for peer in &mut self.peers {
-            peer.must_resume();
+            peer.must_resume(self.server.hub.epoch());
         }
         self.next_process();
     }

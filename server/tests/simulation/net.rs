@@ -119,6 +119,18 @@ impl Link {
         (self.broken || self.server_shut.is_some() || self.server_gone) && self.down.iter().all(BytesMut::is_empty)
     }
 
+    /// For people.
+    pub fn summary(&self) -> String {
+        let sizes = |bytes: &[BytesMut; 2]| bytes.each_ref().map(|bytes| bytes.len());
+        let Self { kind, room, server_shut, server_gone, client_gone, broken, stuck, flag, .. } = self;
+        let (up, down) = (sizes(&self.up), sizes(&self.down));
+        format!(
+            "{kind:?}: {up:?} up, {down:?} of {room} down, shut {server_shut:?}, ends gone {client_gone} {server_gone}, \
+             broken {broken}, stuck {stuck}, woken {}",
+            flag.is_up()
+        )
+    }
+
     pub fn waker(&self) -> Waker {
         Waker::from(Arc::clone(&self.flag))
     }

@@ -73,6 +73,8 @@ pub struct Peer {
     pub known: BTreeMap<String, Known>,
     /// No link is stuck and nobody sleeps: silence is a mistake.
     pub expects_answers: bool,
+    /// It was made.
+    pub was_silenced: bool,
     /// What happened at all.
     pub seen: BTreeSet<&'static str>,
     config: Config,
@@ -97,6 +99,7 @@ impl Peer {
             asleep_until: 0,
             known: BTreeMap::new(),
             expects_answers: false,
+            was_silenced: false,
             seen: BTreeSet::new(),
             config,
             gets: 0,
@@ -202,6 +205,7 @@ impl Peer {
         let export = self.core.export();
         self.core = Core::import(self.config.clone(), rng.u64(..), &export).expect("what was exported");
         self.connect_at = None;
+        self.gets = 0;
         self.seen.insert("reincarnated");
         for (session, known) in &mut self.known {
             if self.core.server_state(session).is_none() {
@@ -210,10 +214,12 @@ impl Peer {
         }
     }
 
-    /// From here on nothing that it has may be called lost.
-    pub fn must_resume(&mut self) {
+    /// From here on nothing that it has of this epoch may be called lost. (What it has of an older one may have been
+    /// lost in a crash that it has not heard of yet.)
+    pub fn must_resume(&mut self, epoch: u64) {
         for (session, known) in &mut self.known {
-            known.must_resume = known.wanted && self.core.server_state(session).is_some();
+            let state = self.core.server_state(session);
+            known.must_resume = known.wanted && state.is_some_and(|(_, at)| at.epoch == epoch);
         }
     }
 
@@ -351,13 +357,13 @@ impl Peer {
                 Event::Session { session, event } => self.session_event(&session, event, books),
                 Event::Disconnected { reason: Disconnect::Fault(fault), .. } => match fault {
                     Fault::Unanswered { .. } => {
-                        assert!(!self.expects_answers, "client {}: {fault}", self.name);
+                        self.was_silenced = self.expects_answers;
                         self.seen.insert("unanswered");
                     }
                     other => panic!("client {}: the server broke the protocol: {other}", self.name),
                 },
                 Event::Disconnected { reason: Disconnect::Silent, .. } => {
-                    assert!(!self.expects_answers, "client {}: silence", self.name);
+                    self.was_silenced = self.expects_answers;
                     self.seen.insert("silent");
                 }
                 Event::Draining { .. } => {
@@ -427,7 +433,9 @@ impl Peer {
                 if let Some(have) = before {
                     rule(at.epoch >= have.epoch, "epochs never go back")?;
                 }
-                (known.have, known.must_resume, known.may_begin_anew) = (Some(at), false, false);
+                (known.have, known.must_resume) = (Some(at), false);
+                // One that came after it was left says nothing about the next time.
+                known.may_begin_anew &= !known.wanted;
             }
             SessionEvent::Resumed { at, .. } => {
                 let have = known.have.as_ref().ok_or("nothing to go on from")?;

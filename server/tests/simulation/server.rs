@@ -334,6 +334,13 @@ impl Server {
             && self.shards.iter().all(|shard| shard.inbox().is_empty() && !shard.has_work())
     }
 
+    /// For people: what waits.
+    pub fn summary(&self) -> String {
+        let shards: Vec<_> = self.shards.iter().map(|shard| (shard.inbox().len(), shard.has_work())).collect();
+        let (jobs, done, pending) = (self.jobs.len(), self.done.len(), self.store.pending());
+        format!("{jobs} jobs, {done} done, {pending} commits, (inbox, work) of the shards {shards:?}")
+    }
+
     /// Subscriptions as the shards' connections have them, as [`Hub::subscriptions`] counts them.
     pub fn subscriptions(&mut self, links: &mut Net) -> (u64, u64, u64) {
         let mut sum = (0, 0, 0);

@@ -198,7 +198,7 @@ impl World {
     }
 
     fn pump(&mut self, peer: usize) -> bool {
-        let Self { peers, net, rng, books, server, .. } = self;
+        let Self { peers, net, rng, books, server, resting, draining, .. } = self;
         let peer = &mut peers[peer];
         let now = clock::now().mono_ms;
         if peer.asleep_until > now {
@@ -207,12 +207,18 @@ impl World {
         let came = peer.pump(net, books, rng);
         if peer.connect_at.is_some_and(|at| at <= now) {
             peer.connect_at = None;
-            if self.draining || (!self.resting && rng.u8(0..8) == 0) {
+            if *draining || (!*resting && rng.u8(0..8) == 0) {
                 peer.core.handle_disconnected(now, None, "refused");
                 return came;
             }
             let kind = Kind::ALL[rng.usize(0..4)];
-            let room = if rng.bool() { rng.usize(64..1_000) } else { rng.usize(1_000..20_000) };
+            let room = if *resting {
+                64 << 10
+            } else if rng.bool() {
+                rng.usize(64..1_000)
+            } else {
+                rng.usize(1_000..20_000)
+            };
             trace::say(|| format!("client {} connects by {kind:?}, room {room}", peer.name));
             let id = net.make(kind, rng.usize(0..server.shards.len()), room);
             if let Some(link) = net.get(id).filter(|link| link.kind == Kind::Streams && rng.bool()) {
@@ -271,7 +277,7 @@ impl World {
             self.server.store.complete(64);
         }
         for peer in &mut self.peers {
-            peer.must_resume();
+            peer.must_resume(self.server.hub.epoch());
         }
         self.next_process();
     }
@@ -333,6 +339,9 @@ impl World {
             }
             assert!(clock::now().mono_ms < until, "it does not come to rest: {}", self.unrest());
             self.turn();
+            if let Some(peer) = self.peers.iter().position(|peer| peer.was_silenced) {
+                panic!("client {peer} met silence: {}", self.unrest());
+            }
         }
         for peer in &mut self.peers {
             peer.expects_answers = false;
@@ -356,7 +365,7 @@ impl World {
     }
 
     fn unrest(&mut self) -> String {
-        let mut text = format!("server idle {}", self.server.is_idle());
+        let mut text = format!("server: {}", self.server.summary());
         for peer in &mut self.peers {
             let mut open = Vec::new();
             for (session, known) in &peer.known {
@@ -370,8 +379,30 @@ impl World {
                 }
             }
             if !open.is_empty() || !peer.is_settled() {
-                let link = peer.link.and_then(|id| self.net.get(id).map(|link| format!("{link:?}")));
-                let link = link.map(|link| link.chars().take(400).collect::<String>());
+                let link = peer.link.and_then(|id| self.net.get(id));
+                let mut link = link.map(|link| link.summary());
+                if let Some((shard, index)) =
+                    peer.link.and_then(|id| self.net.get(id)).map(|link| (link.shard, link.index))
+                {
+                    let conn = self.server.shards[shard].conn_mut(index);
+                    link = conn.map(|conn| {
+                        let subs: Vec<_> = conn
+                            .subs
+                            .iter()
+                            .map(|sub| (&sub.session.id, sub.topic, sub.ring, sub.held, sub.durable))
+                            .collect();
+                        format!(
+                            "{link:?}, busy {}, catching up {}, closing {:?}, to do {:?}, waiting {} B, blocked {}, dirty {}, {subs:?}",
+                            conn.busy,
+                            conn.catch_up.is_some(),
+                            conn.closing,
+                            conn.todo,
+                            conn.outbox.bytes(),
+                            conn.blocked,
+                            conn.dirty
+                        )
+                    }).or(link);
+                }
                 let (name, connected) = (peer.name, peer.core.is_connected());
                 text.push_str(&format!("\nclient {name}: connected {connected}, {open:?}, link {link:?}"));
             }

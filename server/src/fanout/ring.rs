@@ -77,6 +77,10 @@ impl Ring {
     /// Adds a subscription that has everything up to here; its index.
     pub fn subscribe(&mut self, fd: RawFd, conn: u32, slow: bool) -> u32 {
         self.slots.push(Slot { fd, conn, cursor: self.end(), slow });
+        if self.sweep_left > 0 {
+            // The sweep may stand right before the new slot, and would count it for one that waits.
+            self.sweep_left = self.slots.len();
+        }
         (self.slots.len() - 1) as u32
     }
 
@@ -275,6 +279,16 @@ mod tests {
         ring.unsubscribe(1);
         visited.extend(std::iter::from_fn(|| ring.next_due().map(|(slot, _)| slot.conn)));
         assert!([0, 2, 3].iter().all(|conn| visited.contains(conn)), "{visited:?}");
+    }
+
+    #[test]
+    fn who_subscribes_in_mid_sweep_takes_nobodys_visit() {
+        let mut ring = ring(&[b"a"]);
+        while ring.next_due().is_some() {}
+        ring.push(2, Bytes::from_static(b"b"));
+        ring.subscribe(4, 1, false);
+        let visited: Vec<u32> = std::iter::from_fn(|| ring.next_due().map(|(slot, _)| slot.conn)).collect();
+        assert!(visited.contains(&0), "{visited:?}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Who is there: joining, leaving, and not being gone before the grace period is over.
 
+use std::time::Duration;
+
 use syncbridge_codec::message::{self, Message};
 
 use crate::{
@@ -16,6 +18,9 @@ scenarios! {
     ]
     links: []
 }
+
+/// How often who is there says something: well below three heartbeats of 200 ms.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(50);
 
 /// Subscribes with notices: the devices that are there, and the number of the last notice.
 async fn attend(wire: &mut Wire, session: &str) -> message::Presence {
@@ -129,12 +134,12 @@ async fn a_device_that_vanishes_without_a_word_is_taken_over_by_its_next_connect
     let Message::Accepted(answer) = second.session().await else { panic!("no Accepted") };
     assert_eq!((answer.at.version, answer.changed), (2, false));
     // Both that are there say something now and then; the lost connection ends and is no news, for its device is there.
-    let opened = host.metric("syncbridge_connections_closed_total").await;
-    while host.metric("syncbridge_connections_closed_total").await == opened {
+    while host.metric("syncbridge_connections_closed_total").await == 0 {
         for wire in [&mut watcher, &mut second] {
             wire.send(message::Ping { nonce: 1 }).await;
             assert!(matches!(wire.control().await, Message::Pong(_)));
         }
+        tokio::time::sleep(SIGN_OF_LIFE).await;
     }
     assert_eq!(watcher.settle("s").await, []);
     // Then this one vanishes too.
@@ -147,5 +152,6 @@ async fn a_device_that_vanishes_without_a_word_is_taken_over_by_its_next_connect
             [Message::DeviceLeft(left)] => break assert_eq!(&*left.device, "laptop"),
             other => panic!("{other:?}"),
         }
+        tokio::time::sleep(SIGN_OF_LIFE).await;
     }
 }

@@ -124,6 +124,9 @@ impl Hub {
                     prelude.extend(frames);
                 }
                 Resume::Reset { reason, last_kept } => {
+                    if let Some(metrics) = self.metrics.shards.get(crate::shard::shard_of(conn)) {
+                        metrics.resets.of(reason).increment();
+                    }
                     let state = text(live);
                     if state.is_none() {
                         let document = live.core.document().clone();

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use syncbridge_codec::{
     ErrorCode,
+    frame::Frames,
     message::{self, Position},
 };
 use syncbridge_document::Value;
@@ -162,6 +163,9 @@ impl Hub {
                     self.publish(session, live, topic, seq, frame, origin);
                 }
                 Effect::Answer { conn, frame } => {
+                    if let (Some(code), Some(metrics)) = (refusal(&frame), self.metrics.shards.get(shard_of(conn))) {
+                        metrics.refused.of(code).increment();
+                    }
                     if let Some(inbox) = self.inbox(conn) {
                         inbox.push(Item::Answer(conn, session.state_topic(), frame));
                     }
@@ -218,4 +222,15 @@ impl access::Members for Meta {
     fn role(&self, user: &str) -> Option<Role> {
         if &*self.owner == user { Some(Role::Owner) } else { self.everyone.then_some(Role::Editor) }
     }
+}
+
+/// The code of an `Error` among answers; all else is told from it by one byte.
+fn refusal(frame: &Bytes) -> Option<ErrorCode> {
+    // The type follows the length, whose first two bits say how long it is (RFC 9000 §16).
+    let kind = frame.get(1 << (frame.first()? >> 6))?;
+    if u64::from(*kind) != message::Error::KIND {
+        return None;
+    }
+    let frame = Frames::new(frame.clone(), usize::MAX).next()?.ok()?;
+    ErrorCode::from_number(message::Error::decode(frame.body).ok()?.code)
 }

@@ -101,7 +101,6 @@ impl Shard {
                 // What it lacks does not fit: as if it lagged, it gets the newest state once it reads again.
                 sub.behind.push(frame);
                 if let Some((ring, slot)) = sub.ring.take() {
-                    self.metrics().resets.of(message::ResetReason::Lagged).increment();
                     self.leave_ring(ring, slot);
                 }
                 return;
@@ -220,7 +219,6 @@ impl Shard {
         let lagging: Vec<u32> =
             self.rings[ring as usize].lagging(self.shared.bounds.max_lag).map(|slot| slot.conn).collect();
         for index in lagging {
-            self.metrics().resets.of(message::ResetReason::Lagged).increment();
             let conn = &mut self.conns[index as usize];
             let Some(sub) = conn.subs.iter_mut().find(|sub| sub.topic == topic) else { continue };
             let Some((ring, slot)) = sub.ring else { continue };

@@ -134,10 +134,8 @@ async fn only_the_active_device_writes_under_the_exclusive_policy(net: &Net) {
     active.create_as(made).await;
     active.counter("s");
     let mut seen = other.subscribe("s").await;
-    let update = message::Update {
-        base: seen.at.clone(),
-        ..other.update("s", r#"[{"op":"replace","path":"/n","value":1}]"#)
-    };
+    let update =
+        message::Update { base: seen.at.clone(), ..other.update("s", r#"[{"op":"replace","path":"/n","value":1}]"#) };
     let Message::Error(error) = other.ask(update).await else { panic!("no Error") };
     assert_eq!((error.code, error.op), (ErrorCode::NotActive as u32, Some(1)));
     active.write("s", r#"[{"op":"replace","path":"/n","value":2}]"#).await;

@@ -42,6 +42,7 @@ fn append(item: &str) -> Patch {
     Patch::new().add("/items/-", item)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "scenarios are written where they are run")]
 fn each_link(scenario: impl AsyncFn(&Net, Transport)) {
     for (via, transport) in
         [(Via::Quic, Transport::Quic), (Via::WebSocket, Transport::WebSocket), (Via::Tls, Transport::WebSocket)]

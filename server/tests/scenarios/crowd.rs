@@ -10,7 +10,6 @@ use crate::{
     wire::Via,
 };
 
-
 /// Follows a session to this version: each version's position and operations.
 async fn watch(host: &Host, via: Via, shard: usize, device: String, last: u64) -> (Vec<message::Delta>, String) {
     let mut wire = host.link_to(via, shard).await;
@@ -58,7 +57,9 @@ fn sixteen_writers_on_all_links_and_shards_make_one_order_for_every_watcher() {
             tokio::spawn(async move { write(&host, via, n, format!("writer {n}"), each).await })
         }));
         let (watched, written) = tokio::join!(watching, writing);
-        written.into_iter().for_each(|writer| writer.expect("a writer"));
+        for writer in written {
+            writer.expect("a writer");
+        }
         let watched: Vec<_> = watched.into_iter().map(|watcher| watcher.expect("a watcher")).collect();
         let (_, state) = &watched[0];
         let longest = watched.iter().map(|(deltas, _)| deltas).max_by_key(|deltas| deltas.len()).expect("eight");
@@ -78,10 +79,8 @@ fn clients_on_two_shards_see_one_order() {
     crate::net::run(Via::Memory, Via::Memory, async |net: &Net| {
         let host = net.host();
         let (mut one, mut other) = (host.link_to(Via::Memory, 0).await, host.link_to(Via::Memory, 1).await);
-        let (first, second) = (
-            host.greet(&mut one, &who("ann", "phone")).await,
-            host.greet(&mut other, &who("ann", "laptop")).await,
-        );
+        let (first, second) =
+            (host.greet(&mut one, &who("ann", "phone")).await, host.greet(&mut other, &who("ann", "laptop")).await);
         assert_ne!(first.connection, second.connection);
         one.create("s", r#"{"l":[]}"#).await;
         let (mut ones, mut others) = (one.subscribe("s").await, other.subscribe("s").await);

@@ -113,10 +113,10 @@ async fn a_server_that_goes_down_says_so_and_loses_nothing_that_it_accepted(net:
     }
     // At least one is under way when it goes down.
     watcher.follow_to(&mut seen, 2).await;
-    let (stopped, written, watched) = tokio::join!(host.stop(), writer.ended(), watcher.ended());
+    let (stopped, writers, watchers) = tokio::join!(host.stop(), writer.ended(), watcher.ended());
     assert!(stopped.all_told);
-    let accepted = written.session.iter().filter(|said| matches!(said, Message::Accepted(_))).count();
-    for said in &written.session {
+    let accepted = writers.session.iter().filter(|said| matches!(said, Message::Accepted(_))).count();
+    for said in &writers.session {
         match said {
             Message::Accepted(_) => {}
             // Updates that came too late were not applied, and may be sent again.
@@ -124,7 +124,7 @@ async fn a_server_that_goes_down_says_so_and_loses_nothing_that_it_accepted(net:
             other => panic!("{other:?}"),
         }
     }
-    for end in [&written, &watched] {
+    for end in [&writers, &watchers] {
         let Some(Message::Draining(draining)) = end.control.first() else { panic!("not told: {end:?}") };
         assert!(draining.reconnect_after_ms > 0);
         assert_eq!(end.code, ErrorCode::ServerDraining as u32);

@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{
     net::{Net, run, who},
-    wire::Via,
+    wire::{PATIENCE, Via},
 };
 
 /// GET over a connection of its own: (status, body).
@@ -73,9 +73,12 @@ fn the_figures_move_with_what_happens() {
         writer.ask(update).await;
         for (name, before) in names.into_iter().zip(before) {
             // What shards count is handed on once a second.
-            while host.metric(name).await <= before {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            let moves = async {
+                while host.metric(name).await <= before {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            assert!(tokio::time::timeout(PATIENCE, moves).await.is_ok(), "{name} does not move");
         }
         assert_eq!(host.metric("syncbridge_updates_accepted_total").await, 10);
         assert_eq!(host.metric("syncbridge_connections_opened_total").await, 2);

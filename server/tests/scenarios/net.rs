@@ -86,11 +86,12 @@ impl Who {
 }
 
 /// Runs a scenario over these links, and stops what it started: nothing accepted may be lost.
+#[expect(clippy::needless_pass_by_value, reason = "scenarios are written where they are run")]
 pub fn run(one: Via, other: Via, scenario: impl AsyncFn(&Net)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let net = Net { one, other, hosts: Mutex::default() };
-        tokio::time::timeout(Duration::from_secs(120), scenario(&net)).await.expect("the scenario comes to an end");
+        tokio::time::timeout(Duration::from_mins(2), scenario(&net)).await.expect("the scenario comes to an end");
         let hosts = std::mem::take(&mut *net.hosts.lock());
         for host in hosts {
             host.0.graveyard.lock().clear();
@@ -194,7 +195,7 @@ impl Host {
     pub fn token(&self, user: &str, device: Option<&str>) -> String {
         let key = SigningKey::create_or_load(&self.0.folder.path().join(KEY_FILE)).expect("the server's key");
         let now = SystemTime::UNIX_EPOCH.elapsed().expect("a clock after 1970").as_secs();
-        key.issue(user, device, Duration::from_secs(3_600), now).expect("a token")
+        key.issue(user, device, Duration::from_hours(1), now).expect("a token")
     }
 
     /// A link on which nothing was said yet.
@@ -247,7 +248,8 @@ impl Host {
     pub async fn metric(&self, name: &str) -> u64 {
         let (status, text) = http::get(self.admin(), "/metrics").await;
         assert_eq!(status, 200);
-        let lines = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
+        let lines =
+            text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
         let values: Vec<f64> = lines.map(|line| line.rsplit(' ').next().unwrap().parse().expect("a number")).collect();
         assert!(!values.is_empty(), "{name} is not among the figures:\n{text}");
         values.iter().sum::<f64>() as u64

@@ -77,6 +77,10 @@ impl Ring {
     /// Adds a subscription that has everything up to here; its index.
     pub fn subscribe(&mut self, fd: RawFd, conn: u32, slow: bool) -> u32 {
         self.slots.push(Slot { fd, conn, cursor: self.end(), slow });
+        if self.sweep_left > 0 {
+            // The circle is longer now: the sweep may reach the newcomer where it would have begun anew.
+            self.sweep_left = self.slots.len();
+        }
         (self.slots.len() - 1) as u32
     }
 
@@ -262,6 +266,16 @@ mod tests {
         ring.push(3, Bytes::from(vec![0; 500]));
         ring.settle();
         assert_eq!(conns(&ring), [0]);
+    }
+
+    #[test]
+    fn a_newcomer_in_mid_sweep_takes_nobodys_turn() {
+        let mut ring = ring(&[b"a"]);
+        while ring.next_due().is_some() {}
+        ring.push(2, Bytes::from_static(b"b"));
+        ring.subscribe(4, 1, false);
+        let visited: Vec<u32> = std::iter::from_fn(|| ring.next_due().map(|(slot, _)| slot.conn)).collect();
+        assert!(visited.contains(&0), "{visited:?}");
     }
 
     #[test]

@@ -52,11 +52,8 @@ async fn a_refusal_that_is_sent_again_is_refused_again_though_it_would_fit_now(n
     let me = who("ann", "phone");
     let mut first = host.join(net.one, &me).await;
     let mut other = host.join(net.other, &who("ann", "laptop")).await;
-    let made = message::Create {
-        counter: first.counter("s"),
-        conflict: ConflictPolicy::Reject,
-        ..create("s", r#"{"a":0}"#)
-    };
+    let made =
+        message::Create { counter: first.counter("s"), conflict: ConflictPolicy::Reject, ..create("s", r#"{"a":0}"#) };
     first.create_as(made).await;
     other.settle("s").await;
     other.write("s", r#"[{"op":"replace","path":"/a","value":1}]"#).await;

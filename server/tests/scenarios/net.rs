@@ -231,7 +231,8 @@ impl Host {
     pub async fn metric(&self, name: &str) -> u64 {
         let (status, text) = http::get(self.admin(), "/metrics").await;
         assert_eq!(status, 200);
-        let lines = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
+        let lines =
+            text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
         let values: Vec<f64> = lines.map(|line| line.rsplit(' ').next().unwrap().parse().expect("a number")).collect();
         assert!(!values.is_empty(), "{name} is not among the figures:\n{text}");
         values.iter().sum::<f64>() as u64

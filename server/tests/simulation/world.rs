@@ -410,6 +410,17 @@ impl World {
         text
     }
 
+    /// A task that was polled and has nothing to do is not woken by its own poll.
+    fn nobody_spins(&mut self) {
+        for _ in 0..3 {
+            self.poll_links(true);
+        }
+        for id in self.net.ids() {
+            let woken = self.net.get(id).filter(|link| link.flag.is_up()).map(|link| link.summary());
+            assert_eq!(woken, None, "its task goes round and round");
+        }
+    }
+
     /// All rules.
     fn rest(&mut self) {
         self.settle();
@@ -428,6 +439,7 @@ impl World {
                 peer.check_ops(session, &document, lists);
             }
         }
+        self.nobody_spins();
         let counted = self.server.hub.subscriptions();
         let held = self.server.subscriptions(&mut self.net);
         assert_eq!(counted, held, "subscriptions as the hub counts them, and as the shards have them");

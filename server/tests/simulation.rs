@@ -11,9 +11,12 @@
 
 mod simulation {
     pub mod clock;
+    pub mod desk;
+    mod fairness;
     pub mod net;
     pub mod peer;
     pub mod server;
+    mod slow;
     pub mod store;
     pub mod trace;
     pub mod world;

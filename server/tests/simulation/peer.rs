@@ -551,7 +551,7 @@ impl Peer {
 }
 
 /// The next whole message: (opcode, payload). A server masks nothing and fragments nothing.
-fn message(partial: &mut BytesMut) -> Option<(u8, Bytes)> {
+pub fn message(partial: &mut BytesMut) -> Option<(u8, Bytes)> {
     let (head, length) = match (*partial.get(1)?, partial.len()) {
         (126, have) if have >= 4 => (4, usize::from(u16::from_be_bytes([partial[2], partial[3]]))),
         (127, have) if have >= 10 => (10, u64::from_be_bytes(partial[2..10].try_into().expect("8 bytes")) as usize),

@@ -315,7 +315,7 @@ impl Server {
     /// Clients are told to go; nothing new is accepted.
     pub fn drain(&mut self) {
         self.hub.drain();
-        let told = message::Draining { reconnect_after_ms: 20, window_ms: 50, address: Default::default() };
+        let told = message::Draining { reconnect_after_ms: 20, window_ms: 50, address: bytestring::ByteString::new() };
         let told = Message::from(told).to_frame();
         for shard in &self.shards {
             shard.inbox().push(Item::Drain(told.clone()));

@@ -97,14 +97,14 @@ impl World {
         self.settle();
         for name in 0..CLIENTS {
             for (session, _) in SESSIONS {
-                if self.may(name, session) && self.rng.u8(0..3) > 0 {
+                if Self::may(name, session) && self.rng.u8(0..3) > 0 {
                     self.peers[name].subscribe(session);
                 }
             }
         }
     }
 
-    fn may(&self, peer: usize, session: &str) -> bool {
+    fn may(peer: usize, session: &str) -> bool {
         session == "open" || peer < CLIENTS - GUESTS
     }
 
@@ -153,14 +153,14 @@ impl World {
         let (peer, session) = (self.rng.usize(0..CLIENTS), SESSIONS[self.rng.usize(0..SESSIONS.len())]);
         match self.rng.u16(0..2_000) {
             0..=699 => self.peers[peer].edit(session.0, session.1, &mut self.rng),
-            700..=739 if self.may(peer, session.0) => {
+            700..=739 if Self::may(peer, session.0) => {
                 if self.rng.bool() {
                     self.peers[peer].unsubscribe(session.0);
                 } else {
                     self.peers[peer].subscribe(session.0);
                 }
             }
-            740..=749 if self.may(peer, session.0) => self.peers[peer].get(session.0),
+            740..=749 if Self::may(peer, session.0) => self.peers[peer].get(session.0),
             750..=789 => {
                 if let Some(link) = self.peers[peer].link.and_then(|id| self.net.get(id)) {
                     link.cut(&mut self.rng);
@@ -404,7 +404,7 @@ impl World {
                     }).or(link);
                 }
                 let (name, connected) = (peer.name, peer.core.is_connected());
-                text.push_str(&format!("\nclient {name}: connected {connected}, {open:?}, link {link:?}"));
+                text += &format!("\nclient {name}: connected {connected}, {open:?}, link {link:?}");
             }
         }
         text

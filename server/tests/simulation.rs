@@ -58,7 +58,9 @@ fn nothing_is_lost_and_nothing_done_twice_whatever_breaks() {
         let Ok(kinds) = run else {
             panic!("seed {seed} failed: SYNCBRIDGE_SEED={seed} SYNCBRIDGE_STEPS={steps} replays it");
         };
-        kinds.into_iter().for_each(|kind| *seen.entry(kind).or_default() += 1);
+        for kind in kinds {
+            *seen.entry(kind).or_default() += 1;
+        }
     }
     println!("{} seeds of {steps} steps in {:.1?}; in how many: {seen:?}", seeds.len(), began.elapsed());
     if seeds.len() >= 50 {

@@ -351,7 +351,11 @@ impl World {
 
     fn is_settled(&mut self) -> bool {
         let idle = self.server.is_idle();
-        idle && self.peers.iter_mut().all(Peer::is_settled) && self.positions_agree()
+        // Who has not noticed yet that its link broke only believes that it is live.
+        let Self { peers, net, .. } = &mut *self;
+        let whole = |link: usize| net.get(link).is_some_and(|link| !link.broken && !link.server_gone);
+        let linked = peers.iter().filter_map(|peer| peer.link).all(whole);
+        idle && linked && self.peers.iter_mut().all(Peer::is_settled) && self.positions_agree()
     }
 
     fn positions_agree(&mut self) -> bool {

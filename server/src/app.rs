@@ -335,7 +335,7 @@ fn hub_bounds(config: &Config) -> hub::Bounds {
                 ..Limits::default()
             },
             presence_grace_ms: config.presence.grace_ms,
-            presence_ttl_ms: 4 * config.connection.heartbeat_ms,
+            presence_ttl_ms: 4 * config.connection.heartbeat_ms + defaults::PRESENCE_TTL_SLACK_MS,
             ..session::Bounds::default()
         },
     }

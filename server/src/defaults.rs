@@ -86,6 +86,11 @@ pub const ECHO_MESSAGE: usize = 16 * MIB;
 /// changes networks 1–4 s.
 pub const PRESENCE_GRACE: Duration = Duration::from_secs(5);
 
+/// A connection's presence outlives its link by this much: a shard looks at its connections once a second, so what it
+/// heard is passed on up to a second late; twice that, for a shard that is busy. Without it, heartbeats of less than a
+/// second would declare devices gone that are there.
+pub const PRESENCE_TTL_SLACK_MS: u64 = 2_000;
+
 // ---- fan-out -------------------------------------------------------------------------------------------------------
 
 /// Events kept for each topic and shard, bytes of frames: about 500 events of 128 bytes, so a subscriber may fall 0.5 s

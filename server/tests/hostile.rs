@@ -18,7 +18,10 @@ use support::{
     within,
 };
 use syncbridge_codec::{
-    ErrorCode, Message,
+    ErrorCode::{
+        self, FrameTooLarge, MalformedFrame, MalformedMessage, MalformedWebSocket, UnexpectedMessage, UnknownMessage,
+    },
+    Message,
     message::{
         Class, Create, DevicePolicy, Get, Hello, Ping, Position, Scope, ScopeKind, StreamOpen, Subscribe, Update,
         Welcome,
@@ -112,7 +115,6 @@ fn frame(message: impl Into<Message>) -> Bytes {
 #[tokio::test]
 async fn what_breaks_framing_or_the_registry_ends_the_connection_with_its_code() {
     let stage = Stage::new(&[]).await;
-    use ErrorCode::{FrameTooLarge, MalformedFrame, MalformedMessage, UnexpectedMessage, UnknownMessage};
     let cases: &[(&str, Class, Bytes, ErrorCode)] = &[
         ("a length of 0", Class::Session, Bytes::from_static(&[0]), MalformedFrame),
         ("a type that does not fit", Class::Session, Bytes::from_static(&[1, 0x40]), MalformedFrame),
@@ -141,7 +143,6 @@ async fn what_breaks_framing_or_the_registry_ends_the_connection_with_its_code()
 #[tokio::test]
 async fn what_a_transport_does_not_allow_ends_the_connection_with_its_code() {
     let stage = Stage::new(&[]).await;
-    use ErrorCode::{MalformedFrame, MalformedWebSocket, UnexpectedMessage};
     for (what, bytes, code) in [
         ("a frame cut by the end of its message", websocket_frame(0x82, &[5, 6]), MalformedFrame),
         ("an empty message", websocket_frame(0x82, &[]), MalformedFrame),
@@ -243,7 +244,7 @@ async fn who_may_not_is_refused_by_name_and_told_nothing_else() {
             }
             let wire = Wire::connect(via, stage.clients()).await;
             wire.send_on(class, &message);
-            assert_ended(wire, ErrorCode::UnexpectedMessage, what).await;
+            assert_ended(wire, UnexpectedMessage, what).await;
         }
         let mut wire = Wire::connect(via, stage.clients()).await;
         assert_alive(&mut wire, "a Ping before Hello is answered").await;
@@ -317,8 +318,8 @@ async fn patches_and_documents_beyond_the_bounds_are_refused_and_the_connection_
             wire.send(message);
             assert_eq!(answer(&mut wire).await, Some(code), "{what}");
         }
-        let state = format!(r#"{{"a":[1,2,3],"text":"{}"}}"#, "x".repeat(100_000));
-        wire.send(create(1, mine, state));
+        let document = format!(r#"{{"a":[1,2,3],"text":"{}"}}"#, "x".repeat(100_000));
+        wire.send(create(1, mine, document));
         assert_eq!(answer(&mut wire).await, None);
         let many = |count: usize| {
             let operations = vec![r#"{"op":"add","path":"/a/0","value":0}"#; count].join(",");
@@ -397,7 +398,7 @@ async fn who_dawdles_is_sent_away_and_holds_nobody_up() {
             let mut answer = Vec::new();
             loop {
                 tokio::select! {
-                    read = stream.read_buf(&mut answer) => if read.is_ok_and(|read| read > 0) { continue } else { break },
+                    read = stream.read_buf(&mut answer) => if read.map_or(true, |read| read == 0) { break },
                     () = tokio::time::sleep(std::time::Duration::from_millis(50)), if !rest.is_empty() => {
                         let sent = stream.write_all(&rest[..1]).await;
                         rest = &rest[1..];

@@ -8,6 +8,8 @@ mod apps;
 mod full_disk;
 #[path = "torture/kill.rs"]
 mod kill;
+#[path = "torture/late_stream.rs"]
+mod late_stream;
 #[path = "torture/observer.rs"]
 mod observer;
 #[path = "torture/rebind.rs"]

@@ -36,4 +36,10 @@ macro_rules! scenarios {
     };
 }
 
+mod conflicts;
+mod dedup;
+mod http;
+mod lagging;
+mod presence;
+mod resuming;
 mod updating;

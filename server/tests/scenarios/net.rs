@@ -21,7 +21,10 @@ use syncbridge_codec::{
     message::{self, Message},
 };
 
-use crate::wire::{Via, Wire, websocket};
+use crate::{
+    http,
+    wire::{Via, Wire, websocket},
+};
 
 /// The links of a scenario, and the servers that it started.
 pub struct Net {
@@ -222,6 +225,16 @@ impl Host {
     pub fn lose(&self, wire: Wire) {
         wire.fall_silent();
         self.0.graveyard.lock().push(wire);
+    }
+
+    /// A figure as operators see it, all labels together.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let (status, text) = http::get(self.admin(), "/metrics").await;
+        assert_eq!(status, 200);
+        let lines = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
+        let values: Vec<f64> = lines.map(|line| line.rsplit(' ').next().unwrap().parse().expect("a number")).collect();
+        assert!(!values.is_empty(), "{name} is not among the figures:\n{text}");
+        values.iter().sum::<f64>() as u64
     }
 
     /// Stops it in good order.

@@ -14,10 +14,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What comes out within [`PATIENCE`].
 pub async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, work).await {
-        Ok(done) => done,
-        Err(_) => panic!("{what}: waited for {PATIENCE:?}"),
-    }
+    let Ok(done) = tokio::time::timeout(PATIENCE, work).await else { panic!("{what}: waited for {PATIENCE:?}") };
+    done
 }
 
 /// Asks again until the answer is yes, for what no event tells (a metric, another process's memory).

@@ -58,8 +58,8 @@ impl Setup {
 
     /// With `--set PATH=VALUE`.
     #[must_use]
-    pub fn set(mut self, path: &str, value: impl ToString) -> Self {
-        self.arguments.extend(["--set".to_owned(), format!("{path}={}", value.to_string())]);
+    pub fn set(mut self, path: &str, value: impl std::fmt::Display) -> Self {
+        self.arguments.extend(["--set".to_owned(), format!("{path}={value}")]);
         self
     }
 
@@ -132,7 +132,7 @@ impl Setup {
                         server.admin = address.and_then(|text| text.parse().ok()).expect("an address");
                     }
                     (Some("pin"), Some(pin)) => {
-                        server.fingerprint = pin.to_owned();
+                        pin.clone_into(&mut server.fingerprint);
                         return server;
                     }
                     _ => {}

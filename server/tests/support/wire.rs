@@ -312,11 +312,11 @@ pub fn websocket_frame(head: u8, payload: &[u8]) -> Bytes {
     match payload.len() {
         short @ 0..126 => frame.push(0x80 | short as u8),
         medium @ 126..0x1_0000 => {
-            frame.push(0x80 | 126);
+            frame.push(0x80 | 0x7E);
             frame.extend_from_slice(&(medium as u16).to_be_bytes());
         }
         long => {
-            frame.push(0x80 | 127);
+            frame.push(0x80 | 0x7F);
             frame.extend_from_slice(&(long as u64).to_be_bytes());
         }
     }

@@ -75,7 +75,7 @@ async fn when_the_disk_takes_nothing_more_updates_are_refused_reads_go_on_and_no
     let (status, reason) = get(server.clients, "/ready").await;
     assert_eq!(status, 503, "{reason}");
     assert!(reason.contains("storage failed"), "{reason}");
-    assert_eq!(metric(server.admin, "syncbridge_poisoned").await, 1.0);
+    assert!(metric(server.admin, "syncbridge_poisoned").await > 0.0);
     let durable: Vec<String> = (2..52).map(|counter| format!("m{counter}")).collect();
     for via in Via::BOTH {
         let (mut reader, _) = Wire::greeted(via, server.clients, hello(&token, "desktop", 3, Vec::new())).await;

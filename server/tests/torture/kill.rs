@@ -196,7 +196,7 @@ fn writer(set: usize, index: usize) -> Writer {
         name: format!("w{set}.{index}"),
         incarnation: fastrand::u128(1..),
         via: Via::BOTH[index % 2],
-        subscribes: index % 3 == 0,
+        subscribes: index.is_multiple_of(3),
         // Each writes to two of the three; each is written to by four.
         lanes: vec![Lane::new(index % SESSIONS), Lane::new((index + 1) % SESSIONS)],
     }
@@ -291,9 +291,9 @@ async fn resend(mut writers: Vec<Writer>, round: &Round, control: &mut Wire, tal
                     }
                     assert_eq!(again.changed, !survived, "{op:?}: {again:?}");
                     if survived {
-                        tally.answered_again += 1
+                        tally.answered_again += 1;
                     } else {
-                        tally.applied_again += 1
+                        tally.applied_again += 1;
                     }
                     if let (Some(told), true) = (before.answers.get(&op.counter), survived) {
                         assert_eq!(told.version, again.version, "{op:?}: another answer than before");

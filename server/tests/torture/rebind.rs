@@ -5,7 +5,7 @@ use syncbridge_client::{ChangeKind, Client, Config, Phase, Transport, Via};
 
 use crate::support::{http::metric, server::Setup, within};
 
-/// By the kernel's own hash, each new port leads to the other shard's socket every other time: never in 24 moves once in
+/// By the kernel's own hash, each new port leads to the other shard's socket every other time: never in 24 rebinds once in
 /// 16 million. Where the kernel follows the connection id (the server's filter) the move is seen by no shard at all;
 /// where it does not, the sockets hand over. Both are tested apart next to the code; here is the whole.
 const MOVES: u64 = 24;
@@ -49,8 +49,8 @@ async fn a_client_that_changes_its_port_in_mid_stream_keeps_its_connection_and_e
         })
         .await;
     };
-    let mut moves = 0;
-    while moves < MOVES {
+    let mut rebinds = 0;
+    while rebinds < MOVES {
         // Updates of both are under way when the port changes.
         for _ in 0..4 {
             n += 1;
@@ -58,7 +58,7 @@ async fn a_client_that_changes_its_port_in_mid_stream_keeps_its_connection_and_e
             let update = written.update_with(|state| state["n"] = made.into()).expect("made");
             if n % 4 == 1 {
                 mover.rebind().expect("moves");
-                moves += 1;
+                rebinds += 1;
             }
             within("accepted", update.accepted()).await.expect("accepted");
             next(&mut there, n).await;
@@ -73,5 +73,5 @@ async fn a_client_that_changes_its_port_in_mid_stream_keeps_its_connection_and_e
     }
     let hops = metric(server.admin, "syncbridge_quic_hops_total").await;
     assert_eq!(connection(&mover), first, "the connection is the same");
-    println!("{moves} moves, {n} updates, {hops} packets handed over");
+    println!("{rebinds} rebinds, {n} updates, {hops} packets handed over");
 }

@@ -143,10 +143,11 @@ async fn a_server_that_is_told_to_stop_under_load_loses_nothing_and_tells_everyb
             let mut text = Vec::new();
             loop {
                 match control.message().await {
-                    Message::Document(document) => match document.state {
-                        Some(state) => break text.extend_from_slice(&state),
-                        None => {}
-                    },
+                    Message::Document(document) => {
+                        if let Some(state) = document.state {
+                            break text.extend_from_slice(&state);
+                        }
+                    }
                     Message::SnapshotPart(part) => text.extend_from_slice(&part.bytes),
                     Message::SnapshotEnd(_) => break,
                     _ => {}

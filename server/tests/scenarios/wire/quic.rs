@@ -162,6 +162,15 @@ impl AsyncUdpSocket for Socket {
         self.inner.local_addr()
     }
 
+    // What the kernel joins must fit, or it is lost.
+    fn max_receive_segments(&self) -> usize {
+        self.inner.max_receive_segments()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.inner.max_transmit_segments()
+    }
+
     fn may_fragment(&self) -> bool {
         self.inner.may_fragment()
     }

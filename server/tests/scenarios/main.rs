@@ -9,6 +9,18 @@ mod wire;
 /// Makes a test of each scenario and each link, or pair of links.
 macro_rules! scenarios {
     // Scenarios of two devices run over every link and over pairs of different ones, the others over every link.
+    // Those that mostly wait run over all links at once, as one test.
+    (pairs: [$($pair:ident)*] links: [$($single:ident)*] together: [$($waiting:ident)*]) => {
+        mod all_links {
+            $(
+                #[test]
+                fn $waiting() {
+                    crate::net::run_together(|one, other| crate::net::run(one, other, super::$waiting));
+                }
+            )*
+        }
+        scenarios! { pairs: [$($pair)*] links: [$($single)*] }
+    };
     (pairs: [$($pair:ident)*] links: [$($single:ident)*]) => {
         scenarios! {
             @each [$($pair)* $($single)*]
@@ -36,8 +48,14 @@ macro_rules! scenarios {
     };
 }
 
+mod access;
+mod client;
 mod conflicts;
+mod crowd;
 mod dedup;
+mod documents;
+mod echo;
+mod ending;
 mod http;
 mod lagging;
 mod presence;

@@ -41,6 +41,8 @@ pub struct Host(Arc<Inner>);
 
 struct Inner {
     running: Mutex<Option<Server>>,
+    /// Where it listened last.
+    listened: Mutex<SocketAddr>,
     config: Config,
     folder: tempfile::TempDir,
     /// The next shard that a connection in memory goes to.
@@ -99,6 +101,19 @@ pub fn run(one: Via, other: Via, scenario: impl AsyncFn(&Net)) {
     });
 }
 
+/// Runs a scenario over every link and every pair of different ones, all at the same time: for those that mostly wait.
+pub fn run_together(scenario: impl Fn(Via, Via) + Sync) {
+    use Via::{Memory, Quic, Tls, WebSocket};
+    let same = [Quic, WebSocket, Tls, Memory].map(|via| (via, via));
+    let different = [(Quic, WebSocket), (WebSocket, Quic), (Memory, Quic), (WebSocket, Memory)];
+    let scenario = &scenario;
+    std::thread::scope(|scope| {
+        for (one, other) in same.into_iter().chain(different) {
+            scope.spawn(move || scenario(one, other));
+        }
+    });
+}
+
 impl Net {
     /// A server with its documents in memory.
     pub fn host(&self) -> Host {
@@ -135,6 +150,7 @@ impl Net {
         change(&mut config);
         let server = Server::start(config.clone()).expect("a server");
         let host = Host(Arc::new(Inner {
+            listened: Mutex::new(server.listen),
             running: Mutex::new(Some(server)),
             config,
             folder,
@@ -246,10 +262,28 @@ impl Host {
         stopped
     }
 
-    /// Stops it in good order and starts it again on the same data.
+    /// Starts it again on the same data, where it happens to find a port.
+    pub fn start(&self) {
+        let server = Server::start(self.0.config.clone()).expect("a server");
+        *self.0.listened.lock() = server.listen;
+        *self.0.running.lock() = Some(server);
+    }
+
+    /// Starts it again on the same data and port.
+    pub fn start_in_place(&self) {
+        let listen = *self.0.listened.lock();
+        let server = Server::start(Config { listen, ..self.0.config.clone() }).expect("a server");
+        *self.0.running.lock() = Some(server);
+    }
+
+    /// Stops it in good order and starts it again.
     pub async fn restart(&self) {
         self.stop().await;
-        let server = Server::start(self.0.config.clone()).expect("a server");
-        *self.0.running.lock() = Some(server);
+        self.start();
+    }
+
+    /// Whether TCP is inside TLS.
+    pub fn is_tls(&self) -> bool {
+        self.0.config.tls.cert.is_some()
     }
 }

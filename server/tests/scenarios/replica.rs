@@ -18,6 +18,8 @@ pub struct Replica {
     pub resets: Vec<ResetReason>,
     /// Everything up to here is on the server's disk.
     pub durable: u64,
+    /// Parts of documents that came.
+    pub parts: usize,
 }
 
 struct Partial {
@@ -35,6 +37,7 @@ impl Replica {
             partial: None,
             resets: Vec::new(),
             durable: 0,
+            parts: 0,
         }
     }
 
@@ -62,13 +65,7 @@ impl Replica {
             Message::Reset(reset) => {
                 assert_eq!(*reset.session, *self.session);
                 self.resets.push(reset.reason);
-                match &reset.state {
-                    Some(state) => self.replace(reset.at.clone(), state),
-                    None => {
-                        let text = BytesMut::new();
-                        self.partial = Some(Partial { at: reset.at.clone(), size: None, text });
-                    }
-                }
+                self.begin(&reset.at, reset.state.as_ref());
             }
             Message::Resumed(resumed) => {
                 assert_eq!((&*resumed.session, resumed.after), (&*self.session, self.at.version));
@@ -92,6 +89,14 @@ impl Replica {
         }
     }
 
+    /// Takes a document: this text, or parts that follow.
+    pub fn begin(&mut self, at: &Position, state: Option<&Bytes>) {
+        match state {
+            Some(state) => self.replace(at.clone(), state),
+            None => self.partial = Some(Partial { at: at.clone(), size: None, text: BytesMut::new() }),
+        }
+    }
+
     fn take_part(&mut self, message: &Message) {
         let partial = self.partial.as_mut().expect("a document that comes in parts");
         match message {
@@ -103,6 +108,7 @@ impl Replica {
                 assert_eq!((&*part.session, part.offset), (&*self.session, partial.text.len() as u64));
                 assert!(part.bytes.len() <= syncbridge_codec::SNAPSHOT_PART && !part.bytes.is_empty());
                 partial.text.extend_from_slice(&part.bytes);
+                self.parts += 1;
             }
             Message::SnapshotEnd(end) => {
                 assert_eq!(partial.size, Some(partial.text.len() as u64));

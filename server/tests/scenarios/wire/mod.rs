@@ -51,6 +51,14 @@ pub struct End {
     pub text: String,
 }
 
+/// The end of a connection, and what came before it.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: u32,
+    pub control: Vec<Message>,
+    pub session: Vec<Message>,
+}
+
 enum Link {
     Quic(Box<quic::Link>),
     WebSocket(Box<websocket::Link>),
@@ -184,27 +192,24 @@ impl Wire {
         self.next(Class::Control).await.unwrap_or_else(|end| panic!("the link is over: {end:?}"))
     }
 
-    /// Reads until the server has ended the link: the number it gave, and every message about sessions before.
-    pub async fn ended(&mut self) -> (u32, Vec<Message>) {
+    /// Reads until the server has ended the link.
+    pub async fn ended(&mut self) -> Ended {
         let end = loop {
             if let Err(end) = self.pump().await {
                 break end;
             }
         };
-        let said = self.queues[0].drain(..).fold(None, |said, message| match message {
+        let [control, session] = &mut self.queues;
+        let said = control.iter().fold(None, |said, message| match message {
             Message::Close(close) => Some(close.code),
             Message::Refused(refused) => Some(refused.code),
             _ => said,
-        });
-        let said = said.or_else(|| match self.queues[1].back() {
-            Some(Message::Error(error)) => Some(error.code),
-            _ => None,
         });
         if let (Some(said), Some(code)) = (said, end.code) {
             assert_eq!(said, code, "what was said last is what the link ends with: {end:?}");
         }
         let code = said.or(end.code).unwrap_or_else(|| panic!("nobody said why the link ended: {end:?}"));
-        (code, self.queues[1].drain(..).collect())
+        Ended { code, control: control.drain(..).collect(), session: session.drain(..).collect() }
     }
 
     fn note(&mut self, message: &Message) {
@@ -244,12 +249,6 @@ impl Wire {
         let counter = self.counters.entry(session.to_owned()).or_insert(0);
         *counter += 1;
         *counter
-    }
-
-    /// Goes on with the counters of an earlier connection of the same client.
-    pub fn go_on_from(&mut self, earlier: &Wire) {
-        self.counters.clone_from(&earlier.counters);
-        self.sent.clone_from(&earlier.sent);
     }
 
     /// Makes a session of this state, with the default policies.

@@ -15,7 +15,7 @@ use crate::{
     auth::access::{self, Decision, Operation, Resource},
     connection::Identity,
     fanout::TopicId,
-    session::{ConnId, Core, Meta, Now, Writer},
+    session::{ConnId, Core, Meta, Now, Writer, work},
 };
 
 impl Hub {
@@ -79,7 +79,7 @@ impl Hub {
             return Ok(());
         }
         let state = Value::parse(&create.state, &self.bounds.session.document)
-            .map_err(|invalid| Fault::new(ErrorCode::InvalidJson, invalid.to_string()))?;
+            .map_err(|invalid| Fault::new(work::invalid_code(&invalid), invalid.to_string()))?;
         let meta = Meta::owned(&who.user, create.conflict, create.devices, &who.device);
         self.make(id, meta, state, &writer, create.counter, now);
         Ok(())

@@ -14,10 +14,12 @@ scenarios! {
     pairs: [
         an_update_that_is_sent_again_on_another_link_is_not_applied_again
         a_refusal_that_is_sent_again_is_refused_again_though_it_would_fit_now
-        the_answers_outlive_a_restart
     ]
     links: [
         a_counter_that_was_given_up_is_never_used
+    ]
+    together: [
+        the_answers_outlive_a_restart
     ]
 }
 

@@ -12,7 +12,7 @@ scenarios! {
         a_server_that_goes_down_says_so_and_loses_nothing_that_it_accepted
     ]
     links: [
-        a_connection_has_1_000_subscriptions_and_no_more
+        a_connection_has_as_many_subscriptions_as_welcome_says
         a_user_has_so_many_connections_and_no_more
     ]
     together: [
@@ -21,10 +21,17 @@ scenarios! {
     ]
 }
 
-async fn a_connection_has_1_000_subscriptions_and_no_more(net: &Net) {
+async fn a_connection_has_as_many_subscriptions_as_welcome_says(net: &Net) {
     let host = net.host();
-    let mut wire = host.join(net.one, &who("ann", "phone")).await;
-    let limit = 1_000;
+    let mut wire = host.link(net.one).await;
+    assert_eq!(host.greet(&mut wire, &who("ann", "phone")).await.max_subscriptions, 1_000, "the default");
+    wire.close().await;
+
+    let limit = 40;
+    let host = net.host_with(|config| config.limits.subscriptions = limit);
+    let mut wire = host.link(net.one).await;
+    let welcome = host.greet(&mut wire, &who("ann", "phone")).await;
+    assert_eq!(welcome.max_subscriptions as usize, limit);
     for n in 0..=limit {
         wire.create(&format!("s{n}"), "{}").await;
     }

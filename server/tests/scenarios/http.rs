@@ -65,8 +65,8 @@ fn the_figures_move_with_what_happens() {
         let mut watcher = host.join(net.other, &who("ann", "laptop")).await;
         writer.create("s", r#"{"n":0}"#).await;
         let mut seen = watcher.subscribe("s").await;
-        for _ in 0..10 {
-            writer.write("s", r#"[{"op":"add","path":"/n","value":1}]"#).await;
+        for n in 1..=10 {
+            writer.write("s", &format!(r#"[{{"op":"replace","path":"/n","value":{n}}}]"#)).await;
         }
         watcher.follow_to(&mut seen, 11).await;
         let update = writer.update("s", r#"[{"op":"remove","path":"/gone"}]"#);

@@ -13,15 +13,15 @@ scenarios! {
     pairs: [
         a_device_that_subscribes_is_told_to_the_others_once
         a_device_that_comes_back_on_another_link_within_the_grace_period_was_never_gone
-        a_device_that_does_not_come_back_has_left
     ]
     links: []
     together: [
+        a_device_that_does_not_come_back_has_left
         a_device_that_vanishes_without_a_word_is_taken_over_by_its_next_connection
     ]
 }
 
-/// How often who is there says something: well below three heartbeats of a second.
+/// How often who is there says something: well below three heartbeats of 600 ms.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(200);
 
 /// Subscribes with notices: the devices that are there, and the number of the last notice.
@@ -112,7 +112,7 @@ async fn a_device_that_does_not_come_back_has_left(net: &Net) {
 
 async fn a_device_that_vanishes_without_a_word_is_taken_over_by_its_next_connection(net: &Net) {
     let host = net.host_with(|config| {
-        config.connection.heartbeat_ms = 1_000;
+        config.connection.heartbeat_ms = 600;
         config.presence.grace_ms = 100;
     });
     let mut watcher = host.join(net.one, &who("ann", "phone")).await;

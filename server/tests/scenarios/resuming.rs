@@ -15,13 +15,15 @@ scenarios! {
     pairs: [
         a_cursor_resumes_with_exactly_what_was_missed_on_another_link
         what_left_the_log_in_memory_comes_from_the_store
-        a_clean_restart_resets_nobody
     ]
     links: [
         a_cursor_of_an_unknown_epoch_is_reset
         a_cursor_of_a_missing_session_is_an_error_and_the_connection_goes_on
         a_subscription_resumes_by_subscribe_too
         updates_that_stream_in_while_a_device_catches_up_leave_no_gap
+    ]
+    together: [
+        a_clean_restart_resets_nobody
     ]
 }
 

@@ -18,7 +18,7 @@ use quinn::{
     SendStream, TokioRuntime, UdpPoller, VarInt, crypto::rustls::QuicClientConfig, udp,
 };
 use syncbridge_codec::{
-    ALPN, Message,
+    ALPN, ErrorCode, Message,
     message::{Class, StreamOpen},
 };
 
@@ -119,6 +119,8 @@ async fn closed(connection: &Connection) -> End {
         ConnectionError::ApplicationClosed(close) => {
             End { code: u32::try_from(close.error_code.into_inner()).ok(), text: close.to_string() }
         }
+        // Both ends give a silent connection up by themselves, and have nobody left to tell.
+        ConnectionError::TimedOut => End { code: Some(ErrorCode::TimedOut as u32), text: "timed out".to_owned() },
         other => End { code: None, text: other.to_string() },
     }
 }

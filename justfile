@@ -32,6 +32,7 @@ test-client *ARGS:
 torture:
     SYNCBRIDGE_KILLS=500 cargo test --release -p syncbridge-storage --test kill
     SYNCBRIDGE_TORTURE_KILLS=500 cargo test --release -p syncbridge --test torture -- --nocapture kill
+    SYNCBRIDGE_SEEDS=5000 SYNCBRIDGE_FIRST=1000 cargo test --release -p syncbridge --test simulation -- --nocapture whatever_breaks
 
 # Measure; perf/README.md says what the figures mean
 perf *ARGS="fanout":

@@ -127,6 +127,7 @@ impl Shard {
 
     /// Sends a connection's own output until nothing is left or the socket takes no more.
     pub(super) fn flush_conn(&mut self, index: u32, wire: &mut impl Wire) {
+        let Some(was_read) = self.conns.get(index as usize).map(super::conn::Conn::wants_read) else { return };
         loop {
             let mut scratch = std::mem::take(&mut self.scratch);
             scratch.clear();
@@ -136,6 +137,13 @@ impl Shard {
                 self.scratch = scratch;
                 if self.drained(index) {
                     continue;
+                }
+                // Its task is not the one that runs here, as it is where it asks for its output itself: it has to hear
+                // that it may read again, or that all is said and it can close.
+                if let Some(conn) = self.conns.get_mut(index as usize)
+                    && (conn.closing.is_some() || (!was_read && conn.wants_read()))
+                {
+                    conn.wake();
                 }
                 return;
             }
@@ -168,16 +176,10 @@ impl Shard {
         for frame in due {
             conn.send(syncbridge_codec::message::Class::Session, frame);
         }
-        if conn.closing.is_some() {
-            conn.wake();
-        }
         self.go_on(index);
         let more = self.conns.get(index as usize).is_some_and(|conn| !conn.outbox.is_empty());
         if more {
             self.conns[index as usize].set_slow(&mut self.rings, true);
-        } else if let Some(conn) = self.conns.get_mut(index as usize) {
-            // It may be read from again.
-            conn.wake();
         }
         more
     }

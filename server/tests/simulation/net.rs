@@ -51,7 +51,7 @@ impl Kind {
             Self::Pipe => (Transport::Memory, Framing::Pipe),
             Self::Streams => (Transport::Quic, Framing::Streams),
         };
-        let fd = if self == Self::Socket { link as RawFd } else { -1 };
+        let fd = if self == Self::Socket { RawFd::try_from(link).expect("few links") } else { -1 };
         Arrival { transport, fd, framing, confirmed: confirmed || self != Self::Streams }
     }
 }
@@ -121,7 +121,7 @@ impl Link {
 
     /// For people.
     pub fn summary(&self) -> String {
-        let sizes = |bytes: &[BytesMut; 2]| bytes.each_ref().map(|bytes| bytes.len());
+        let sizes = |bytes: &[BytesMut; 2]| bytes.each_ref().map(BytesMut::len);
         let Self { kind, room, server_shut, server_gone, client_gone, broken, stuck, flag, .. } = self;
         let (up, down) = (sizes(&self.up), sizes(&self.down));
         format!(

@@ -154,7 +154,7 @@ impl Peer {
         let marker = known.markers + 1;
         let mut patch = Patch::new();
         let key = rng.u8(0..4);
-        let mut marked = true;
+        let mut counts = true;
         if lists {
             patch = match rng.u8(0..100) {
                 0..=44 => patch,
@@ -167,11 +167,11 @@ impl Peer {
                 88 if rng.u8(0..4) == 0 => patch.add("/big", "x".repeat(rng.usize(60_000..80_000))),
                 88..=92 => patch.add("/big", ""),
                 _ => {
-                    marked = false;
+                    counts = false;
                     patch.add(format!("/k/{key}"), "the same")
                 }
             };
-            if marked {
+            if counts {
                 patch = patch.add(format!("/log/{name}/-"), marker);
             }
         } else {
@@ -191,10 +191,10 @@ impl Peer {
         };
         // What cannot be done is said at once and changes nothing.
         if let Ok(counter) = self.core.update(session, patch, &options) {
-            if marked {
+            if counts {
                 known.markers = marker;
             }
-            let op = Op { marker: if marked { marker } else { 0 }, fate: Fate::Open, durability: options.durability };
+            let op = Op { marker: if counts { marker } else { 0 }, fate: Fate::Open, durability: options.durability };
             assert!(known.ops.insert(counter, op).is_none(), "a counter is used once");
         }
     }
@@ -551,7 +551,7 @@ impl Peer {
 }
 
 /// The next whole message: (opcode, payload). A server masks nothing and fragments nothing.
-fn message(partial: &mut BytesMut) -> Option<(u8, Bytes)> {
+pub fn message(partial: &mut BytesMut) -> Option<(u8, Bytes)> {
     let (head, length) = match (*partial.get(1)?, partial.len()) {
         (126, have) if have >= 4 => (4, usize::from(u16::from_be_bytes([partial[2], partial[3]]))),
         (127, have) if have >= 10 => (10, u64::from_be_bytes(partial[2..10].try_into().expect("8 bytes")) as usize),

@@ -17,7 +17,7 @@ use syncbridge::{
     persist::{self, Persist},
     session::{self, ConnId},
     shard::{
-        core::{Authenticate, Bounds, Shard, Shared},
+        core::{Authenticate, Bounds, Shard, Shared, Wire},
         inbox::{Inbox, Item},
         job::{Done, Job},
     },
@@ -129,7 +129,8 @@ impl Server {
         Self { hub, store, shards, setting, persist, checkpoints, jobs: Vec::new(), done: Vec::new() }
     }
 
-    fn shard(&mut self, index: usize) -> &mut Shard {
+    /// A shard, at the present time.
+    pub fn shard(&mut self, index: usize) -> &mut Shard {
         let shard = &mut self.shards[index];
         shard.set_now(clock::now());
         shard
@@ -148,8 +149,8 @@ impl Server {
     }
 
     /// What a shard sends, and what it wants done elsewhere.
-    pub fn flush(&mut self, shard: usize, net: &mut Net, budget: usize) -> bool {
-        let more = self.shard(shard).flush(net, budget);
+    pub fn flush(&mut self, shard: usize, wire: &mut impl Wire, budget: usize) -> bool {
+        let more = self.shard(shard).flush(wire, budget);
         self.take_jobs(shard);
         more
     }
@@ -314,7 +315,7 @@ impl Server {
     /// Clients are told to go; nothing new is accepted.
     pub fn drain(&mut self) {
         self.hub.drain();
-        let told = message::Draining { reconnect_after_ms: 20, window_ms: 50, address: Default::default() };
+        let told = message::Draining { reconnect_after_ms: 20, window_ms: 50, address: bytestring::ByteString::new() };
         let told = Message::from(told).to_frame();
         for shard in &self.shards {
             shard.inbox().push(Item::Drain(told.clone()));

@@ -97,14 +97,14 @@ impl World {
         self.settle();
         for name in 0..CLIENTS {
             for (session, _) in SESSIONS {
-                if self.may(name, session) && self.rng.u8(0..3) > 0 {
+                if Self::may(name, session) && self.rng.u8(0..3) > 0 {
                     self.peers[name].subscribe(session);
                 }
             }
         }
     }
 
-    fn may(&self, peer: usize, session: &str) -> bool {
+    fn may(peer: usize, session: &str) -> bool {
         session == "open" || peer < CLIENTS - GUESTS
     }
 
@@ -153,14 +153,14 @@ impl World {
         let (peer, session) = (self.rng.usize(0..CLIENTS), SESSIONS[self.rng.usize(0..SESSIONS.len())]);
         match self.rng.u16(0..2_000) {
             0..=699 => self.peers[peer].edit(session.0, session.1, &mut self.rng),
-            700..=739 if self.may(peer, session.0) => {
+            700..=739 if Self::may(peer, session.0) => {
                 if self.rng.bool() {
                     self.peers[peer].unsubscribe(session.0);
                 } else {
                     self.peers[peer].subscribe(session.0);
                 }
             }
-            740..=749 if self.may(peer, session.0) => self.peers[peer].get(session.0),
+            740..=749 if Self::may(peer, session.0) => self.peers[peer].get(session.0),
             750..=789 => {
                 if let Some(link) = self.peers[peer].link.and_then(|id| self.net.get(id)) {
                     link.cut(&mut self.rng);
@@ -351,7 +351,11 @@ impl World {
 
     fn is_settled(&mut self) -> bool {
         let idle = self.server.is_idle();
-        idle && self.peers.iter_mut().all(Peer::is_settled) && self.positions_agree()
+        // Who has not noticed yet that its link broke only believes that it is live.
+        let Self { peers, net, .. } = &mut *self;
+        let whole = |link: usize| net.get(link).is_some_and(|link| !link.broken && !link.server_gone);
+        let linked = peers.iter().filter_map(|peer| peer.link).all(whole);
+        idle && linked && self.peers.iter_mut().all(Peer::is_settled) && self.positions_agree()
     }
 
     fn positions_agree(&mut self) -> bool {
@@ -404,10 +408,21 @@ impl World {
                     }).or(link);
                 }
                 let (name, connected) = (peer.name, peer.core.is_connected());
-                text.push_str(&format!("\nclient {name}: connected {connected}, {open:?}, link {link:?}"));
+                text += &format!("\nclient {name}: connected {connected}, {open:?}, link {link:?}");
             }
         }
         text
+    }
+
+    /// A task that was polled and has nothing to do is not woken by its own poll.
+    fn nobody_spins(&mut self) {
+        for _ in 0..3 {
+            self.poll_links(true);
+        }
+        for id in self.net.ids() {
+            let woken = self.net.get(id).filter(|link| link.flag.is_up()).map(|link| link.summary());
+            assert_eq!(woken, None, "its task goes round and round");
+        }
     }
 
     /// All rules.
@@ -428,6 +443,7 @@ impl World {
                 peer.check_ops(session, &document, lists);
             }
         }
+        self.nobody_spins();
         let counted = self.server.hub.subscriptions();
         let held = self.server.subscriptions(&mut self.net);
         assert_eq!(counted, held, "subscriptions as the hub counts them, and as the shards have them");

@@ -131,7 +131,13 @@ impl<L: Link> Unpin for Task<L> {}
 
 impl<L: Link> Drop for Task<L> {
     fn drop(&mut self) {
-        self.local.with(|shard| shard.remove(self.index));
+        let index = self.index;
+        let ending = self.local.with(|shard| {
+            let ending = shard.conn_mut(index).and_then(|conn| conn.closing);
+            shard.remove(index);
+            ending
+        });
+        self.link.abandon(ending.map_or(0, Ending::code));
         self.local.gone.notify_one();
     }
 }

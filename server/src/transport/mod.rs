@@ -82,4 +82,6 @@ pub trait Link: 'static {
     fn poll_send(&mut self, cx: &mut Context<'_>, output: &mut dyn Output) -> Poll<io::Result<()>>;
     /// Ends the connection after all was sent, with the error's number or 0; ready when the peer can have read it all.
     fn poll_close(&mut self, cx: &mut Context<'_>, code: u32) -> Poll<()>;
+    /// The connection is given up, with the error's number or 0, whatever was sent of it.
+    fn abandon(&mut self, _code: u32) {}
 }

@@ -78,6 +78,11 @@ impl Link for Streams {
         }
     }
 
+    fn abandon(&mut self, code: u32) {
+        // Without this the connection would end with code 0, as if nothing were wrong. After a close it does nothing.
+        self.link.close(code, "");
+    }
+
     fn poll_close(&mut self, cx: &mut Context<'_>, code: u32) -> Poll<()> {
         let link = &mut self.link;
         let finishing = self.finishing.get_or_insert_with(|| Box::pin(link.finish()));

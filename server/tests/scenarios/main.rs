@@ -54,6 +54,7 @@ mod conflicts;
 mod crowd;
 mod dedup;
 mod documents;
+mod early;
 mod echo;
 mod ending;
 mod http;

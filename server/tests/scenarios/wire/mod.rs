@@ -1,7 +1,7 @@
 //! One connection as a device has it, over any link: messages in, messages out, nothing done by itself. It reads only
 //! when it is asked to, so that it can be a device that does not.
 
-mod quic;
+pub mod quic;
 pub mod websocket;
 
 use std::{
@@ -83,6 +83,11 @@ pub struct Wire {
 impl Wire {
     pub async fn quic(server: SocketAddr, roots: rustls::RootCertStore) -> Self {
         Self::new(Link::Quic(Box::new(quic::Link::connect(server, roots).await)))
+    }
+
+    /// On a connection that was made already.
+    pub fn over(link: quic::Link) -> Self {
+        Self::new(Link::Quic(Box::new(link)))
     }
 
     pub async fn websocket(pipe: Box<dyn websocket::Pipe>) -> Self {

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use quinn::{
     AsyncUdpSocket, Connection, ConnectionError, Endpoint, EndpointConfig, ReadError, RecvStream, Runtime as _,
-    SendStream, TokioRuntime, UdpPoller, VarInt, crypto::rustls::QuicClientConfig, udp,
+    SendStream, TokioRuntime, UdpPoller, VarInt, ZeroRttAccepted, crypto::rustls::QuicClientConfig, udp,
 };
 use syncbridge_codec::{
     ALPN, ErrorCode, Message,
@@ -37,26 +37,14 @@ pub struct Link {
 
 impl Link {
     pub async fn connect(server: SocketAddr, roots: rustls::RootCertStore) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("TLS 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![ALPN.to_vec()];
-        let mut transport = quinn::TransportConfig::default();
-        transport.stream_receive_window(VarInt::from_u32(WINDOW));
-        let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("a suite for QUIC")));
-        config.transport_config(Arc::new(transport));
-        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a UDP socket");
-        let socket = TokioRuntime.wrap_udp_socket(socket).expect("a socket of tokio");
-        let silent = Arc::new(AtomicBool::new(false));
-        let socket = Arc::new(Socket { inner: socket, silent: Arc::clone(&silent) });
-        let runtime = Arc::new(TokioRuntime);
-        let endpoint =
-            Endpoint::new_with_abstract_socket(EndpointConfig::default(), None, socket, runtime).expect("an endpoint");
-        let connection =
-            endpoint.connect_with(config, server, "localhost").expect("an attempt").await.expect("a QUIC connection");
+        let (endpoint, silent) = endpoint();
+        let connecting = endpoint.connect_with(config(roots), server, "localhost").expect("an attempt");
+        let connection = connecting.await.expect("a QUIC connection");
+        Self::open(endpoint, connection, silent).await
+    }
+
+    /// Both streams of a connection.
+    async fn open(endpoint: Endpoint, connection: Connection, silent: Arc<AtomicBool>) -> Self {
         let (control_send, control_receive) = connection.open_bi().await.expect("the control stream");
         let (mut session_send, session_receive) = connection.open_bi().await.expect("the session stream");
         session_send.write_chunk(Message::from(StreamOpen::SESSION).to_frame()).await.expect("room for StreamOpen");
@@ -104,6 +92,55 @@ impl Link {
         self.connection.close(VarInt::from_u32(0), b"");
         self.endpoint.wait_idle().await;
     }
+}
+
+/// A device that comes again with what it kept of TLS, and speaks before the handshake is done.
+pub struct Returning {
+    config: quinn::ClientConfig,
+    server: SocketAddr,
+}
+
+impl Returning {
+    pub fn new(server: SocketAddr, roots: rustls::RootCertStore) -> Self {
+        Self { config: config(roots), server }
+    }
+
+    /// A connection, and whether what is said on it at once was taken; `None`: there was nothing to come again with.
+    pub async fn connect(&self) -> (Link, Option<ZeroRttAccepted>) {
+        let (endpoint, silent) = endpoint();
+        let connecting = endpoint.connect_with(self.config.clone(), self.server, "localhost").expect("an attempt");
+        let (connection, early) = match connecting.into_0rtt() {
+            Ok((connection, accepted)) => (connection, Some(accepted)),
+            Err(connecting) => (connecting.await.expect("a QUIC connection"), None),
+        };
+        (Link::open(endpoint, connection, silent).await, early)
+    }
+}
+
+fn config(roots: rustls::RootCertStore) -> quinn::ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("TLS 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.enable_early_data = true;
+    let mut transport = quinn::TransportConfig::default();
+    transport.stream_receive_window(VarInt::from_u32(WINDOW));
+    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("a suite for QUIC")));
+    config.transport_config(Arc::new(transport));
+    config
+}
+
+fn endpoint() -> (Endpoint, Arc<AtomicBool>) {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a UDP socket");
+    let inner = TokioRuntime.wrap_udp_socket(socket).expect("a socket of tokio");
+    let silent = Arc::new(AtomicBool::new(false));
+    let socket = Arc::new(Socket { inner, silent: Arc::clone(&silent) });
+    let runtime = Arc::new(TokioRuntime);
+    let endpoint = Endpoint::new_with_abstract_socket(EndpointConfig::default(), None, socket, runtime);
+    (endpoint.expect("an endpoint"), silent)
 }
 
 async fn next(stream: &mut Option<RecvStream>) -> Result<Option<Bytes>, ReadError> {

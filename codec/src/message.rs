@@ -124,6 +124,44 @@ tag! {
     }
 }
 
+tag! {
+    /// What a request does, as in HTTP.
+    Method {
+        /// Reads.
+        Get = 0,
+        /// Makes something, or has something done.
+        Post = 1,
+        /// Replaces.
+        Put = 2,
+        /// Changes a part.
+        Patch = 3,
+        /// Removes.
+        Delete = 4,
+    }
+}
+
+tag! {
+    /// What a user is to a session. Each may do what the ones before it may.
+    Role {
+        /// Reads it.
+        Viewer = 0,
+        /// Changes it, and moves it between devices.
+        Editor = 1,
+        /// Decides who else may, and deletes it.
+        Owner = 2,
+    }
+}
+
+record! {
+    /// A field beside the body of a request or response, as in HTTP.
+    Header {
+        /// Its name, in small letters.
+        name: ByteString,
+        /// Its value.
+        value: ByteString,
+    }
+}
+
 record! {
     /// What a connection is for. `id` is the session's or machine's and is empty for a user.
     Scope {
@@ -187,6 +225,7 @@ pub const DECLARATIONS: &[(&str, Declaration)] = &[
     ("Position", Declaration::Record(Position::FIELDS)),
     ("Origin", Declaration::Record(Origin::FIELDS)),
     ("Attached", Declaration::Record(Attached::FIELDS)),
+    ("Header", Declaration::Record(Header::FIELDS)),
     ("ScopeKind", Declaration::Tag(ScopeKind::VARIANTS)),
     ("TopicKind", Declaration::Tag(TopicKind::VARIANTS)),
     ("Durability", Declaration::Tag(Durability::VARIANTS)),
@@ -194,6 +233,8 @@ pub const DECLARATIONS: &[(&str, Declaration)] = &[
     ("DevicePolicy", Declaration::Tag(DevicePolicy::VARIANTS)),
     ("ResetReason", Declaration::Tag(ResetReason::VARIANTS)),
     ("Transport", Declaration::Tag(Transport::VARIANTS)),
+    ("Method", Declaration::Tag(Method::VARIANTS)),
+    ("Role", Declaration::Tag(Role::VARIANTS)),
 ];
 
 macro_rules! messages {
@@ -721,6 +762,93 @@ messages! {
         from: u64,
         /// The last notice that was dropped.
         to: u64,
+    }
+
+    /// Asks for what is not part of the live session: accounts, lists, snapshots, handoffs, members. By the routes of
+    /// REST and with their answers; the connection's user and device stand for the token. Requests are answered as they
+    /// end, in no order. Those that need no token may come before `Hello`.
+    Request = 0x3A, ToServer, Session {
+        /// Comes back in the answer.
+        id: u64,
+        /// What is to be done.
+        method: Method,
+        /// The route and its query, below `/api/v1`, as `/sessions/todo/snapshots?limit=5`.
+        path: ByteString,
+        /// As `content-type`, `if-match`, `idempotency-key`.
+        headers: Vec<Header>,
+        /// JSON text; empty when there is none.
+        body: Bytes,
+    }
+
+    /// Answers a `Request`.
+    Response = 0x3C, ToClient, Session {
+        /// The request's.
+        id: u64,
+        /// The status of HTTP.
+        status: u32,
+        /// As `content-type`, `etag`, `retry-after`.
+        headers: Vec<Header>,
+        /// JSON text: what was asked for, or a problem (RFC 9457); empty when there is none.
+        body: Bytes,
+    }
+
+    /// A device wants to take the session over, and the active one is to say whether it may (policy `Ask`).
+    HandoffRequested = 0x3D, ToClient, Session {
+        /// The session's id.
+        session: ByteString,
+        /// The notice's place.
+        seq: u64,
+        /// Names the handoff in `HandoffAnswer`.
+        handoff: ByteString,
+        /// The user whose device wants it.
+        user: ByteString,
+        /// The device that wants it.
+        device: ByteString,
+        /// Without an answer by then, in milliseconds since 1970, it is refused.
+        expires_ms: u64,
+    }
+
+    /// The active device says whether a handoff may be. What comes of it is told by `HandoffCompleted`, or by an `Error`
+    /// when there is nothing to answer.
+    HandoffAnswer = 0x3E, ToServer, Session {
+        /// The handoff's.
+        handoff: ByteString,
+        /// Whether the session may go.
+        accept: bool,
+    }
+
+    /// The session's active device is another one.
+    HandoffCompleted = 0x3F, ToClient, Session {
+        /// The session's id.
+        session: ByteString,
+        /// The notice's place.
+        seq: u64,
+        /// The handoff's.
+        handoff: ByteString,
+        /// The device that was active, if there was one.
+        from: Option<ByteString>,
+        /// The user of the device that is active now.
+        user: ByteString,
+        /// The device that is active now.
+        device: ByteString,
+    }
+
+    /// The session was deleted, durably: its subscription is over.
+    SessionDeleted = 0x40, ToClient, Session {
+        /// The session's id.
+        session: ByteString,
+    }
+
+    /// Somebody's role changed. Who has none any more gets this last, and its subscription is over.
+    AccessChanged = 0x41, ToClient, Session {
+        /// The session's id.
+        session: ByteString,
+        /// The notice's place.
+        seq: u64,
+        /// The user.
+        user: ByteString,
+        /// What they may now; absent: nothing.
+        role: Option<Role>,
     }
 }
 

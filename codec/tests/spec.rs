@@ -182,7 +182,7 @@ fn records_and_tags_are_described_as_declared() {
 
 #[test]
 fn errors_md_lists_exactly_the_registry() {
-    let rows = rows(&page("errors.md"), "| number | name | blame | retryable | fatal | meaning |");
+    let rows = rows(&page("errors.md"), "| number | name | blame | retryable | fatal | HTTP | meaning |");
     let yes = |value: bool| if value { "yes" } else { "no" }.to_owned();
     let declared: Vec<_> = ErrorCode::ALL
         .iter()
@@ -194,11 +194,12 @@ fn errors_md_lists_exactly_the_registry() {
                 Blame::Server => "server",
             };
             let number = (*code as u32).to_string();
-            vec![number, code.name().to_owned(), blame.to_owned(), yes(code.retryable()), yes(code.fatal())]
+            let (retryable, fatal) = (yes(code.retryable()), yes(code.fatal()));
+            vec![number, code.name().to_owned(), blame.to_owned(), retryable, fatal, code.http_status().to_string()]
         })
         .collect();
-    assert!(rows.iter().all(|row| row.len() == 6 && !row[5].is_empty()), "an error without a meaning");
-    assert_eq!(rows.iter().map(|row| row[..5].to_vec()).collect::<Vec<_>>(), declared);
+    assert!(rows.iter().all(|row| row.len() == 7 && !row[6].is_empty()), "an error without a meaning");
+    assert_eq!(rows.iter().map(|row| row[..6].to_vec()).collect::<Vec<_>>(), declared);
 }
 
 #[test]

@@ -256,5 +256,54 @@ pub fn samples() -> Vec<(&'static str, &'static str, Value)> {
         ("DeviceJoined", "the laptop came", json!({"session": "todo", "seq": "8", "device": laptop})),
         ("DeviceLeft", "the phone is gone", json!({"session": "todo", "seq": "9", "device": "phone", "user": "ann"})),
         ("Lagged", "notices 10 to 14 were dropped", json!({"session": "todo", "from": "10", "to": "14"})),
+        (
+            "Request",
+            "a snapshot with a label",
+            json!({
+                "id": "8", "method": "Post", "path": "/sessions/todo/snapshot",
+                "headers": [{"name": "content-type", "value": "application/json"}],
+                "body": text(r#"{"metadata":{"label":"before lunch"}}"#),
+            }),
+        ),
+        (
+            "Request",
+            "the devices of a session",
+            json!({"id": "9", "method": "Get", "path": "/sessions/todo/devices", "headers": [], "body": text("")}),
+        ),
+        (
+            "Response",
+            "no such session",
+            json!({
+                "id": "9", "status": 404, "headers": [{"name": "content-type", "value": "application/problem+json"}],
+                "body": text(r#"{"type":"about:blank","status":404,"code":"not_found"}"#),
+            }),
+        ),
+        (
+            "HandoffRequested",
+            "the laptop asks",
+            json!({
+                "session": "todo", "seq": "15", "handoff": "h-7", "user": "ann", "device": "laptop",
+                "expires_ms": "1767225660000",
+            }),
+        ),
+        ("HandoffAnswer", "let it go", json!({"handoff": "h-7", "accept": true})),
+        (
+            "HandoffCompleted",
+            "from the phone to the laptop",
+            json!({
+                "session": "todo", "seq": "16", "handoff": "h-7", "from": "phone", "user": "ann", "device": "laptop",
+            }),
+        ),
+        ("SessionDeleted", "gone", json!({"session": "todo"})),
+        (
+            "AccessChanged",
+            "bob may change it",
+            json!({"session": "todo", "seq": "17", "user": "bob", "role": "Editor"}),
+        ),
+        (
+            "AccessChanged",
+            "bob may no more",
+            json!({"session": "todo", "seq": "18", "user": "bob", "role": null}),
+        ),
     ]
 }

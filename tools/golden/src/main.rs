@@ -62,12 +62,15 @@ shapes! {
     enum DevicePolicy { Many, Exclusive, Ask }
     enum ResetReason { Initial, Lost, TooOld, Lagged, UnknownEpoch }
     enum Transport { Quic, WebSocket, Json, WebTransport, Memory }
+    enum Method { Get, Post, Put, Patch, Delete }
+    enum Role { Viewer, Editor, Owner }
 
     struct Scope { kind: ScopeKind, id: String }
     struct Cursor { kind: TopicKind, topic: String, epoch: U64, seq: U64 }
     struct Position { epoch: U64, version: U64 }
     struct Origin { incarnation: U128, counter: U64 }
     struct Attached { device: String, user: String, transport: Transport }
+    struct Header { name: String, value: String }
 
     struct Hello {
         min_version: u32, max_version: u32, capabilities: U64, token: String, device: String, incarnation: U128,
@@ -118,6 +121,17 @@ shapes! {
     struct DeviceJoined { session: String, seq: U64, device: Attached }
     struct DeviceLeft { session: String, seq: U64, device: String, user: String }
     struct Lagged { session: String, from: U64, to: U64 }
+    struct Request { id: U64, method: Method, path: String, headers: Vec<Header>, body: Hex }
+    struct Response { id: U64, status: u32, headers: Vec<Header>, body: Hex }
+    struct HandoffRequested {
+        session: String, seq: U64, handoff: String, user: String, device: String, expires_ms: U64
+    }
+    struct HandoffAnswer { handoff: String, accept: bool }
+    struct HandoffCompleted {
+        session: String, seq: U64, handoff: String, from: Option<String>, user: String, device: String
+    }
+    struct SessionDeleted { session: String }
+    struct AccessChanged { session: String, seq: U64, user: String, role: Option<Role> }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -85,7 +85,7 @@ pub struct Server {
     pub fingerprint: tls::Fingerprint,
     /// Its epoch.
     pub epoch: u64,
-    config: Config,
+    config: Arc<Config>,
     hub: Arc<Hub>,
     persist: Arc<Persist>,
     inboxes: Vec<Arc<Inbox>>,
@@ -207,13 +207,14 @@ impl Server {
         let writer = Arc::clone(&persist);
         spawn("checkpoints", move || Hub::write_checkpoints(&writer, &checkpoints, clock::now))?;
 
+        let config = Arc::new(config);
         let authenticator = Arc::new(Authenticator::with_data_folder(&config.data, config.open)?);
         let steering = quic[0].steering();
         let status = Arc::new(Running::new(Arc::clone(&hub), Arc::clone(&persist), steering, config.open, clock::now));
         let shown = Shown { metrics: Arc::clone(&metrics), status };
         let shared = Shared {
             hub: Arc::clone(&hub),
-            authenticate: authenticate(authenticator, Arc::clone(&metrics)),
+            authenticate: authenticate(Arc::clone(&authenticator), Arc::clone(&metrics)),
             timing: Timing {
                 hello_ms: config.limits.handshake_seconds * 1_000,
                 heartbeat_ms: config.connection.heartbeat_ms,
@@ -221,6 +222,13 @@ impl Server {
             bounds: shard_bounds(&config),
             metrics,
         };
+        let api = Arc::new(rest::Parts {
+            hub: Arc::clone(&hub),
+            authenticator,
+            config: Arc::clone(&config),
+            clock: clock::now,
+        });
+        let router = rest::router(api, shown.clone());
         let (draining, drained) = watch::channel(false);
         let processors = shard::pin::allowed();
         let mut shards = Vec::with_capacity(count);
@@ -234,7 +242,7 @@ impl Server {
                 tcp,
                 tls: acceptor.clone(),
                 quic,
-                router: rest::router(shown.clone(), config.open),
+                router: router.clone(),
                 echo: config.echo,
                 handshake: Duration::from_secs(config.limits.header_seconds),
                 clock: clock::now,
@@ -262,7 +270,7 @@ impl Server {
     }
 
     /// The configuration that it runs with.
-    pub const fn config(&self) -> &Config {
+    pub fn config(&self) -> &Config {
         &self.config
     }
 
@@ -364,7 +372,13 @@ fn authenticate(authenticator: Arc<Authenticator>, metrics: Arc<Metrics>) -> Arc
         })?;
         let device = actor.device.unwrap_or_else(|| hello.device.clone());
         let session = (hello.scope.kind == message::ScopeKind::Session).then(|| (&*hello.scope.id).into());
-        Ok(Identity { user: (&*actor.user).into(), device: (&*device).into(), incarnation: hello.incarnation, session })
+        Ok(Identity {
+            user: (&*actor.user).into(),
+            device: (&*device).into(),
+            incarnation: hello.incarnation,
+            session,
+            family: actor.family.map(|family| (&*family).into()),
+        })
     })
 }
 

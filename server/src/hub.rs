@@ -1,8 +1,10 @@
 //! The map of live sessions, and who shares it. `make.rs`: how a session comes into memory; `work.rs`: what clients ask of
-//! it; `subscribe.rs`: how a subscription begins; `care.rs`: what happens to it without anybody's asking.
+//! it; `calls.rs`: the same, asked by no connection; `subscribe.rs`: how a subscription begins; `revoke.rs`: how it is ended; `care.rs`: what happens to it without anybody's asking.
 
+mod calls;
 mod care;
 mod make;
+mod revoke;
 mod subscribe;
 mod work;
 
@@ -23,6 +25,8 @@ use syncbridge_codec::ErrorCode;
 use syncbridge_document::Value;
 use syncbridge_storage::Engine;
 
+pub use calls::{Call, Calls};
+pub use revoke::{Revocation, Revoked};
 pub use subscribe::{Request, Snapshot, Subscribed};
 
 use crate::{
@@ -96,7 +100,7 @@ impl Fault {
         Self { code, text: text.into(), retry_after_ms: None }
     }
 
-    fn not_found(session: &str) -> Self {
+    pub(crate) fn not_found(session: &str) -> Self {
         Self::new(ErrorCode::NotFound, format!("there is no session {session:?} that you may see"))
     }
 }
@@ -128,6 +132,8 @@ pub struct Hub {
     users: DashMap<Arc<str>, u32>,
     /// The one connection of each running client.
     clients: DashMap<Client, ConnId>,
+    /// Requests that no connection makes.
+    calls: Arc<Calls>,
     timers: Mutex<BinaryHeap<Reverse<Timer>>>,
     draining: AtomicBool,
     open: bool,
@@ -164,6 +170,7 @@ impl Hub {
             topics: AtomicU64::new(0),
             users: DashMap::new(),
             clients: DashMap::new(),
+            calls: Arc::default(),
             timers: Mutex::default(),
             draining: AtomicBool::new(false),
             open,
@@ -182,6 +189,16 @@ impl Hub {
     /// The server's epoch.
     pub fn epoch(&self) -> u64 {
         self.engine().epoch()
+    }
+
+    /// The calls under way.
+    pub const fn calls(&self) -> &Arc<Calls> {
+        &self.calls
+    }
+
+    /// The commit queue, for what belongs to no session.
+    pub const fn persist(&self) -> &Arc<Persist> {
+        &self.persist
     }
 
     /// Sessions in memory.

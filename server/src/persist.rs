@@ -12,6 +12,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 use syncbridge_storage::{Commit, Engine, Error, Outcome, Sink, Ticket, Write};
+use tokio::sync::oneshot;
 
 use crate::{
     admin::Metrics,
@@ -30,9 +31,18 @@ pub struct Bounds {
     pub max_bytes: usize,
 }
 
+/// Who is told how a commit ended.
+enum Waits {
+    /// Nobody: a checkpoint.
+    Nobody,
+    /// A session's core: this commit of it.
+    Session(Arc<Session>, u64),
+    /// Who called [`Persist::commit`].
+    Caller(oneshot::Sender<Outcome>),
+}
+
 struct Pending {
-    /// `None` for what no client waits for (checkpoints).
-    session: Option<(Arc<Session>, u64)>,
+    waits: Waits,
     submitted_ms: u64,
     /// For the latency metric, which milliseconds are too coarse for.
     submitted: Instant,
@@ -102,10 +112,24 @@ impl Persist {
     /// Queues a commit; with whose it is and its number there, unless nobody waits for it. The caller holds the session's
     /// lock, so one session's commits are queued in their order.
     pub fn submit(&self, session: Option<(Arc<Session>, u64)>, writes: Vec<Write>, now: Now) {
+        self.queue(session.map_or(Waits::Nobody, |(session, number)| Waits::Session(session, number)), writes, now);
+    }
+
+    /// Commits what belongs to no session (accounts, devices, tokens…): how it ended, once it did. `None`: the store
+    /// failed, or does so before it is durable.
+    pub fn commit(&self, writes: Vec<Write>, now: Now) -> impl Future<Output = Option<Outcome>> + Send + use<> {
+        let (sender, ended) = oneshot::channel();
+        if !self.poisoned.load(Ordering::Relaxed) {
+            self.queue(Waits::Caller(sender), writes, now);
+        }
+        async { ended.await.ok() }
+    }
+
+    fn queue(&self, waits: Waits, writes: Vec<Write>, now: Now) {
         let bytes = writes.iter().map(size).sum();
         let mut queue = self.queue.lock();
         let ticket = queue.first + queue.pending.len() as u64;
-        queue.pending.push_back(Some(Pending { session, submitted_ms: now.mono_ms, submitted: Instant::now(), bytes }));
+        queue.pending.push_back(Some(Pending { waits, submitted_ms: now.mono_ms, submitted: Instant::now(), bytes }));
         queue.bytes += bytes;
         self.bytes.store(queue.bytes, Ordering::Relaxed);
         self.depth.store(queue.pending.len(), Ordering::Relaxed);
@@ -150,7 +174,7 @@ impl Persist {
         queue.pending.is_empty()
     }
 
-    /// Takes ended commits off the queue: (session, number, outcome) of each that somebody waits for.
+    /// Takes ended commits off the queue: (session, number, outcome) of each that a session waits for.
     fn take(&self, ended: &[(Ticket, Outcome)]) -> Vec<(Arc<Session>, u64, Outcome)> {
         let mut queue = self.queue.lock();
         let mut told: Vec<(Arc<Session>, u64, Outcome)> = Vec::with_capacity(ended.len());
@@ -161,8 +185,12 @@ impl Persist {
             {
                 queue.bytes -= pending.bytes;
                 self.metrics.commit_latency.observe(pending.submitted.elapsed());
-                let Some((session, number)) = pending.session else { continue };
-                told.push((session, number, *outcome));
+                match pending.waits {
+                    Waits::Session(session, number) => told.push((session, number, *outcome)),
+                    // Who does not wait any more does not want to know.
+                    Waits::Caller(sender) => drop(sender.send(*outcome)),
+                    Waits::Nobody => {}
+                }
             }
         }
         while let Some(None) = queue.pending.front() {
@@ -225,8 +253,13 @@ impl Sink for Persist {
         tracing::error!(%error, "the store failed: nothing more is accepted until an operator has looked");
         *self.cause.lock() = Some(error.to_string());
         {
-            let _queue = self.queue.lock();
+            let mut queue = self.queue.lock();
             self.poisoned.store(true, Ordering::Relaxed);
+            for pending in queue.pending.iter_mut().flatten() {
+                if let Waits::Caller(_) = pending.waits {
+                    pending.waits = Waits::Nobody;
+                }
+            }
             self.empty.notify_all();
         }
         if let Some(hub) = self.hub.get().and_then(Weak::upgrade) {

@@ -300,10 +300,6 @@ pub fn samples() -> Vec<(&'static str, &'static str, Value)> {
             "bob may change it",
             json!({"session": "todo", "seq": "17", "user": "bob", "role": "Editor"}),
         ),
-        (
-            "AccessChanged",
-            "bob may no more",
-            json!({"session": "todo", "seq": "18", "user": "bob", "role": null}),
-        ),
+        ("AccessChanged", "bob may no more", json!({"session": "todo", "seq": "18", "user": "bob", "role": null})),
     ]
 }

@@ -56,7 +56,7 @@ fn ready_says_why_not_and_warns_of_open_on_both_listeners() {
     let good = shown(Told { warnings: warnings.clone(), ..Told::default() });
     let bad = shown(Told { complaints: vec!["draining".to_owned()], warnings, ..Told::default() });
     for (routes, path) in
-        [(router as fn(Shown) -> Router, "/readyz"), (|shown| crate::rest::router(shown, false), "/ready")]
+        [(router as fn(Shown) -> Router, "/readyz"), (|shown| crate::rest::operators(shown, false), "/ready")]
     {
         let (status, body) = get(routes(good.clone()), path);
         assert_eq!((status, body.as_str()), (200, r#"{"status":"ready","warnings":["--open is on"]}"#));
@@ -65,13 +65,13 @@ fn ready_says_why_not_and_warns_of_open_on_both_listeners() {
         assert!(body.contains(r#""reasons":["draining"]"#), "{body}");
     }
     assert_eq!(get(router(bad.clone()), "/healthz").0, 200, "it lives, even when it is not ready");
-    assert_eq!(get(crate::rest::router(bad, false), "/health").0, 200);
+    assert_eq!(get(crate::rest::operators(bad, false), "/health").0, 200);
 }
 
 #[test]
 fn metrics_are_public_under_open_only() {
-    assert_eq!(get(crate::rest::router(shown(Told::default()), false), "/metrics").0, 404);
-    assert_eq!(get(crate::rest::router(shown(Told::default()), true), "/metrics").0, 200);
+    assert_eq!(get(crate::rest::operators(shown(Told::default()), false), "/metrics").0, 404);
+    assert_eq!(get(crate::rest::operators(shown(Told::default()), true), "/metrics").0, 200);
 }
 
 #[test]

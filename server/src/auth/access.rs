@@ -2,17 +2,7 @@
 //! Knows roles and nothing of how they are stored; never performs what it allows.
 
 use syncbridge_codec::ErrorCode;
-
-/// What somebody is to a session. Each may do what the ones before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// Reads it.
-    Viewer,
-    /// Changes it.
-    Editor,
-    /// Decides who else may.
-    Owner,
-}
+pub use syncbridge_codec::message::Role;
 
 /// Something that has members: a session's meta.
 pub trait Members {
@@ -29,17 +19,66 @@ pub enum Operation {
     Get,
     /// Be told of its changes.
     Subscribe,
-    /// Change its document.
+    /// Change its document, or restore a snapshot.
     Update,
+    /// Make a snapshot.
+    Snapshot,
+    /// List and read snapshots.
+    ReadSnapshots,
+    /// Remove a snapshot.
+    DeleteSnapshot,
+    /// See which devices are attached.
+    ListDevices,
+    /// Give out a code or token that moves it to another device.
+    OfferHandoff,
+    /// Move it to a device of one's own.
+    TakeHandoff,
+    /// Say whether a handoff may be. (That one does so on the active device is the handoff's rule.)
+    AnswerHandoff,
+    /// See who may do what.
+    ListMembers,
+    /// Say who may do what.
+    SetMember,
+    /// Give up what one may oneself.
+    Leave,
+    /// Delete it.
+    Delete,
 }
 
 impl Operation {
-    /// The least role that may do it to a session that exists; `None` when nobody may.
+    /// Every operation.
+    pub const ALL: [Self; 15] = [
+        Self::Create,
+        Self::Get,
+        Self::Subscribe,
+        Self::Update,
+        Self::Snapshot,
+        Self::ReadSnapshots,
+        Self::DeleteSnapshot,
+        Self::ListDevices,
+        Self::OfferHandoff,
+        Self::TakeHandoff,
+        Self::AnswerHandoff,
+        Self::ListMembers,
+        Self::SetMember,
+        Self::Leave,
+        Self::Delete,
+    ];
+
+    /// The authorization table: the least role that may do it to a session that exists; `None` when nobody may.
     const fn needs(self) -> Option<Role> {
         match self {
             Self::Create => None,
-            Self::Get | Self::Subscribe => Some(Role::Viewer),
-            Self::Update => Some(Role::Editor),
+            Self::Get | Self::Subscribe | Self::ReadSnapshots | Self::ListDevices | Self::ListMembers | Self::Leave => {
+                Some(Role::Viewer)
+            }
+            Self::Update
+            | Self::Snapshot
+            | Self::DeleteSnapshot
+            | Self::OfferHandoff
+            | Self::TakeHandoff
+            | Self::AnswerHandoff => Some(Role::Editor),
+            Self::SetMember | Self::Delete => Some(Role::Owner),
         }
     }
 }
@@ -92,7 +131,7 @@ pub fn may(user: &str, operation: Operation, resource: Resource<'_>) -> Decision
         (Resource::Missing { open: false }, Some(_)) => Decision::NotFound,
         (Resource::Session(members), Some(needed)) => match members.role(user) {
             None => Decision::NotFound,
-            Some(role) if role < needed => Decision::Forbidden,
+            Some(role) if (role as u32) < needed as u32 => Decision::Forbidden,
             Some(_) => Decision::Allowed,
         },
     }

@@ -30,6 +30,8 @@ pub struct Actor {
     pub user: ByteString,
     /// The device that the token was made for; it beats the one that a client names.
     pub device: Option<ByteString>,
+    /// The login that the token came of, if it came of one.
+    pub family: Option<ByteString>,
     /// Unix seconds from which on the token is no longer good; `None` for development users.
     pub expires_at: Option<u64>,
 }
@@ -113,7 +115,7 @@ impl Authenticator {
 
 fn development_user(name: &str) -> Actor {
     let user = if name.is_empty() { DEVELOPMENT_USER.into() } else { format!("{DEVELOPMENT_USER}-{name}").into() };
-    Actor { user, device: None, expires_at: None }
+    Actor { user, device: None, family: None, expires_at: None }
 }
 
 fn is_placeholder_name(name: &str) -> bool {

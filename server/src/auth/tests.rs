@@ -29,8 +29,9 @@ fn part(value: &serde_json::Value) -> String {
 #[test]
 fn a_token_says_who_comes_with_which_device_until_the_second_it_ends() {
     let auth = authenticator();
-    let token = auth.key().issue("ann", Some("phone"), HOUR, NOW).unwrap();
-    let expected = Actor { user: "ann".into(), device: Some("phone".into()), expires_at: Some(NOW + 3600) };
+    let token = auth.key().issue("ann", Some("phone"), None, HOUR, NOW).unwrap();
+    let expected =
+        Actor { user: "ann".into(), device: Some("phone".into()), family: None, expires_at: Some(NOW + 3600) };
     for _cold_then_cached in 0..2 {
         assert_eq!(auth.authenticate(&token, NOW), Ok(expected.clone()));
         assert_eq!(auth.authenticate(&token, NOW + 3599), Ok(expected.clone()));
@@ -46,13 +47,13 @@ fn a_token_says_who_comes_with_which_device_until_the_second_it_ends() {
 fn names_and_times_that_nobody_can_have_are_not_signed() {
     let key = key();
     for user in ["", "a\nb", &"x".repeat(129)] {
-        assert!(key.issue(user, None, HOUR, NOW).is_err(), "{user:?}");
-        assert!(key.issue("ann", Some(user), HOUR, NOW).is_err(), "{user:?}");
+        assert!(key.issue(user, None, None, HOUR, NOW).is_err(), "{user:?}");
+        assert!(key.issue("ann", Some(user), None, HOUR, NOW).is_err(), "{user:?}");
     }
     for seconds in [0, 366 * 24 * 3600, u64::MAX] {
-        assert!(key.issue("ann", None, Duration::from_secs(seconds), NOW).is_err(), "{seconds}");
+        assert!(key.issue("ann", None, None, Duration::from_secs(seconds), NOW).is_err(), "{seconds}");
     }
-    let longest = key.issue(&"u".repeat(128), Some(&"d".repeat(128)), HOUR, NOW).unwrap();
+    let longest = key.issue(&"u".repeat(128), Some(&"d".repeat(128)), None, HOUR, NOW).unwrap();
     assert!(longest.len() < defaults::MAX_TOKEN / 4, "{}", longest.len());
 }
 
@@ -93,13 +94,14 @@ fn hostile(auth: &Authenticator, genuine: &str) -> BTreeMap<&'static str, Vec<St
     let stranger = key();
     let wrong = all.entry("another key").or_default();
     for n in 0..50 {
-        wrong.push(stranger.issue(&format!("user{n}"), None, HOUR, NOW).unwrap());
+        wrong.push(stranger.issue(&format!("user{n}"), None, None, HOUR, NOW).unwrap());
         let header = Header { kid: Some(auth.key().id.clone()), ..Header::new(Algorithm::EdDSA) };
         wrong.push(jsonwebtoken::encode(&header, &good_claims, &stranger.signing).unwrap());
     }
     let expired = all.entry("expired").or_default();
     for age in 0..50 {
         let claims = Claims {
+            fam: None,
             sub: "ann".into(),
             dev: None,
             exp: NOW - age,
@@ -144,7 +146,7 @@ fn hostile(auth: &Authenticator, genuine: &str) -> BTreeMap<&'static str, Vec<St
 
     let mut spliced = Vec::new();
     for n in 0..100 {
-        let other = auth.key().issue(&format!("user{n}"), None, HOUR, NOW).unwrap();
+        let other = auth.key().issue(&format!("user{n}"), None, None, HOUR, NOW).unwrap();
         let parts: Vec<_> = other.split('.').collect();
         spliced.push(format!("{head}.{}.{signature}", parts[1]));
         spliced.push(format!("{head}.{claims}.{}", parts[2]));
@@ -167,7 +169,7 @@ fn hostile(auth: &Authenticator, genuine: &str) -> BTreeMap<&'static str, Vec<St
 #[test]
 fn a_hostile_token_is_never_let_in_cold_or_with_the_genuine_one_cached() {
     let auth = authenticator();
-    let genuine = auth.key().issue("ann", Some("phone"), HOUR, NOW).unwrap();
+    let genuine = auth.key().issue("ann", Some("phone"), None, HOUR, NOW).unwrap();
     let hostile = hostile(&auth, &genuine);
     let mut tried = 0;
     for cached in [false, true] {
@@ -207,7 +209,7 @@ fn open_lets_in_who_has_no_token_or_a_placeholder_and_still_refuses_bad_ones() {
         assert!(auth.authenticate(bad, NOW).is_err(), "{bad}");
     }
     assert!(auth.authenticate(&format!("test-token-{}", "9".repeat(65)), NOW).is_err());
-    let real = auth.key().issue("ann", None, HOUR, NOW).unwrap();
+    let real = auth.key().issue("ann", None, None, HOUR, NOW).unwrap();
     assert_eq!(auth.authenticate(&real, NOW).unwrap().user, "ann");
     assert_eq!(auth.authenticate(&real, NOW + 3600), Err(Denied::Expired));
 }
@@ -217,7 +219,7 @@ fn the_key_is_kept_in_the_data_folder_with_mode_0600_and_signs_for_the_next_proc
     let folder = tempfile::tempdir().unwrap();
     let token = {
         let first = Authenticator::with_data_folder(folder.path(), false).unwrap();
-        first.key().issue("ann", None, HOUR, NOW).unwrap()
+        first.key().issue("ann", None, None, HOUR, NOW).unwrap()
     };
     let file = folder.path().join(KEY_FILE);
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -242,7 +244,7 @@ fn a_file_that_is_not_an_ed25519_key_is_an_error_with_its_name_and_is_left_alone
 #[test]
 fn a_known_token_costs_a_fiftieth_of_a_signature_check_at_most() {
     let auth = authenticator();
-    let token = auth.key().issue("ann", Some("phone"), HOUR, NOW).unwrap();
+    let token = auth.key().issue("ann", Some("phone"), None, HOUR, NOW).unwrap();
     let fastest = |times: u32, work: &dyn Fn()| {
         let rounds = (0..20).map(|_| {
             let start = Instant::now();

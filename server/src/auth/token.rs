@@ -20,6 +20,9 @@ pub struct Claims {
     /// The device it was made for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dev: Option<String>,
+    /// The login that it came of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fam: Option<String>,
     /// Unix seconds from which on it is not good any more.
     pub exp: u64,
     /// Unix seconds before which it is not good yet. Never made here, obeyed all the same.
@@ -70,11 +73,18 @@ static VALIDATION: LazyLock<Validation> = LazyLock::new(|| {
 });
 
 impl SigningKey {
-    /// A token for a user, and for one device of theirs, made at `now` (Unix seconds).
+    /// A token for a user, and for one device of theirs, come of a login (`family`), made at `now` (Unix seconds).
     ///
     /// # Errors
     /// [`IssueError`].
-    pub fn issue(&self, user: &str, device: Option<&str>, ttl: Duration, now: u64) -> Result<String, IssueError> {
+    pub fn issue(
+        &self,
+        user: &str,
+        device: Option<&str>,
+        family: Option<&str>,
+        ttl: Duration,
+        now: u64,
+    ) -> Result<String, IssueError> {
         for (what, id) in [("user", Some(user)), ("device", device)] {
             if let Some(id) = id.filter(|id| !is_id(id)) {
                 return Err(IssueError::Id { what, id: id.to_owned() });
@@ -88,6 +98,7 @@ impl SigningKey {
         self.sign(&Claims {
             sub: user.to_owned(),
             dev: device.map(str::to_owned),
+            fam: family.map(str::to_owned),
             exp: now + ttl.as_secs(),
             nbf: None,
             iat: now,
@@ -133,6 +144,11 @@ impl SigningKey {
         if now >= claims.exp {
             return Err(Denied::Expired);
         }
-        Ok(Actor { user: claims.sub.into(), device: claims.dev.map(Into::into), expires_at: Some(claims.exp) })
+        Ok(Actor {
+            user: claims.sub.into(),
+            device: claims.dev.map(Into::into),
+            family: claims.fam.map(Into::into),
+            expires_at: Some(claims.exp),
+        })
     }
 }

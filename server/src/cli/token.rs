@@ -52,7 +52,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let ttl = options.ttl.unwrap_or(config.auth.access_ttl_seconds);
     let token =
-        key.issue(&options.user, options.device.as_deref(), Duration::from_secs(ttl), now).map_err(|error| {
+        key.issue(&options.user, options.device.as_deref(), None, Duration::from_secs(ttl), now).map_err(|error| {
             let end = if matches!(error, IssueError::Failed(_)) { End::Failed } else { End::Usage };
             Failure::new(end, error.to_string())
         })?;

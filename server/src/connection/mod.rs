@@ -23,6 +23,8 @@ pub struct Identity {
     pub incarnation: u128,
     /// The one session that the connection is for, if it is for one.
     pub session: Option<Arc<str>>,
+    /// The login that its token came of; `None` for tokens that came of none.
+    pub family: Option<Arc<str>>,
 }
 
 /// What a message asks the shard to do.

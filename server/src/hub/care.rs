@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use bytes::Bytes;
 use syncbridge_codec::{ErrorCode, Message, message};
 use syncbridge_storage::{Outcome, Write};
 
@@ -119,6 +120,11 @@ impl Hub {
         let mut answers = Vec::new();
         live.core.abandon(code, &mut answers);
         self.hand_out(session, &mut live, &mut answers, Now::default());
+        self.end_topic(session, &live, &frame);
+    }
+
+    /// Ends every subscription of a session with this frame.
+    pub(super) fn end_topic(&self, session: &Session, live: &Live, frame: &Bytes) {
         for (inbox, interest) in self.inboxes.iter().zip(&live.interest) {
             if interest.state > 0 {
                 inbox.push(Item::End(session.state_topic(), frame.clone()));

@@ -80,7 +80,7 @@ impl Hub {
         }
         let state = Value::parse(&create.state, &self.bounds.session.document)
             .map_err(|invalid| Fault::new(work::invalid_code(&invalid), invalid.to_string()))?;
-        let meta = Meta::owned(&who.user, create.conflict, create.devices, &who.device);
+        let meta = Meta::owned(&who.user, create.conflict, create.devices, &who.device, random());
         self.make(id, meta, state, &writer, create.counter, now);
         Ok(())
     }
@@ -109,7 +109,7 @@ impl Hub {
             return Ok(None);
         }
         self.accepting(now)?;
-        let meta = Meta::open(&who.user);
+        let meta = Meta::open(&who.user, random());
         // No connection waits for an answer, and counter 0 is nobody's op.
         let writer =
             Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn: ConnId(u64::MAX) };
@@ -133,6 +133,7 @@ impl Hub {
             state,
             writer,
             counter,
+            Vec::new(),
             now,
             self.bounds.session,
             &mut out,
@@ -159,7 +160,12 @@ fn storage_fault(error: &syncbridge_storage::Error) -> Fault {
 
 /// A session id with 128 random bits.
 fn random_id() -> String {
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random().to_be_bytes())
+}
+
+/// 128 random bits.
+pub(crate) fn random() -> u128 {
     let mut bits = [0u8; 16];
     getrandom::fill(&mut bits).expect("the system has randomness");
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bits)
+    u128::from_be_bytes(bits)
 }

@@ -15,7 +15,7 @@ use syncbridge_codec::{
 };
 use syncbridge_document::Value;
 
-use super::{Checkpoint, Fault, Hub, Interest, Live, Session};
+use super::{Calls, Checkpoint, Fault, Hub, Interest, Live, Session};
 use crate::{
     auth::access::{self, Decision, Operation, Resource, Role},
     connection::Identity,
@@ -130,7 +130,7 @@ impl Hub {
 
     /// Asks the one function that decides, about a session that is in memory.
     pub(super) fn check(who: &Identity, operation: Operation, session: &Session, live: &Live) -> Result<(), Fault> {
-        if live.over {
+        if live.over || live.core.is_deleted() {
             return Err(Fault::not_found(&session.id));
         }
         match access::may(&who.user, operation, Resource::Session(live.core.meta())) {
@@ -162,6 +162,7 @@ impl Hub {
                 Effect::Event { topic, seq, frame, origin } => {
                     self.publish(session, live, topic, seq, frame, origin);
                 }
+                Effect::Answer { conn, frame } if Calls::has(conn) => self.calls.answer(conn, frame),
                 Effect::Answer { conn, frame } => {
                     if let (Some(code), Some(metrics)) = (refusal(&frame), self.metrics.shards.get(shard_of(conn))) {
                         metrics.refused.of(code).increment();
@@ -172,6 +173,11 @@ impl Hub {
                 }
                 Effect::Commit { number, writes } => {
                     self.persist.submit(Some((Arc::clone(session), number)), writes, now);
+                }
+                Effect::Deleted { frame } => {
+                    live.over = true;
+                    self.sessions.remove_if(&session.id, |_, found| Arc::ptr_eq(found, session));
+                    self.end_topic(session, live, &frame);
                 }
                 Effect::Durable { frame, .. } => {
                     for (inbox, interest) in self.inboxes.iter().zip(&live.interest) {
@@ -207,6 +213,13 @@ impl Hub {
         if kind == message::TopicKind::State {
             self.metrics.shards[0].accepted.increment();
         }
+        let origin = match origin {
+            Some((conn, accepted)) if Calls::has(conn) => {
+                self.calls.answer(conn, accepted);
+                None
+            }
+            origin => origin,
+        };
         let home = origin.as_ref().map(|(conn, _)| shard_of(*conn));
         let event = Arc::new(Event { topic, seq, frame, origin });
         for (shard, (inbox, interest)) in self.inboxes.iter().zip(&live.interest).enumerate() {
@@ -220,7 +233,7 @@ impl Hub {
 
 impl access::Members for Meta {
     fn role(&self, user: &str) -> Option<Role> {
-        if &*self.owner == user { Some(Role::Owner) } else { self.everyone.then_some(Role::Editor) }
+        self.members.get(user).map(|member| member.role).or_else(|| self.everyone.then_some(Role::Editor))
     }
 }
 

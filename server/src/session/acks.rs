@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::effect::ConnId;
+use super::{amend::Untold, effect::ConnId};
 
 /// Commits that were handed to storage, and what waits for each.
 #[derive(Debug)]
@@ -38,6 +38,10 @@ pub enum Gets {
     Frame(Bytes),
     /// A cumulative `Durable`.
     Durable,
+    /// Nothing: everybody gets this notice.
+    Notice(Box<Untold>),
+    /// Nothing: everybody is told that the session is deleted.
+    Deleted,
 }
 
 impl Acks {
@@ -65,6 +69,11 @@ impl Acks {
     /// The newest durable version.
     pub fn version(&self) -> u64 {
         self.durable_version
+    }
+
+    /// The newest commit; 0 when there was none.
+    pub fn last(&self) -> u64 {
+        self.last
     }
 
     /// Whether that commit is durable.

@@ -122,12 +122,18 @@ impl Ops {
 
     /// The counter that must come first, when this one may not come yet.
     pub fn must_wait_for(&self, writer: &Writer, counter: u64) -> Option<u64> {
+        if counter == 0 {
+            return None;
+        }
         let first = self.incarnations.get(&key(writer))?.owed.first()?;
         (counter > first).then_some(first)
     }
 
     /// An op was told to come again later.
     pub fn told_to_wait(&mut self, writer: &Writer, counter: u64, wall_ms: u64) {
+        if counter == 0 {
+            return;
+        }
         self.used(writer, wall_ms).owed.add(counter);
     }
 
@@ -153,6 +159,9 @@ impl Ops {
 
     /// An op was refused for good.
     pub fn refused(&mut self, writer: &Writer, counter: u64, frame: Bytes, wall_ms: u64) {
+        if counter == 0 {
+            return;
+        }
         self.used(writer, wall_ms).settle(counter);
         let at = (key(writer), counter);
         self.refusals_bytes += frame.len();

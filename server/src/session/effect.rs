@@ -26,7 +26,7 @@ pub struct Writer<'a> {
     pub user: &'a Arc<str>,
     /// The device; empty for a call without one.
     pub device: &'a Arc<str>,
-    /// The client's incarnation.
+    /// The client's incarnation. What it makes never conflicts with itself.
     pub incarnation: u128,
     /// The connection.
     pub conn: ConnId,
@@ -59,6 +59,11 @@ pub enum Effect {
         number: u64,
         /// The writes.
         writes: Vec<storage::Write>,
+    },
+    /// The session is deleted, durably: every subscriber gets this frame, and its subscription is over.
+    Deleted {
+        /// The whole native frame.
+        frame: Bytes,
     },
     /// Everything up to `version` is durable. Subscribers that asked for every `Durable` get the frame; who asked for
     /// one update's alone gets it as an `Answer`. Being cumulative, getting it twice does no harm.

@@ -1,12 +1,12 @@
-//! What a session is besides its document: owner, policies, the active device. Storage keeps it as opaque bytes.
+//! What a session is besides its document: members, policies, the active device. Storage keeps it as opaque bytes.
 //! Never decides who may do what: `auth/access.rs` does.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use syncbridge_codec::{
-    message::{ConflictPolicy, DevicePolicy},
+    message::{ConflictPolicy, DevicePolicy, Role},
     wire::{Reader, Value, WireError},
 };
 
@@ -22,7 +22,7 @@ pub struct DeviceOf {
 /// A session's meta.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
-    /// Who owns it.
+    /// Who made it.
     pub owner: Arc<str>,
     /// What happens to updates that clash.
     pub conflict: ConflictPolicy,
@@ -32,20 +32,54 @@ pub struct Meta {
     pub active: Option<DeviceOf>,
     /// Open to every user (`--open` makes such sessions; nothing else does).
     pub everyone: bool,
+    /// Drawn when it was made: what was given out for a session of this id that was deleted since does not fit.
+    pub born: u128,
+    /// What each user is to it.
+    pub members: BTreeMap<Arc<str>, Member>,
+}
+
+/// What a user is to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// What they may.
+    pub role: Role,
+    /// Grows with each change of any member: what was given out to somebody who left and came back does not fit.
+    pub since: u64,
 }
 
 impl Meta {
     /// Of a session that `owner` makes on `device`, which then is the active one; empty: a call without a device.
-    pub fn owned(owner: &Arc<str>, conflict: ConflictPolicy, devices: DevicePolicy, device: &Arc<str>) -> Self {
+    pub fn owned(
+        owner: &Arc<str>,
+        conflict: ConflictPolicy,
+        devices: DevicePolicy,
+        device: &Arc<str>,
+        born: u128,
+    ) -> Self {
         let (user, device) = (Arc::clone(owner), Arc::clone(device));
         let active = (!device.is_empty()).then_some(DeviceOf { user, device });
-        Self { owner: Arc::clone(owner), conflict, devices, active, everyone: false }
+        let members = BTreeMap::from([(Arc::clone(owner), Member { role: Role::Owner, since: 1 })]);
+        Self { owner: Arc::clone(owner), conflict, devices, active, everyone: false, born, members }
     }
 
     /// Of a session that comes into being under `--open`: every user's.
-    pub fn open(owner: &Arc<str>) -> Self {
+    pub fn open(owner: &Arc<str>, born: u128) -> Self {
         let (conflict, devices) = (ConflictPolicy::default(), DevicePolicy::default());
-        Self { owner: Arc::clone(owner), conflict, devices, active: None, everyone: true }
+        Self { everyone: true, ..Self::owned(owner, conflict, devices, &Arc::from(""), born) }
+    }
+
+    /// Makes a user a member, or changes what they may; `None`: they are none any more.
+    pub fn set_member(&mut self, user: &Arc<str>, role: Option<Role>) {
+        let since = self.members.values().map(|member| member.since).max().unwrap_or(0) + 1;
+        match role {
+            Some(role) => self.members.insert(Arc::clone(user), Member { role, since }),
+            None => self.members.remove(user),
+        };
+    }
+
+    /// Users who own it.
+    pub fn owners(&self) -> usize {
+        self.members.values().filter(|member| member.role == Role::Owner).count()
     }
 
     /// The active device's id.
@@ -73,6 +107,13 @@ impl Meta {
         self.active.as_ref().map(|active| text(&active.user)).write(&mut out);
         self.active.as_ref().map(|active| text(&active.device)).write(&mut out);
         self.everyone.write(&mut out);
+        self.born.write(&mut out);
+        (self.members.len() as u64).write(&mut out);
+        for (user, member) in &self.members {
+            text(user).write(&mut out);
+            member.role.write(&mut out);
+            member.since.write(&mut out);
+        }
         out.freeze()
     }
 
@@ -90,7 +131,12 @@ impl Meta {
         let from = &mut Reader::new(bytes);
         let (owner, conflict, devices) = (text(from)?, Value::read(from)?, Value::read(from)?);
         let active = optional(from)?.zip(optional(from)?).map(|(user, device)| DeviceOf { user, device });
-        Ok(Self { owner, conflict, devices, active, everyone: Value::read(from)? })
+        let (everyone, born) = (Value::read(from)?, Value::read(from)?);
+        let count: u64 = Value::read(from)?;
+        let members = (0..count)
+            .map(|_| Ok((text(from)?, Member { role: Value::read(from)?, since: Value::read(from)? })))
+            .collect::<Result<_, WireError>>()?;
+        Ok(Self { owner, conflict, devices, active, everyone, born, members })
     }
 }
 
@@ -99,12 +145,12 @@ mod tests {
     use super::*;
 
     fn meta(devices: DevicePolicy, device: &str) -> Meta {
-        Meta::owned(&"ann".into(), ConflictPolicy::Merge, devices, &device.into())
+        Meta::owned(&"ann".into(), ConflictPolicy::Merge, devices, &device.into(), 7)
     }
 
     #[test]
     fn what_is_stored_comes_back() {
-        for meta in [meta(DevicePolicy::Ask, "phone"), meta(DevicePolicy::Many, ""), Meta::open(&"bob".into())] {
+        for meta in [meta(DevicePolicy::Ask, "phone"), meta(DevicePolicy::Many, ""), Meta::open(&"bob".into(), 8)] {
             assert_eq!(Meta::decode(meta.encode()), Ok(meta));
         }
     }

@@ -7,6 +7,7 @@
 //! (who touched what since), `work` (applying, here or off the shard), `acks` (what waits for the disk), `log` and
 //! `epoch` (who can go on where it was), `presence`.
 
+pub mod amend;
 pub mod change;
 pub mod defaults;
 pub mod effect;
@@ -71,6 +72,8 @@ pub struct Core {
     presence: Presence,
     /// Bytes of the changes since the last checkpoint.
     since_checkpoint: usize,
+    /// It was deleted: nobody finds it any more.
+    deleted: bool,
 }
 
 /// How a device goes on from where it was. Decided under the lock; the caller registers the subscription under it too.
@@ -112,7 +115,7 @@ pub struct Damaged {
 
 impl Core {
     /// Makes a session, at version 1. Its `Created` is withheld until storage holds it. Counter 0 is nobody's op: it is
-    /// not recorded, and nobody is answered.
+    /// not recorded, and nobody is answered. `more` goes into the same commit.
     #[expect(clippy::too_many_arguments, reason = "all that a new session is made of, once")]
     pub fn create(
         id: Arc<str>,
@@ -121,6 +124,7 @@ impl Core {
         document: Value,
         writer: &Writer,
         counter: u64,
+        more: Vec<storage::Write>,
         now: Now,
         bounds: Bounds,
         out: &mut Vec<Effect>,
@@ -132,8 +136,9 @@ impl Core {
         let record = Record { counter, version: 1, commit };
         let op = (counter > 0).then(|| core.ops.applied(writer, record, now.wall_ms));
         let (session, meta) = (core.id.clone(), core.meta.encode());
-        let write = storage::Write::Create { session, epoch, meta, document: text, op };
-        out.push(Effect::Commit { number: commit, writes: vec![write] });
+        let mut all = vec![storage::Write::Create { session, epoch, meta, document: text, op }];
+        all.extend(more);
+        out.push(Effect::Commit { number: commit, writes: all });
         if counter > 0 {
             core.withhold(commit, writer.conn, counter, core.created(counter));
         }
@@ -188,6 +193,7 @@ impl Core {
             acks: Acks::new(version),
             presence: Presence::new(bounds),
             since_checkpoint: 0,
+            deleted: false,
         }
     }
 
@@ -274,6 +280,11 @@ impl Core {
             match gets {
                 Gets::Frame(frame) => out.push(Effect::Answer { conn, frame }),
                 Gets::Durable => told.push(conn),
+                Gets::Notice(notice) => {
+                    let effect = self.tell(*notice);
+                    out.push(effect);
+                }
+                Gets::Deleted => out.push(Effect::Deleted { frame: self.deleted_frame() }),
             }
         }
         told.sort_unstable();
@@ -288,7 +299,8 @@ impl Core {
     /// Storage will hold nothing of what is under way (it is poisoned, or refused the commit): all who wait are told
     /// `code`. What this core says from here on is not true any more; the caller drops it.
     pub fn abandon(&mut self, code: ErrorCode, out: &mut Vec<Effect>) {
-        for Waiting { conn, counter, .. } in self.acks.failed() {
+        let failed = self.acks.failed().into_iter();
+        for Waiting { conn, counter, .. } in failed.filter(|one| matches!(one.gets, Gets::Frame(_) | Gets::Durable)) {
             let frame = self.error(code, "the change could not be made durable", counter, None);
             out.push(Effect::Answer { conn, frame });
         }

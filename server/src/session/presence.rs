@@ -70,6 +70,12 @@ impl Presence {
         self.seq
     }
 
+    /// The place of a notice that is told now.
+    pub fn next_seq(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
+    }
+
     /// The devices that count as attached.
     pub fn list(&self) -> Vec<Attached> {
         self.devices.iter().map(|(key, device)| attached(key, device.transport)).collect()

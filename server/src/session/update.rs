@@ -2,6 +2,9 @@
 //! something refused → which version was it made for → apply, commit, tell. (Who may see the session at all is settled
 //! before.) Everything that is refused here leaves the session as it was.
 //!
+//! Counter 0 is nobody's op (REST and flat JSON, where nothing is sent again under its counter): no record is kept of it.
+//! That clients of the native protocol count from 1 is checked before (`shard/requests.rs`).
+//!
 //! A refusal for good is remembered: a resend gets the same, and what builds on it (`after`) is refused as well. A
 //! refusal for now (`Busy` and its like) is not: the op comes again, and until then no later op of the same incarnation
 //! is taken, else that one would raise the high water over it and it were lost. A client that gives such an op up sends
@@ -111,8 +114,10 @@ impl Core {
     /// Answers an op that was seen before. Whether it was.
     fn answer_again(&mut self, writer: &Writer, update: &Update, now: Now, out: &mut Vec<Effect>) -> bool {
         let counter = update.counter;
+        if counter == 0 {
+            return false;
+        }
         let frame = match self.ops.verdict(writer, counter, now.wall_ms) {
-            _ if counter == 0 => self.error(ErrorCode::InvalidField, "counters begin with 1", counter, None),
             Verdict::New => return false,
             Verdict::Refused(frame) => frame,
             Verdict::Expired => {
@@ -254,6 +259,10 @@ impl Core {
 
     /// The update changed nothing: no version, no event, but a record, so that a resend changes nothing either.
     fn keep(&mut self, writer: &Writer, update: &Update, now: Now, out: &mut Vec<Effect>) {
+        if update.counter == 0 {
+            let record = Record { counter: 0, version: self.version, commit: self.acks.last() };
+            return self.accept(writer, update, record, None, out);
+        }
         let commit = self.acks.submit(self.version, 0);
         let record = Record { counter: update.counter, version: self.version, commit };
         let op = self.ops.applied(writer, record, now.wall_ms);
@@ -280,7 +289,7 @@ impl Core {
         );
         let commit = self.acks.submit(self.version, change.size());
         let record = Record { counter: update.counter, version: self.version, commit };
-        let op = self.ops.applied(writer, record, now.wall_ms);
+        let op = (update.counter > 0).then(|| self.ops.applied(writer, record, now.wall_ms));
         self.history.push(writer.user.clone(), writer.incarnation, applied.touches);
         self.since_checkpoint += change.size();
         let frame = change.frame();
@@ -290,7 +299,7 @@ impl Core {
             epoch: at.epoch,
             version: at.version,
             change: change.stored(),
-            op: Some(op),
+            op,
         };
         self.commit(commit, write, out);
         self.accept(writer, update, record, Some((frame, differing)), out);

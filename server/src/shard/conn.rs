@@ -121,6 +121,11 @@ impl Outbox {
         self.cut.is_empty() && self.queue.is_empty()
     }
 
+    /// Drops what waits, but for the rest of a frame of which something was sent.
+    pub fn clear(&mut self) {
+        (self.queue, self.bytes) = (VecDeque::new(), 0);
+    }
+
     fn pop(&mut self) -> Option<(Class, Bytes)> {
         let (class, wire) = self.queue.pop_front()?;
         self.bytes -= wire.len();

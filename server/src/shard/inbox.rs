@@ -14,6 +14,7 @@ use syncbridge_codec::ErrorCode;
 use super::{conn::Adopted, core::Activation};
 use crate::{
     fanout::{Event, TopicId},
+    hub::Revocation,
     session::ConnId,
 };
 
@@ -32,6 +33,8 @@ pub enum Item {
     End(TopicId, Bytes),
     /// A connection ends.
     Close(ConnId, ErrorCode, &'static str),
+    /// Something is taken back: end what it names, then acknowledge.
+    Revoke(Arc<Revocation>),
     /// A new connection from outside the shard's own listeners.
     Adopt(Box<Adopted>),
     /// The server goes down: tell everybody, then end every connection.

@@ -99,6 +99,10 @@ impl Shard {
                     self.answer_fault(index, fault, Some(unsubscribe.id), None, &unsubscribe.session);
                 }
             }
+            (Command::Update(update), _) if update.counter == 0 => {
+                let fault = Fault::new(ErrorCode::InvalidField, "counters begin with 1");
+                self.answer_fault(index, fault, None, Some(0), &update.session);
+            }
             (Command::Update(update), Some(session)) => {
                 let result = self.shared.hub.update(&session, id, &identity, &update, self.now);
                 self.updated(index, session, update, result);

@@ -4,7 +4,7 @@
 use std::{
     cell::RefCell,
     future::poll_fn,
-    net::TcpListener,
+    net::{IpAddr, TcpListener},
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
@@ -211,21 +211,21 @@ async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Resul
 
 type Draining = tokio::sync::watch::Receiver<bool>;
 
-/// The next connection; `None` when the server goes down.
-async fn next(listener: &tokio::net::TcpListener, draining: &mut Draining) -> Option<TcpStream> {
+/// The next connection and where it comes from; `None` when the server goes down.
+async fn next(listener: &tokio::net::TcpListener, draining: &mut Draining) -> Option<(TcpStream, IpAddr)> {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = draining.wait_for(|draining| *draining) => return None,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // Events go out when they are there, not when there are more.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "a connection ended before it was served");
                     continue;
                 }
-                return Some(stream);
+                return Some((stream, peer.ip().to_canonical()));
             }
             Err(error) => {
                 // Out of descriptors, mostly: wait for some to be closed instead of spinning.
@@ -257,8 +257,8 @@ async fn accept_plain(
     mut draining: Draining,
 ) {
     let http = http(local, router, echo, handshake);
-    while let Some(stream) = next(&listener, &mut draining).await {
-        spawn_local(websocket::serve(stream, Rc::clone(&http)));
+    while let Some((stream, peer)) = next(&listener, &mut draining).await {
+        spawn_local(websocket::serve(stream, peer, Rc::clone(&http)));
     }
 }
 
@@ -272,12 +272,12 @@ async fn accept_tls(
     mut draining: Draining,
 ) {
     let http = http(local, router, echo, handshake);
-    while let Some(stream) = next(&listener, &mut draining).await {
+    while let Some((stream, peer)) = next(&listener, &mut draining).await {
         let (tls, http) = (tls.clone(), Rc::clone(&http));
         spawn_local(Box::pin(async move {
             match tokio::time::timeout(handshake, tls.accept(stream)).await {
                 Ok(Ok(stream)) => {
-                    spawn_local(websocket::serve(stream, http));
+                    spawn_local(websocket::serve(stream, peer, http));
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                 Err(_) => tracing::debug!("a TLS handshake took too long"),

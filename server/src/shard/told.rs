@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use syncbridge_codec::{
-    Message,
+    ErrorCode, Message,
     message::{self, Class},
 };
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     fanout::{Event, Ring, TopicId},
-    hub::Session,
+    hub::{Revocation, Revoked, Session},
     session::ConnId,
 };
 
@@ -39,6 +39,7 @@ impl Shard {
                         self.end(index, code, text);
                     }
                 }
+                Item::Revoke(revocation) => self.revoke(&revocation),
                 Item::Adopt(adopted) => self.adopted.push(*adopted),
                 Item::Drain(frame) => {
                     self.draining = Some(frame.clone());
@@ -238,6 +239,31 @@ impl Shard {
             self.mark(index);
         }
         self.rings[ring as usize].trim();
+    }
+
+    /// Ends what is taken back. What was not delivered is not delivered any more.
+    fn revoke(&mut self, revocation: &Revocation) {
+        for index in self.conns.iter().map(|(index, _)| index as u32).collect::<Vec<_>>() {
+            let Some(who) = self.conns[index as usize].core.identity() else { continue };
+            match &revocation.what {
+                Revoked::Member { session, user, last }
+                    if who.user == *user && self.conns[index as usize].subscribes(session) =>
+                {
+                    self.leave(index, session, false);
+                    self.conns[index as usize].send(Class::Session, last.clone());
+                    self.mark(index);
+                }
+                _ if revocation.ends(who) => {
+                    for session in self.sessions_of(index) {
+                        self.leave(index, &session, false);
+                    }
+                    self.conns[index as usize].outbox.clear();
+                    self.end(index, ErrorCode::Unauthenticated, "what let this connection in was revoked");
+                }
+                _ => {}
+            }
+        }
+        revocation.acknowledge();
     }
 
     pub(super) fn unsubscribe(&mut self, index: u32, session: &Arc<Session>) {

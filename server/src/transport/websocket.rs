@@ -1,7 +1,7 @@
 //! HTTP on a shard: hyper reads the request and does the upgrade, axum's router answers everything else, and after the
 //! upgrade nothing of either is left: the raw stream goes to a fresh task with what hyper had already read.
 
-use std::{convert::Infallible, future::Future, pin::Pin, rc::Rc};
+use std::{convert::Infallible, future::Future, net::IpAddr, pin::Pin, rc::Rc};
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use syncbridge_codec::{WEBSOCKET_SUBPROTOCOL, websocket::accept_key};
 use tower_service::Service;
 
 use super::pipe::{Pipe, Stream};
+use crate::rest::Peer;
 
 /// What a connection's requests are served with.
 pub struct Http<S> {
@@ -40,11 +41,11 @@ pub enum Upgraded<S> {
 
 /// Serves one connection until it ends or is upgraded. The future is boxed by hyper's size: it lives as long as HTTP is
 /// spoken and not longer.
-pub fn serve<S: Stream + Send>(stream: S, http: Rc<Http<S>>) -> Pin<Box<dyn Future<Output = ()>>> {
+pub fn serve<S: Stream + Send>(stream: S, peer: IpAddr, http: Rc<Http<S>>) -> Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(async move {
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(http.header_timeout);
-        let service = service_fn(move |request| answer(request, Rc::clone(&http)));
+        let service = service_fn(move |request| answer(request, peer, Rc::clone(&http)));
         let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
         if let Err(error) = connection.await {
             // The peer's doing: a reset, a timeout, bytes that are not HTTP.
@@ -55,11 +56,13 @@ pub fn serve<S: Stream + Send>(stream: S, http: Rc<Http<S>>) -> Pin<Box<dyn Futu
 
 async fn answer<S: Stream + Send>(
     mut request: Request<Incoming>,
+    peer: IpAddr,
     http: Rc<Http<S>>,
 ) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path();
     let echo = http.echo && path == "/echo";
     if path != "/ws" && !echo {
+        request.extensions_mut().insert(Peer(peer));
         return http.router.clone().call(request).await;
     }
     let key = match upgrade_key(request.headers(), echo) {

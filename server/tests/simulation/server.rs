@@ -108,7 +108,7 @@ impl Server {
         let (hub, checkpoints) = Hub::new(&persist, inboxes.clone(), true, bounds, Arc::clone(&metrics));
         let authenticate: Arc<Authenticate> = Arc::new(|hello, _| {
             let (user, device) = ((&*hello.token).into(), (&*hello.device).into());
-            Ok(Identity { user, device, incarnation: hello.incarnation, session: None })
+            Ok(Identity { user, device, incarnation: hello.incarnation, session: None, family: None })
         });
         let shared = Shared {
             hub: Arc::clone(&hub),

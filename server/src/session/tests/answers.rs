@@ -140,10 +140,11 @@ fn when_storage_fails_everybody_who_waits_is_told() {
 fn make(counter: u64) -> (Core, Store, Vec<Effect>) {
     let (mut store, mut out) = (Store::default(), Vec::new());
     let maker = Client::new(1);
-    let meta = Meta::owned(&maker.user, ConflictPolicy::Merge, DevicePolicy::Exclusive, &maker.device);
+    let meta = Meta::owned(&maker.user, ConflictPolicy::Merge, DevicePolicy::Exclusive, &maker.device, 1);
     let now = Now { mono_ms: 0, wall_ms: MINUTE };
     let state = value(r#"{"a":1}"#);
-    let core = Core::create("s".into(), 7, meta, state, &maker.writer(), counter, now, Bounds::default(), &mut out);
+    let core =
+        Core::create("s".into(), 7, meta, state, &maker.writer(), counter, vec![], now, Bounds::default(), &mut out);
     out.retain(|effect| match effect {
         Effect::Commit { number, writes } => {
             store.submit(*number, writes.clone());

@@ -99,10 +99,11 @@ impl Room {
         let core = Core::create(
             "s".into(),
             1,
-            Meta::owned(&maker.user, conflict, devices, &maker.device),
+            Meta::owned(&maker.user, conflict, devices, &maker.device, 1),
             value(document),
             &maker.writer(),
             1,
+            Vec::new(),
             now,
             Bounds::default(),
             &mut out,

@@ -359,7 +359,7 @@ impl World {
                         }
                     }
                 }
-                Effect::Event { .. } => {}
+                Effect::Event { .. } | Effect::Deleted { .. } => {}
                 Effect::Answer { conn, frame } => {
                     let peer = self.peers.iter().position(|peer| peer.up && peer.client.conn == conn);
                     if let Some(at) = peer {

@@ -1,0 +1,88 @@
+//! Taking back what somebody may: an item in every shard's inbox, in order with the events there. Each shard ends what
+//! the revocation names, with everything of it that was not delivered, and acknowledges; who revoked waits for all.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::{Hub, Session};
+use crate::{connection::Identity, shard::inbox::Item};
+
+/// What is taken back.
+#[derive(Debug)]
+pub enum Revoked {
+    /// The connections of one login, and of the access tokens that come of it.
+    Family {
+        /// The user.
+        user: Arc<str>,
+        /// The login.
+        family: Arc<str>,
+    },
+    /// The connections of one device.
+    Device {
+        /// The user.
+        user: Arc<str>,
+        /// The device.
+        device: Arc<str>,
+    },
+    /// A user's subscriptions to a session; the connections stay.
+    Member {
+        /// The session.
+        session: Arc<Session>,
+        /// The user.
+        user: Arc<str>,
+        /// The last that they are told of it: a whole native frame.
+        last: Bytes,
+    },
+}
+
+/// A [`Revoked`] on its way through the shards.
+#[derive(Debug)]
+pub struct Revocation {
+    /// What is taken back.
+    pub what: Revoked,
+    left: AtomicUsize,
+    done: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+impl Revocation {
+    /// Whether a connection is one that ends. Subscriptions ([`Revoked::Member`]) are looked for one by one.
+    pub fn ends(&self, who: &Identity) -> bool {
+        match &self.what {
+            Revoked::Family { user, family } => who.user == *user && who.family.as_ref() == Some(family),
+            Revoked::Device { user, device } => who.user == *user && who.device == *device,
+            Revoked::Member { .. } => false,
+        }
+    }
+
+    /// A shard is through with it. The last one lets go who waits.
+    pub fn acknowledge(&self) {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(done) = self.done.lock().take()
+        {
+            // Nobody waits any more when the request was given up.
+            let _ = done.send(());
+        }
+    }
+}
+
+impl Hub {
+    /// Takes something back on every shard. Whatever is told after it resolved is told without those that it ended. (A
+    /// shard that is gone for the end of the process ends the wait too.)
+    pub fn revoke(&self, what: Revoked) -> impl Future<Output = ()> + Send + use<> {
+        let (sender, done) = oneshot::channel();
+        let left = AtomicUsize::new(self.inboxes.len());
+        let revocation = Arc::new(Revocation { what, left, done: Mutex::new(Some(sender)) });
+        for inbox in &self.inboxes {
+            inbox.push(Item::Revoke(Arc::clone(&revocation)));
+        }
+        async move {
+            let _ = done.await;
+        }
+    }
+}

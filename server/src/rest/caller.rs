@@ -1,0 +1,58 @@
+//! Who makes a request: whoever the bearer token names, or the connection's own user and device when the request came
+//! over a live connection.
+
+use std::{ops::Deref, sync::Arc};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{header, request::Parts},
+};
+use syncbridge_codec::ErrorCode;
+
+use super::{Api, Problem};
+use crate::connection::Identity;
+
+/// The identity that a request is made with. Requests that come over a live connection carry it as an extension;
+/// nothing that comes by HTTP can.
+#[derive(Debug, Clone)]
+pub struct Caller(pub Arc<Identity>);
+
+impl Deref for Caller {
+    type Target = Identity;
+
+    fn deref(&self) -> &Identity {
+        &self.0
+    }
+}
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        if let Some(caller) = parts.extensions.get::<Self>() {
+            return Ok(caller.clone());
+        }
+        let token = match parts.headers.get(header::AUTHORIZATION) {
+            None => "",
+            Some(value) => value
+                .to_str()
+                .ok()
+                .and_then(|text| text.split_once(' '))
+                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+                .map(|(_, token)| token.trim())
+                .filter(|token| !token.is_empty())
+                .ok_or_else(|| Problem::new(ErrorCode::Unauthenticated, "Authorization is not `Bearer TOKEN`"))?,
+        };
+        let actor = api
+            .authenticator
+            .authenticate(token, (api.clock)().wall_ms / 1_000)
+            .map_err(|denied| Problem::new(denied.code(), denied.to_string()))?;
+        Ok(Self(Arc::new(Identity {
+            user: (&*actor.user).into(),
+            device: actor.device.as_deref().unwrap_or("").into(),
+            incarnation: 0,
+            session: None,
+            family: actor.family.map(|family| (&*family).into()),
+        })))
+    }
+}

@@ -112,6 +112,9 @@ pub const BUSY_RETRY: Duration = BUSY_AGE;
 /// Documents that wait to be written behind the log. Each shares its structure with the live one, so they are cheap;
 /// 64 is more than become due while one is encoded.
 pub const CHECKPOINT_QUEUE: usize = 64;
+/// How long a REST request is tried again inside the server while the disk is behind: a stall of a disk is over by then,
+/// and a person still waits.
+pub const ASK_BUSY: Duration = Duration::from_secs(2);
 /// When to try again while the server goes down: its successor is up by then.
 pub const DRAIN_RETRY_MS: u64 = 1_000;
 /// When to try again after a shard's inbox was full: 65,536 items at 1 µs each are 66 ms.

@@ -1,6 +1,7 @@
 //! The map of live sessions, and who shares it. `make.rs`: how a session comes into memory; `work.rs`: what clients ask of
-//! it; `calls.rs`: the same, asked by no connection; `subscribe.rs`: how a subscription begins; `revoke.rs`: how it is ended; `care.rs`: what happens to it without anybody's asking.
+//! it; `ask.rs`, `calls.rs`: the same, asked by no connection; `subscribe.rs`: how a subscription begins; `revoke.rs`: how it is ended; `care.rs`: what happens to it without anybody's asking.
 
+mod ask;
 mod calls;
 mod care;
 mod make;
@@ -25,6 +26,7 @@ use syncbridge_codec::ErrorCode;
 use syncbridge_document::Value;
 use syncbridge_storage::Engine;
 
+pub use ask::{Updated, off_shard};
 pub use calls::{Call, Calls};
 pub use revoke::{Revocation, Revoked};
 pub use subscribe::{Request, Snapshot, Subscribed};

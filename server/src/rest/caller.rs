@@ -50,7 +50,8 @@ impl FromRequestParts<Api> for Caller {
         Ok(Self(Arc::new(Identity {
             user: (&*actor.user).into(),
             device: actor.device.as_deref().unwrap_or("").into(),
-            incarnation: 0,
+            // Two requests are two writers: each may clash with the other.
+            incarnation: fastrand::u128(..),
             session: None,
             family: actor.family.map(|family| (&*family).into()),
         })))

@@ -12,7 +12,10 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Api, Caller, Problem};
-use crate::{auth::access::Operation, hub::Fault};
+use crate::{
+    auth::access::Operation,
+    hub::{Fault, off_shard},
+};
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Api> {
@@ -96,10 +99,5 @@ pub(super) async fn find(
         return Ok(session);
     }
     let (hub, who, name, now) = (api.hub.clone(), caller.clone(), id.to_owned(), (api.clock)());
-    let found = tokio::task::spawn_blocking(move || hub.load_or_open(&name, &who, operation, now)).await;
-    let found = found.map_err(|error| {
-        tracing::error!(%error, "loading a session failed");
-        Problem::new(ErrorCode::Internal, "the session cannot be loaded")
-    })?;
-    found?.ok_or_else(|| Fault::not_found(id).into())
+    off_shard(move || hub.load_or_open(&name, &who, operation, now)).await??.ok_or_else(|| Fault::not_found(id).into())
 }

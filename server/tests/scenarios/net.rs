@@ -195,7 +195,7 @@ impl Host {
     pub fn token(&self, user: &str, device: Option<&str>) -> String {
         let key = SigningKey::create_or_load(&self.0.folder.path().join(KEY_FILE)).expect("the server's key");
         let now = SystemTime::UNIX_EPOCH.elapsed().expect("a clock after 1970").as_secs();
-        key.issue(user, device, Duration::from_hours(1), now).expect("a token")
+        key.issue(user, device, None, Duration::from_hours(1), now).expect("a token")
     }
 
     /// A link on which nothing was said yet.

@@ -362,7 +362,7 @@ impl Server {
 
     /// The document of a session and its version, as it is now, and as the store makes it.
     pub fn documents(&self, session: &str, user: &str) -> Option<((u64, Value), (u64, Value))> {
-        let who = Identity { user: user.into(), device: "checker".into(), incarnation: 0, session: None };
+        let who = Identity { user: user.into(), device: "checker".into(), incarnation: 0, session: None, family: None };
         let found = self.hub.load_or_open(session, &who, Operation::Get, clock::now());
         let live = found.expect("the store can be read")?;
         let (at, document, _) = self.hub.read(&live, &who).expect("its own user may read it");

@@ -5,12 +5,14 @@
 //! from the code.
 
 mod caller;
+pub mod native;
 mod problem;
+mod whole;
 mod sessions;
 
 use std::{net::IpAddr, sync::Arc};
 
-use axum::{Router, routing::get};
+use axum::{Router, middleware, routing::get};
 pub use caller::Caller;
 pub use problem::Problem;
 use utoipa::OpenApi;
@@ -54,7 +56,7 @@ struct Description;
 pub fn router(api: Api, shown: Shown) -> Router {
     let (routes, _description) = described().split_for_parts();
     let open = api.config.open;
-    routes.with_state(api).merge(operators(shown, open))
+    routes.with_state(api).layer(middleware::from_fn(whole::whole)).merge(operators(shown, open))
 }
 
 /// What operators see of the public listener.

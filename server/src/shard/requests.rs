@@ -30,6 +30,9 @@ impl Shard {
             if !conn.confirmed && conn.todo.front().is_some_and(|command| !command.is_harmless()) {
                 return;
             }
+            if matches!(conn.todo.front(), Some(Command::Request(_))) && conn.under_way.is_full() {
+                return;
+            }
             let Some(command) = conn.todo.pop_front() else {
                 conn.todo = std::collections::VecDeque::new();
                 return;
@@ -62,6 +65,7 @@ impl Shard {
             Command::Close => {
                 return self.end_well(index);
             }
+            Command::Request(request) => return self.ask(index, request),
             other => other,
         };
         let Some(identity) = conn.core.identity().cloned() else {
@@ -107,7 +111,7 @@ impl Shard {
                 let result = self.shared.hub.update(&session, id, &identity, &update, self.now);
                 self.updated(index, session, update, result);
             }
-            (_, None) | (Command::Hello(_) | Command::Close, _) => {}
+            (_, None) | (Command::Hello(_) | Command::Request(_) | Command::Close, _) => {}
         }
     }
 

@@ -27,14 +27,8 @@ const ASKED: [HeaderName; 6] = [
     REQUEST_ID,
 ];
 /// Headers of an answer that a `Response` has.
-const ANSWERED: [HeaderName; 6] = [
-    header::CONTENT_TYPE,
-    header::ETAG,
-    header::LOCATION,
-    header::RETRY_AFTER,
-    header::WWW_AUTHENTICATE,
-    REQUEST_ID,
-];
+const ANSWERED: [HeaderName; 6] =
+    [header::CONTENT_TYPE, header::ETAG, header::LOCATION, header::RETRY_AFTER, header::WWW_AUTHENTICATE, REQUEST_ID];
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Has the router answer a request: made by `caller`, or before `Hello` by whom its own token names. The answer's `id`

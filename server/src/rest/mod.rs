@@ -7,8 +7,8 @@
 mod caller;
 pub mod native;
 mod problem;
-mod whole;
 mod sessions;
+mod whole;
 
 use std::{net::IpAddr, sync::Arc};
 

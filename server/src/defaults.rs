@@ -50,6 +50,13 @@ pub const OPERATIONS: usize = 1_000;
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Head of an HTTP request. Same arithmetic as [`HANDSHAKE`].
 pub const HTTP_HEADER: Duration = Duration::from_secs(10);
+/// Body of an HTTP request: 1 MiB at 50 KiB/s, a bad mobile link, are 21 s.
+pub const HTTP_BODY: Duration = Duration::from_secs(30);
+/// Longest body of an HTTP request, as sent and inflated: what a native client may put into one frame.
+pub const REQUEST_BYTES: usize = MIB;
+/// Work on more bytes than this (JSON to read, text to compress) leaves the shard: at 200 MB/s and more, 64 KiB take
+/// ≤0.33 ms.
+pub const ON_SHARD_BYTES: usize = 64 * KIB;
 /// `Welcome.heartbeat_ms`: both say something at least this often. Home routers forget a UDP flow after 30 s (RFC 4787
 /// allows no less than 120 s, many do it all the same), so below that; a link is dead after three of them: 60 s.
 pub const HEARTBEAT: Duration = Duration::from_secs(20);

@@ -48,15 +48,15 @@ pub async fn answer(
         }
         Err(problem) => problem.into_response(),
     };
-    match to_native(id, response, max_frame).await {
-        Some(response) => response,
-        None => {
-            tracing::warn!(max_frame, "an answer does not fit in a frame");
-            let problem = Problem::new(ErrorCode::LimitReached, "the answer is larger than a frame may be");
-            let whole = to_native(id, problem.into_response(), usize::MAX).await;
-            whole.unwrap_or(message::Response { id, ..message::Response::default() })
-        }
+    if let Some(response) = to_native(id, response, max_frame).await {
+        return response;
     }
+    tracing::warn!(max_frame, "an answer does not fit in a frame");
+    let problem = Problem::new(ErrorCode::LimitReached, "the answer is larger than a frame may be");
+    let status = problem.error().http_status().into();
+    // Without a limit nothing fails.
+    let told = to_native(id, problem.into_response(), usize::MAX).await;
+    told.unwrap_or_else(|| message::Response { id, status, ..message::Response::default() })
 }
 
 fn to_http(

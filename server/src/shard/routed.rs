@@ -94,3 +94,152 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use syncbridge_codec::{
+        Message, handshake,
+        message::{Class, Scope, Transport},
+    };
+    use syncbridge_storage::engine::memory::Memory;
+
+    use super::*;
+    use crate::{
+        admin::Metrics,
+        connection::Timing,
+        hub::{self, Hub},
+        persist::{self, Persist},
+        session::{self, Now},
+        shard::{
+            core::{Arrival, Bounds, Shared},
+            inbox::Inbox,
+        },
+        transport::Framing,
+    };
+
+    fn now() -> Now {
+        Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 }
+    }
+
+    fn shard() -> Shard {
+        let metrics = Metrics::new(1);
+        let bounds = persist::Bounds { busy_age_ms: 25, max_queued: 16, max_bytes: 1 << 20 };
+        let persist = Persist::new(bounds, now, Arc::clone(&metrics));
+        persist.attach(Arc::new(Memory::open(persist.clone())));
+        let inbox: Arc<Inbox> = Arc::default();
+        let bounds = hub::Bounds {
+            unload_after_ms: 1_000,
+            max_inbox: 100,
+            max_connections: 100,
+            session: session::Bounds::default(),
+        };
+        let (hub, _) = Hub::new(&persist, vec![Arc::clone(&inbox)], false, bounds, Arc::clone(&metrics));
+        let shared = Shared {
+            hub,
+            authenticate: Arc::new(|hello, _| {
+                let (user, device) = ((&*hello.token).into(), (&*hello.device).into());
+                Ok(Identity { user, device, incarnation: hello.incarnation, session: None, family: None })
+            }),
+            timing: Timing { hello_ms: 10_000, heartbeat_ms: 20_000 },
+            bounds: Bounds {
+                max_client_frame: 1 << 20,
+                max_server_frame: 1 << 20,
+                max_document: 1 << 20,
+                max_subscriptions: 10,
+                max_lag: 1 << 16,
+                max_cut: 1 << 20,
+            },
+            metrics,
+        };
+        Shard::new(0, shared, inbox, now())
+    }
+
+    fn open(shard: &mut Shard, confirmed: bool) -> u32 {
+        let peer = std::net::Ipv4Addr::LOCALHOST.into();
+        shard.open(&Arrival { transport: Transport::Quic, peer, fd: -1, framing: Framing::Streams, confirmed })
+    }
+
+    fn say(shard: &mut Shard, index: u32, message: impl Into<Message>) {
+        shard.receive_chunk(index, Class::Control, message.into().to_frame());
+    }
+
+    fn hello() -> Message {
+        handshake::Client::hello("ann".into(), "phone".into(), 1, Scope::default(), Vec::new()).into()
+    }
+
+    fn request(id: u64) -> message::Request {
+        message::Request { id, path: "/devices".into(), ..message::Request::default() }
+    }
+
+    #[test]
+    fn before_hello_nobody_asks_and_after_it_the_connections_user_does() {
+        let mut shard = shard();
+        let index = open(&mut shard, true);
+        say(&mut shard, index, request(1));
+        say(&mut shard, index, hello());
+        say(&mut shard, index, request(2));
+        assert!(shard.next_asked().unwrap().caller.is_none());
+        assert_eq!(&*shard.next_asked().unwrap().caller.unwrap().user, "ann");
+    }
+
+    #[test]
+    fn what_may_be_a_replay_is_not_asked_before_the_handshake_is_confirmed() {
+        let mut shard = shard();
+        let index = open(&mut shard, false);
+        say(&mut shard, index, request(1));
+        say(&mut shard, index, hello());
+        say(&mut shard, index, request(2));
+        assert!(shard.next_asked().is_none());
+        shard.confirm(index);
+        let asked = [shard.next_asked().unwrap(), shard.next_asked().unwrap()];
+        assert!(asked[0].caller.is_none() && asked[1].caller.is_some());
+    }
+
+    #[test]
+    fn so_many_are_under_way_and_the_connection_is_read_again_when_one_is_through() {
+        let mut shard = shard();
+        let index = open(&mut shard, true);
+        say(&mut shard, index, hello());
+        let most = REQUESTS_UNDER_WAY as u64;
+        for id in 0..most + 2 {
+            say(&mut shard, index, request(id));
+        }
+        let mut asked: Vec<_> = std::iter::from_fn(|| shard.next_asked()).collect();
+        assert!(asked.iter().map(|asked| asked.request.id).eq(0..most));
+        assert!(!shard.conn_mut(index).unwrap().wants_read());
+        for next in most..most + 2 {
+            let through = asked.remove(3);
+            shard.answer_asked(through.conn, through.key, message::Response::default());
+            asked.push(shard.next_asked().unwrap());
+            assert_eq!(asked.last().unwrap().request.id, next);
+            assert!(shard.next_asked().is_none());
+        }
+        assert!(shard.conn_mut(index).unwrap().wants_read());
+    }
+
+    #[test]
+    fn requests_end_with_their_connection_and_an_answer_that_comes_late_goes_nowhere() {
+        let mut shard = shard();
+        let index = open(&mut shard, true);
+        say(&mut shard, index, hello());
+        say(&mut shard, index, request(1));
+        let mut asked = shard.next_asked().unwrap();
+        assert_eq!(asked.ended.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        shard.remove(index);
+        assert_eq!(asked.ended.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        // The place is used again, by a connection that asked nothing.
+        let next = open(&mut shard, true);
+        assert_eq!(next, index);
+        shard.answer_asked(asked.conn, asked.key, message::Response::default());
+        assert!(shard.is_sent(next));
+    }
+
+    #[test]
+    fn a_request_belongs_to_the_control_stream() {
+        let mut shard = shard();
+        let index = open(&mut shard, true);
+        say(&mut shard, index, hello());
+        shard.receive_chunk(index, Class::Session, Message::from(request(1)).to_frame());
+        assert!(shard.conn_mut(index).unwrap().closing.is_some());
+    }
+}

@@ -15,7 +15,7 @@ use crate::{
     connection::{Command, Identity},
     defaults::CATCH_UP_BELOW,
     hub::{Fault, Request, Session, Subscribed},
-    session::{ConnId, Preparation},
+    session::{ConnId, Op, Preparation},
 };
 
 impl Shard {
@@ -108,8 +108,9 @@ impl Shard {
                 self.answer_fault(index, fault, None, Some(0), &update.session);
             }
             (Command::Update(update), Some(session)) => {
-                let result = self.shared.hub.update(&session, id, &identity, &update, self.now);
-                self.updated(index, session, update, result);
+                let op = Op::from(update);
+                let result = self.shared.hub.update(&session, id, &identity, &op, self.now);
+                self.updated(index, session, op, result);
             }
             (_, None) | (Command::Hello(_) | Command::Request(_) | Command::Close, _) => {}
         }
@@ -120,13 +121,15 @@ impl Shard {
         &mut self,
         index: u32,
         session: Arc<Session>,
-        update: message::Update,
+        op: Op,
         result: Result<Option<Preparation>, Fault>,
     ) {
         match result {
             Ok(None) => {}
-            Ok(Some(preparation)) => self.start(index, Job::Prepare(session, update, Box::new(preparation))),
-            Err(fault) => self.answer_fault(index, fault, None, Some(update.counter), &update.session),
+            Ok(Some(preparation)) => {
+                self.start(index, Job::Prepare(session, Box::new(op), Box::new(preparation)));
+            }
+            Err(fault) => self.answer_fault(index, fault, None, Some(op.update.counter), &op.update.session),
         }
     }
 
@@ -278,10 +281,10 @@ impl Shard {
             Done::Created(counter, session, Err(fault)) => {
                 self.answer_fault(index, fault, None, Some(counter), &session.into());
             }
-            Done::Prepared(session, update, prepared) => {
+            Done::Prepared(session, op, prepared) => {
                 let Some(identity) = conn.core.identity().cloned() else { return };
-                let result = self.shared.hub.update_prepared(&session, id, &identity, &update, *prepared, self.now);
-                self.updated(index, session, update, result);
+                let result = self.shared.hub.update_prepared(&session, id, &identity, &op, *prepared, self.now);
+                self.updated(index, session, *op, result);
             }
             Done::Read(catch_up, Ok(Some(frames))) => {
                 for frame in frames {

@@ -11,6 +11,7 @@ pub mod native;
 mod params;
 mod problem;
 mod sessions;
+pub mod time;
 mod whole;
 
 use std::{net::IpAddr, sync::Arc};

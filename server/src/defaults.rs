@@ -50,9 +50,22 @@ pub const OPERATIONS: usize = 1_000;
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Head of an HTTP request. Same arithmetic as [`HANDSHAKE`].
 pub const HTTP_HEADER: Duration = Duration::from_secs(10);
+/// Body of an HTTP request: 1 MiB at 50 KiB/s, a bad mobile link, are 21 s.
+pub const HTTP_BODY: Duration = Duration::from_secs(30);
+/// Longest body of an HTTP request, as sent and inflated: what a native client may put into one frame.
+pub const REQUEST_BYTES: usize = MIB;
+/// Work on more bytes than this (JSON to read, text to compress) leaves the shard: at 200 MB/s and more, 64 KiB take
+/// ≤0.33 ms.
+pub const ON_SHARD_BYTES: usize = 64 * KIB;
 /// `Welcome.heartbeat_ms`: both say something at least this often. Home routers forget a UDP flow after 30 s (RFC 4787
 /// allows no less than 120 s, many do it all the same), so below that; a link is dead after three of them: 60 s.
 pub const HEARTBEAT: Duration = Duration::from_secs(20);
+/// Requests of one native connection that REST's routes answer at the same time: a browser has 6 to a server, a page
+/// that loads everything about a session asks for a handful. 16 × (1 MiB asked + 4 MiB answered) = 80 MiB is the most
+/// that one connection can make the server hold; what comes beyond waits in the client.
+pub const REQUESTS_UNDER_WAY: usize = 16;
+/// Headers of one such request: six have a meaning.
+pub const REQUEST_HEADERS: usize = 64;
 /// Subscriptions of one connection: a slot is ≤64 B, so 1,000 are 64 KiB.
 pub const SUBSCRIPTIONS: usize = 1_000;
 /// Connections of one user: at ≤1.5 KiB each idle (DESIGN §5.4), 1,000 are 1.5 MiB.

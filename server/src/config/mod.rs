@@ -119,6 +119,10 @@ settings! {
         handshake_seconds: u64 = defaults::HANDSHAKE.as_secs(), 1..=300;
         /// Seconds for the head of an HTTP request.
         header_seconds: u64 = defaults::HTTP_HEADER.as_secs(), 1..=300;
+        /// Seconds for the body of an HTTP request.
+        body_seconds: u64 = defaults::HTTP_BODY.as_secs(), 1..=3_600;
+        /// Largest body of an HTTP request, bytes, as sent and inflated.
+        request_bytes: usize = defaults::REQUEST_BYTES, 1_024..=67_108_864;
     }
 }
 

@@ -4,15 +4,23 @@
 //! A new resource is one file with a `routes()` and one line in [`router`]; its description in the OpenAPI document comes
 //! from the code.
 
+mod body;
 mod caller;
+mod json;
+pub mod native;
+mod params;
 mod problem;
 mod sessions;
+mod whole;
 
 use std::{net::IpAddr, sync::Arc};
 
-use axum::{Router, routing::get};
+use axum::{Router, middleware, routing::get};
+pub use body::{Json, Raw};
 pub use caller::Caller;
+pub use params::{Path, Query};
 pub use problem::Problem;
+use syncbridge_codec::ErrorCode;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -54,7 +62,19 @@ struct Description;
 pub fn router(api: Api, shown: Shown) -> Router {
     let (routes, _description) = described().split_for_parts();
     let open = api.config.open;
-    routes.with_state(api).merge(operators(shown, open))
+    routes
+        .with_state(api)
+        .layer(middleware::from_fn(whole::whole))
+        .merge(operators(shown, open))
+        .method_not_allowed_fallback(async || {
+            Problem::new(
+                ErrorCode::MethodNotAllowed,
+                "this route exists, but not with this method; `Allow` names those it has",
+            )
+        })
+        .fallback(async || {
+            Problem::new(ErrorCode::NotFound, "there is no such route; /api/v1/openapi.json describes those there are")
+        })
 }
 
 /// What operators see of the public listener.

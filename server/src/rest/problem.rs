@@ -1,7 +1,6 @@
 //! What went wrong with a request, as RFC 9457 has it. Its `code` is the stable name of proto-spec/errors.md.
 
 use axum::{
-    Json,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -11,8 +10,15 @@ use utoipa::ToSchema;
 
 use crate::hub::Fault;
 
+/// RFC 9457 §3.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
 /// What went wrong, as a person's program reads it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(example = json!({
+    "type": "about:blank", "title": "Not Found", "status": 404, "detail": "there is no session \"shopping\" that you may see",
+    "code": "not_found", "retryable": false, "requestId": "5f0c6a1e-2b"
+}))]
 pub struct Problem {
     /// `about:blank`: `code` says which problem it is.
     r#type: &'static str,
@@ -29,6 +35,9 @@ pub struct Problem {
     /// When to try again; also in `Retry-After`, there in whole seconds.
     #[serde(skip_serializing_if = "Option::is_none", rename = "retryAfterMs")]
     retry_after_ms: Option<u64>,
+    /// What the request is called in the server's log; also in `X-Request-Id`.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "requestId")]
+    request_id: Option<String>,
     #[serde(skip)]
     error: ErrorCode,
 }
@@ -45,8 +54,30 @@ impl Problem {
             code: code.name(),
             retryable: code.retryable(),
             retry_after_ms: None,
+            request_id: None,
             error: code,
         }
+    }
+
+    /// The same problem with a status of HTTP's own, where the error's is less exact (414, 431).
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status.as_u16();
+        self.title = status.canonical_reason().unwrap_or(self.title);
+        self
+    }
+
+    /// Says what the request is called in the log.
+    #[must_use]
+    pub(super) fn of_request(mut self, id: &str) -> Self {
+        self.request_id = Some(id.to_owned());
+        self
+    }
+
+    /// As the body of a response.
+    pub fn to_json(&self) -> Vec<u8> {
+        // Strings, numbers and booleans: nothing here can fail to be written.
+        serde_json::to_vec(self).unwrap_or_default()
     }
 
     /// Says when to try again.
@@ -71,16 +102,25 @@ impl From<Fault> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let retry_after = self.retry_after_ms;
-        let mut response = (status, Json(self)).into_response();
+        let mut response = Response::new(self.to_json().into());
+        *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            // The rest of the request is not read, so nothing that follows it could be understood.
+            StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
         }
-        if let Some(ms) = retry_after {
+        if let Some(ms) = self.retry_after_ms {
             headers.insert(header::RETRY_AFTER, ms.div_ceil(1_000).into());
         }
+        // For the frame around the routes, which knows what the request is called.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -1,7 +1,7 @@
 //! Sessions: make, list, read, replace, change, delete.
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -11,7 +11,7 @@ use syncbridge_codec::{ErrorCode, message::Position};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Api, Caller, Problem};
+use super::{Api, Caller, Path, Problem};
 use crate::{
     auth::access::Operation,
     hub::{Fault, off_shard},

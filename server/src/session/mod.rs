@@ -3,7 +3,8 @@
 //! effects before the lock is let go, so their order is the order that everybody sees.
 //!
 //! Read in this order: [`effect`] (what goes in and out), this file (a session's life), `update.rs` (the way of one
-//! update), then the rules it asks, one file each: `dedup` and `owed` (an op is applied once, in its client's order), `conflict`
+//! update), then the rules it asks, one file each: `dedup`, `owed` and
+//! `keyed` (an op is applied once, in its client's order), `conflict`
 //! (who touched what since), `work` (applying, here or off the shard), `acks` (what waits for the disk), `log` and
 //! `epoch` (who can go on where it was), `presence`, `handoff` (another device becomes active).
 
@@ -12,7 +13,9 @@ pub mod change;
 pub mod defaults;
 pub mod effect;
 pub mod handoff;
+pub mod keyed;
 pub mod meta;
+pub mod op;
 pub mod work;
 
 mod acks;
@@ -44,13 +47,16 @@ use self::{
     conflict::History,
     dedup::{Ops, Record, Verdict},
     epoch::{Epochs, Place},
+    keyed::KeyedOps,
     log::Log,
     presence::{Notice, Presence},
 };
 pub use self::{
     defaults::Bounds,
     effect::{ConnId, Effect, Now, Writer},
+    keyed::Keyed,
     meta::{DeviceOf, Meta},
+    op::{Base, Op, Target},
     work::{Preparation, Prepared},
 };
 
@@ -69,6 +75,7 @@ pub struct Core {
     log: Log,
     history: History,
     ops: Ops,
+    keyed: KeyedOps,
     acks: Acks,
     presence: Presence,
     questions: handoff::Questions,
@@ -192,6 +199,7 @@ impl Core {
             log: Log::new(version, bounds.log_kept_bytes),
             history: History::new(version),
             ops: Ops::default(),
+            keyed: KeyedOps::default(),
             acks: Acks::new(version),
             presence: Presence::new(bounds),
             questions: handoff::Questions::default(),
@@ -276,6 +284,7 @@ impl Core {
     pub fn committed(&mut self, number: u64, out: &mut Vec<Effect>) {
         let before = self.acks.version();
         let waited = self.acks.committed(number);
+        self.keyed.committed(number.min(self.acks.last()));
         let at = Position { epoch: self.epochs.current(), version: self.acks.version() };
         let durable = message::Message::from(message::Durable { session: self.name.clone(), at }).to_frame();
         let mut told = Vec::new();

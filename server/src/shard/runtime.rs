@@ -20,10 +20,12 @@ use super::{
     core::{Shard, Shared},
     flush::Sockets,
     inbox::Inbox,
+    routed::Asked,
     task::Task,
 };
 use crate::{
     defaults,
+    rest::native,
     session::Now,
     transport::{
         pipe::Stream,
@@ -68,6 +70,7 @@ pub struct Local {
     /// A connection ended, or there was none to end.
     pub gone: tokio::sync::Notify,
     clock: fn() -> Now,
+    router: Router,
     blocking: tokio::runtime::Handle,
 }
 
@@ -102,6 +105,24 @@ impl Local {
         }
     }
 
+    /// Has REST's routes answer what connections ask of them, each in a task that ends with its connection.
+    fn start_asked(self: &Rc<Self>) {
+        while let Some(asked) = self.with(Shard::next_asked) {
+            let local = Rc::clone(self);
+            spawn_local(Box::pin(async move {
+                let Asked { conn, key, request, caller, peer, ended } = asked;
+                let max = local.shard.borrow().shared().bounds.max_server_frame;
+                tokio::select! {
+                    biased;
+                    _ = ended => {}
+                    response = native::answer(&local.router, request, caller, peer, max) => {
+                        local.with(|shard| shard.answer_asked(conn, key, response));
+                    }
+                }
+            }));
+        }
+    }
+
     /// One turn of the flusher: what is told, then what goes out.
     fn turn(self: &Rc<Self>, cx: &Context<'_>) {
         let more = self.with(|shard| {
@@ -115,6 +136,7 @@ impl Local {
             spawn_local(Task::new(local, adopted.link, Vec::new()));
         }
         self.start_jobs();
+        self.start_asked();
         if self.shard.borrow().is_over() {
             // Nobody was connected when the server went down: no connection's end will say so.
             self.gone.notify_one();
@@ -149,6 +171,7 @@ async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Resul
         scratch: RefCell::new(vec![0; defaults::READ_BYTES]),
         gone: tokio::sync::Notify::new(),
         clock,
+        router: router.clone(),
         blocking,
     });
     let flusher = Rc::clone(&local);

@@ -7,7 +7,7 @@ use syncbridge_codec::{
     websocket,
 };
 
-use super::{conn::Ending, core::Shard};
+use super::{conn::Ending, core::Shard, routed::UnderWay};
 use crate::{connection::Command, hub::Fault};
 
 impl Shard {
@@ -44,7 +44,7 @@ impl Shard {
                 self.answer_fault(index, fault, Some(unsubscribe.id), None, &unsubscribe.session);
             }
             Command::AnswerHandoff(_) => self.say_fault(index, fault),
-            Command::Hello(_) | Command::Close => {}
+            Command::Hello(_) | Command::Request(_) | Command::Close => {}
         }
     }
 
@@ -116,6 +116,7 @@ impl Shard {
             conn.outbox.push(Class::Control, close.freeze());
         }
         conn.closing = Some(ending);
+        conn.under_way = UnderWay::default();
         // Who does not read that it is to go is dropped.
         let close_by = self.now.mono_ms + crate::defaults::LINGER_MS;
         conn.close_by_ms = Some(close_by);

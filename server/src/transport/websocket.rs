@@ -91,7 +91,7 @@ async fn answer<S: Stream + Send>(
         (http.upgraded)(if echo {
             Upgraded::Echo(stream, parts.read_buf)
         } else {
-            Upgraded::Frames(Pipe::websocket(stream), parts.read_buf)
+            Upgraded::Frames(Pipe::websocket(stream, peer), parts.read_buf)
         });
     }));
     let mut response = Response::new(Body::empty());

@@ -210,6 +210,30 @@ pub const RECENT_LOGINS: usize = 16_384;
 /// Devices of one user: a list of all of them is some 200 KB.
 pub const DEVICES_PER_USER: usize = 1_000;
 
+// ---- handoff -------------------------------------------------------------------------------------------------------
+
+/// How long a code and its token are good for whose maker does not say: to walk to the other device and type it.
+pub const HANDOFF_TTL: Duration = Duration::from_secs(300);
+/// The shortest that a maker may ask for: less is no time for a person.
+pub const HANDOFF_TTL_MIN: Duration = Duration::from_secs(30);
+/// The longest. An address finds one of 1,000 codes that live so long with 150 guesses × 1,000 / 2^50: once in 7.5 × 10^9.
+pub const HANDOFF_TTL_MAX: Duration = Duration::from_secs(900);
+/// How long a code that was used or has expired is told to be that, and not unknown.
+pub const HANDOFF_GONE: Duration = Duration::from_secs(600);
+/// Codes that are remembered, good ones and those that are gone: about 400 B each with their indexes, so 26 MiB. With
+/// [`HANDOFF_GONE`] that is 72 handoffs a second before late comers are told that a code is unknown.
+pub const HANDOFF_OFFERS: usize = 65_536;
+/// Codes of one user that are good at a time; the oldest gives way. A person shows one on each of their devices.
+pub const HANDOFF_OFFERS_OF_USER: usize = 64;
+/// Rows that one read brings when a process begins: 1,024 × 300 B = 300 KiB.
+pub const HANDOFF_SCAN: usize = 1_024;
+/// Failed attempts a minute, of one address and for one session, before no attempt is heard.
+pub const HANDOFF_FAILURES: u64 = 10;
+/// Addresses and sessions whose failed attempts are counted: 48 B each, so 3 MiB each.
+pub const HANDOFF_ATTEMPT_KEYS: usize = 65_536;
+/// How long the active device has to let a session go (`ask`): a person looks at the other device and decides.
+pub const HANDOFF_ANSWER: Duration = Duration::from_secs(60);
+
 // ---- going down ----------------------------------------------------------------------------------------------------
 
 /// Clients are told to come back at a random moment within this: 10,000 clients over 5 s are 2,000 handshakes a second,

@@ -767,7 +767,7 @@ messages! {
     /// Asks for what is not part of the live session: accounts, lists, snapshots, handoffs, members. By the routes of
     /// REST and with their answers; the connection's user and device stand for the token. Requests are answered as they
     /// end, in no order. Those that need no token may come before `Hello`.
-    Request = 0x3A, ToServer, Session {
+    Request = 0x3A, ToServer, Control {
         /// Comes back in the answer.
         id: u64,
         /// What is to be done.
@@ -781,7 +781,7 @@ messages! {
     }
 
     /// Answers a `Request`.
-    Response = 0x3C, ToClient, Session {
+    Response = 0x3C, ToClient, Control {
         /// The request's.
         id: u64,
         /// The status of HTTP.

@@ -4,7 +4,8 @@ use syncbridge_codec::{
     Decoder, ErrorCode, Message, PROTOCOL_VERSION, ProtocolError,
     handshake::{Answer, Client, Error, Grant, Limits, MAX_AGENT, MAX_RESUME, MAX_TOKEN, Request, Server, Step},
     message::{
-        Class, Close, Cursor, Direction, Hello, Ping, Pong, Refused, Scope, ScopeKind, StreamOpen, TopicKind, Welcome,
+        self, Class, Close, Cursor, Direction, Hello, Ping, Pong, Refused, Scope, ScopeKind, StreamOpen, TopicKind,
+        Welcome,
     },
 };
 
@@ -80,6 +81,15 @@ fn a_ping_is_answered_before_hello_and_before_welcome() {
 }
 
 #[test]
+fn requests_may_come_before_hello_and_end_nothing() {
+    let request = message::Request { id: 3, path: "/auth/login".into(), ..Default::default() };
+    let mut server = Server::new();
+    assert_eq!(server.receive(request.clone().into()), Ok(Step::Ask(request)));
+    assert!(!server.is_done());
+    assert!(matches!(server.receive(hello().into()), Ok(Step::Decide(_))));
+}
+
+#[test]
 fn either_end_may_leave_before_the_handshake_is_done() {
     let close = Close { code: 0, text: "never mind".into() };
     assert_eq!(Server::new().receive(close.clone().into()), Ok(Step::Closed(close.clone())));
@@ -95,7 +105,7 @@ fn nothing_else_may_come_first() {
         assert_eq!(error.refused().name, "unexpected_message");
     }
     let refused_by_client = |message: Message| Client::new().receive(message).unwrap_err();
-    for message in [Message::from(syncbridge_codec::message::Delta::default()), hello().into()] {
+    for message in [Message::from(message::Delta::default()), hello().into()] {
         assert_eq!(refused_by_client(message).code(), ErrorCode::UnexpectedMessage);
     }
 }

@@ -7,7 +7,8 @@
 //!   where nobody else holds them. It always knows its length as JSON text and how deep it is.
 //! - [`Patch`]: RFC 6902, read strictly, applied all or nothing, with bounded work ([`Limits`]).
 //! - [`Touches`]: which paths a patch changes, and whether two patches made apart get in each other's way.
-//! - [`diff`]: the patch from one document to another.
+//! - [`diff()`]: the patch from one document to another.
+//! - [`merge_patch()`]: RFC 7396, one document laid over another.
 //!
 //! ```
 //! use syncbridge_document::{Limits, Options, Patch, Value};
@@ -21,6 +22,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod align;
 mod apply;
 mod diff;
 mod edit;
@@ -28,6 +30,8 @@ mod error;
 mod json;
 mod limits;
 mod merge;
+mod merge_patch;
+mod myers;
 mod node;
 mod parse;
 mod patch;
@@ -42,6 +46,7 @@ pub use apply::{Applied, Options};
 pub use diff::diff;
 pub use error::{ApplyError, Invalid};
 pub use limits::Limits;
+pub use merge_patch::merge_patch;
 pub use patch::{Operation, Patch};
 pub use pointer::Pointer;
 pub use touches::{Overlap, Touches};

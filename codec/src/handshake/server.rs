@@ -9,7 +9,7 @@ use crate::{
     PROTOCOL_VERSION,
     error::ProtocolError,
     id,
-    message::{Close, Cursor, Direction, Hello, Message, Pong, Scope, ScopeKind, Welcome},
+    message::{self, Close, Cursor, Direction, Hello, Message, Pong, Scope, ScopeKind, Welcome},
 };
 
 /// Waits for one `Hello`.
@@ -23,6 +23,8 @@ pub struct Server {
 pub enum Step {
     /// Send this, and go on waiting.
     Reply(Pong),
+    /// Answer this by REST's routes, for nobody in particular, and go on waiting.
+    Ask(message::Request),
     /// Decide: answer with [`Request::welcome`], or with a `Refused` and the end of the connection.
     Decide(Box<Request>),
     /// The client left before it said `Hello`.
@@ -92,6 +94,7 @@ impl Server {
         let name = message.name();
         match message {
             Message::Ping(ping) => Ok(Step::Reply(Pong { nonce: ping.nonce })),
+            Message::Request(request) => Ok(Step::Ask(request)),
             Message::Close(close) => Ok(Step::Closed(close)),
             Message::Hello(hello) if !self.said_hello => {
                 self.said_hello = true;

@@ -54,6 +54,8 @@ settings! {
         connection: Connection;
         /// Who is attached to a session.
         presence: Presence;
+        /// Moving a session to another device.
+        handoff: Handoff;
         /// Events on their way to subscribers.
         fanout: Fanout;
         /// Commits on their way to storage.
@@ -156,6 +158,19 @@ settings! {
     Presence {
         /// Milliseconds that a device may be away before the others are told that it left.
         grace_ms: u64 = ms(defaults::PRESENCE_GRACE), 0..=600_000;
+    }
+}
+
+settings! {
+    /// Moving a session to another device.
+    Handoff {
+        /// Seconds that a code and its token are good for when `ttlSeconds` (30 to 900) is not given.
+        ttl_seconds: u64 = defaults::HANDOFF_TTL.as_secs(), 1..=defaults::HANDOFF_TTL_MAX.as_secs();
+        /// Seconds that the active device has to let a session go, under the device policy `ask`.
+        answer_seconds: u64 = defaults::HANDOFF_ANSWER.as_secs(), 1..=600;
+        /// Failed attempts a minute, of one address and for one session; more are answered `rate_limited`. Not under
+        /// `open`, and not when `limits.enabled` is false.
+        failures_per_minute: u64 = defaults::HANDOFF_FAILURES, 1..=1_000_000;
     }
 }
 

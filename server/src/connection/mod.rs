@@ -1,7 +1,7 @@
 //! One connection's side of the protocol, sans-IO: what may come when, what a message asks for, when silence is too
 //! long. It knows no session, no socket and no clock; the shard carries out what it asks.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytestring::ByteString;
 use syncbridge_codec::{
@@ -44,6 +44,10 @@ pub enum Command {
     Unsubscribe(message::Unsubscribe),
     /// Change a document.
     Update(message::Update),
+    /// Say whether a handoff may be.
+    AnswerHandoff(message::HandoffAnswer),
+    /// Ask this of REST's routes.
+    Request(message::Request),
     /// The client ends the connection.
     Close,
 }
@@ -57,17 +61,18 @@ impl Command {
             Self::Subscribe(subscribe) | Self::Resume(subscribe) => Some(&subscribe.session),
             Self::Unsubscribe(unsubscribe) => Some(&unsubscribe.session),
             Self::Update(update) => Some(&update.session),
-            Self::Hello(_) | Self::Close => None,
+            Self::AnswerHandoff(_) | Self::Hello(_) | Self::Request(_) | Self::Close => None,
         }
     }
 
-    /// What it is to be allowed to do.
+    /// What it is to be allowed to do to its session. (A request's route asks for itself.)
     pub const fn operation(&self) -> Operation {
         match self {
             Self::Create(_) => Operation::Create,
             Self::Update(_) => Operation::Update,
+            Self::AnswerHandoff(_) => Operation::AnswerHandoff,
             Self::Subscribe(_) | Self::Resume(_) | Self::Unsubscribe(_) => Operation::Subscribe,
-            Self::Get(_) | Self::Hello(_) | Self::Close => Operation::Get,
+            Self::Get(_) | Self::Hello(_) | Self::Request(_) | Self::Close => Operation::Get,
         }
     }
 
@@ -111,19 +116,25 @@ pub struct Timing {
 pub struct Core {
     state: State,
     transport: Transport,
+    peer: IpAddr,
     /// When something last came, or the connection began.
     heard_ms: u64,
 }
 
 impl Core {
-    /// A connection that begins now.
-    pub const fn new(transport: Transport, now: Now) -> Self {
-        Self { state: State::Fresh(Server::new()), transport, heard_ms: now.mono_ms }
+    /// A connection that begins now, from `peer`.
+    pub const fn new(transport: Transport, peer: IpAddr, now: Now) -> Self {
+        Self { state: State::Fresh(Server::new()), transport, peer, heard_ms: now.mono_ms }
     }
 
     /// What the connection runs over.
     pub const fn transport(&self) -> Transport {
         self.transport
+    }
+
+    /// Where it came from. (A QUIC client that moves on since keeps the address that it came with.)
+    pub const fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     /// Who it speaks for; `None` before `Welcome`.
@@ -146,6 +157,7 @@ impl Core {
         if let State::Fresh(server) = &mut self.state {
             return Ok(match server.receive(message)? {
                 handshake::Step::Reply(pong) => Step::Reply(pong.into()),
+                handshake::Step::Ask(request) => Step::Do(Command::Request(request)),
                 handshake::Step::Closed(_) => Step::Do(Command::Close),
                 handshake::Step::Decide(request) => {
                     self.state = State::Greeted;
@@ -162,6 +174,8 @@ impl Core {
             Message::Subscribe(subscribe) => Command::Subscribe(subscribe),
             Message::Unsubscribe(unsubscribe) => Command::Unsubscribe(unsubscribe),
             Message::Update(update) => Command::Update(update),
+            Message::HandoffAnswer(answer) => Command::AnswerHandoff(answer),
+            Message::Request(request) => Command::Request(request),
             message => return Err(unexpected(&message, "here")),
         }))
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use syncbridge_codec::{
     ErrorCode, Message,
-    message::{Accepted, Conflict, Update},
+    message::{Accepted, Conflict},
 };
 use syncbridge_storage::Write;
 
@@ -14,7 +14,7 @@ use crate::{
     auth::access::Operation,
     connection::Identity,
     defaults,
-    session::{Meta, Now, Prepared, amend::Untold},
+    session::{Meta, Now, Op, amend::Untold},
 };
 
 /// What became of an update.
@@ -27,21 +27,21 @@ pub enum Updated {
 }
 
 impl Hub {
-    /// Changes a document and waits for the answer that `update.durability` asks for. When the server is busy it is tried
+    /// Changes a document and waits for the answer that `op.update.durability` asks for. When the server is busy it is tried
     /// again for a while.
     ///
     /// # Errors
     /// [`Fault`]: refused, or still busy.
     pub async fn ask_update(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         who: &Identity,
-        update: &Update,
+        op: &Op,
         clock: fn() -> Now,
     ) -> Result<Updated, Fault> {
         let deadline = clock().mono_ms + defaults::ms(defaults::ASK_BUSY);
         loop {
-            match self.ask_update_once(session, who, update, clock).await {
+            match self.ask_update_once(session, who, op, clock).await {
                 Err(Fault { code: ErrorCode::Busy, retry_after_ms: Some(ms), .. })
                     if clock().mono_ms + ms < deadline && !self.is_draining() =>
                 {
@@ -53,17 +53,18 @@ impl Hub {
     }
 
     async fn ask_update_once(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         who: &Identity,
-        update: &Update,
+        op: &Op,
         clock: fn() -> Now,
     ) -> Result<Updated, Fault> {
         let call = self.calls().begin();
-        let mut preparation = self.update(session, call.conn, who, update, clock())?;
+        let mut preparation = self.update(session, call.conn, who, op, clock())?;
         while let Some(work) = preparation {
-            let prepared: Prepared = off_shard(move || work.run()).await?;
-            preparation = self.update_prepared(session, call.conn, who, update, prepared, clock())?;
+            let hub = Arc::clone(self);
+            let prepared = off_shard(move || hub.prepare(work, clock())).await?;
+            preparation = self.update_prepared(session, call.conn, who, op, prepared, clock())?;
         }
         match call.await? {
             Message::Accepted(accepted) => Ok(Updated::Accepted(accepted)),

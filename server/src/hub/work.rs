@@ -14,6 +14,7 @@ use syncbridge_codec::{
     message::{self, Position},
 };
 use syncbridge_document::Value;
+use syncbridge_storage::Table;
 
 use super::{Calls, Checkpoint, Fault, Hub, Interest, Live, Session};
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     defaults,
     fanout::Event,
     persist::Refusal,
-    session::{ConnId, Effect, Meta, Now, Preparation, Prepared, Writer},
+    session::{ConnId, Effect, Meta, Now, Op, Preparation, Prepared, Writer},
     shard::{inbox::Item, shard_of},
 };
 
@@ -54,8 +55,8 @@ impl Hub {
         }
     }
 
-    /// Changes a document. The answer goes to the connection's inbox, in the session's order. `Some`: it is much work;
-    /// run it off the shard and come back with [`Hub::update_prepared`].
+    /// Changes a document. The answer goes to the connection's inbox, in the session's order. `Some`: there is something
+    /// to do off the shard; do it ([`Hub::prepare`]) and come back with [`Hub::update_prepared`].
     ///
     /// # Errors
     /// [`Fault`] when the writer may not.
@@ -64,13 +65,23 @@ impl Hub {
         session: &Arc<Session>,
         conn: ConnId,
         who: &Identity,
-        update: &message::Update,
+        op: &Op,
         now: Now,
     ) -> Result<Option<Preparation>, Fault> {
-        self.write(session, conn, who, update, None, now)
+        self.write(session, conn, who, op, None, now)
     }
 
-    /// The same update, prepared. `Some`: the document had changed; once more.
+    /// What an update needs that is not for a shard. Blocks.
+    pub fn prepare(&self, preparation: Preparation, now: Now) -> Prepared {
+        preparation.run(|key| {
+            self.engine().get(Table::Idempotency, key, now.wall_ms).map_err(|error| {
+                tracing::error!(%error, "a read of the store failed");
+                ErrorCode::StorageFailed
+            })
+        })
+    }
+
+    /// The same update, prepared. `Some`: there is more to do.
     ///
     /// # Errors
     /// [`Fault`] when the writer may not, or no longer.
@@ -79,11 +90,11 @@ impl Hub {
         session: &Arc<Session>,
         conn: ConnId,
         who: &Identity,
-        update: &message::Update,
+        op: &Op,
         prepared: Prepared,
         now: Now,
     ) -> Result<Option<Preparation>, Fault> {
-        self.write(session, conn, who, update, Some(prepared), now)
+        self.write(session, conn, who, op, Some(prepared), now)
     }
 
     pub(super) fn write(
@@ -91,7 +102,7 @@ impl Hub {
         session: &Arc<Session>,
         conn: ConnId,
         who: &Identity,
-        update: &message::Update,
+        op: &Op,
         prepared: Option<Prepared>,
         now: Now,
     ) -> Result<Option<Preparation>, Fault> {
@@ -108,12 +119,12 @@ impl Hub {
             Self::check(who, Operation::Update, session, live)?;
             if let Err(fault) = accepting {
                 let retry_after_ms = fault.retry_after_ms.unwrap_or(defaults::FAILED_RETRY_MS);
-                live.core.refuse_busy(&writer, update, fault.code, retry_after_ms, now, out);
+                live.core.refuse_busy(&writer, op, fault.code, retry_after_ms, now, out);
                 return Ok(None);
             }
             Ok(match prepared {
-                None => live.core.update(&writer, update, now, out),
-                Some(prepared) => live.core.update_prepared(&writer, update, prepared, now, out),
+                None => live.core.update(&writer, op, now, out),
+                Some(prepared) => live.core.update_prepared(&writer, op, prepared, now, out),
             })
         })
     }

@@ -8,13 +8,16 @@ mod body;
 mod caller;
 pub mod frame;
 mod json;
+pub mod native;
 mod params;
 mod problem;
 mod sessions;
+pub mod time;
+mod whole;
 
 use std::{net::IpAddr, sync::Arc};
 
-use axum::{Router, routing::get};
+use axum::{Router, middleware, routing::get};
 pub use body::{Json, Raw};
 pub use caller::Caller;
 pub use params::{Path, Query};
@@ -65,6 +68,7 @@ pub fn router(api: Api, shown: Shown) -> (Router, Arc<[String]>) {
     let open = api.config.open;
     let routes = routes
         .with_state(api)
+        .layer(middleware::from_fn(whole::whole))
         .merge(operators(shown, open))
         .method_not_allowed_fallback(async || {
             let what = "this route exists, but not with this method; `Allow` names those it has";

@@ -88,6 +88,10 @@ pub const PRESENCE_DEVICES: usize = 1_000;
 /// Connections of one device that are counted.
 pub const PRESENCE_CONNECTIONS: usize = 64;
 
+/// Handoffs that the active device is asked about at a time. A person answers one after the other, and each is a dialogue
+/// on their screen; about 300 bytes each.
+pub const HANDOFF_QUESTIONS: usize = 8;
+
 /// A checkpoint is due when the changes since the last have this many bytes, and [`CHECKPOINT_FACTOR`] × the document:
 /// so loading replays at most that much, and checkpoints cost at most half of what the changes themselves do.
 pub const CHECKPOINT_BYTES: usize = 64 << 10;
@@ -110,3 +114,8 @@ pub const ERROR_TEXT_BYTES: usize = 512;
 /// Operations × bytes of the document up to which a patch for an older version is followed in place. An operation moves
 /// or copies at most the children of one array, two bytes each: 4 Mi are some milliseconds at the very worst.
 pub const FOLLOW_IN_PLACE_BYTES: usize = 4 << 20;
+
+/// How long the answer to an idempotent request (JSON `id`, REST `Idempotency-Key`) is kept: 7 days. A row is about 100
+/// bytes; 1,000 such requests a second for 7 days are 60 GB, so such a load belongs on the native protocol, whose dedup
+/// window is bounded.
+pub const KEYED_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;

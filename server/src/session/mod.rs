@@ -3,15 +3,19 @@
 //! effects before the lock is let go, so their order is the order that everybody sees.
 //!
 //! Read in this order: [`effect`] (what goes in and out), this file (a session's life), `update.rs` (the way of one
-//! update), then the rules it asks, one file each: `dedup` and `owed` (an op is applied once, in its client's order), `conflict`
+//! update), then the rules it asks, one file each: `dedup`, `owed` and
+//! `keyed` (an op is applied once, in its client's order), `conflict`
 //! (who touched what since), `work` (applying, here or off the shard), `acks` (what waits for the disk), `log` and
-//! `epoch` (who can go on where it was), `presence`.
+//! `epoch` (who can go on where it was), `presence`, `handoff` (another device becomes active).
 
 pub mod amend;
 pub mod change;
 pub mod defaults;
 pub mod effect;
+pub mod handoff;
+pub mod keyed;
 pub mod meta;
+pub mod op;
 pub mod work;
 
 mod acks;
@@ -43,13 +47,16 @@ use self::{
     conflict::History,
     dedup::{Ops, Record, Verdict},
     epoch::{Epochs, Place},
+    keyed::KeyedOps,
     log::Log,
     presence::{Notice, Presence},
 };
 pub use self::{
     defaults::Bounds,
     effect::{ConnId, Effect, Now, Writer},
+    keyed::Keyed,
     meta::{DeviceOf, Meta},
+    op::{Base, Op, Target},
     work::{Preparation, Prepared},
 };
 
@@ -68,8 +75,10 @@ pub struct Core {
     log: Log,
     history: History,
     ops: Ops,
+    keyed: KeyedOps,
     acks: Acks,
     presence: Presence,
+    questions: handoff::Questions,
     /// Bytes of the changes since the last checkpoint.
     since_checkpoint: usize,
     /// It was deleted: nobody finds it any more.
@@ -190,8 +199,10 @@ impl Core {
             log: Log::new(version, bounds.log_kept_bytes),
             history: History::new(version),
             ops: Ops::default(),
+            keyed: KeyedOps::default(),
             acks: Acks::new(version),
             presence: Presence::new(bounds),
+            questions: handoff::Questions::default(),
             since_checkpoint: 0,
             deleted: false,
         }
@@ -273,6 +284,7 @@ impl Core {
     pub fn committed(&mut self, number: u64, out: &mut Vec<Effect>) {
         let before = self.acks.version();
         let waited = self.acks.committed(number);
+        self.keyed.committed(number.min(self.acks.last()));
         let at = Position { epoch: self.epochs.current(), version: self.acks.version() };
         let durable = message::Message::from(message::Durable { session: self.name.clone(), at }).to_frame();
         let mut told = Vec::new();
@@ -356,6 +368,11 @@ impl Core {
         let (notices, next) = self.presence.tick(&self.name, now.mono_ms);
         out.extend(notices.into_iter().map(tell));
         next
+    }
+
+    /// Whether a connection of this device is attached, or was a moment ago.
+    pub fn is_attached(&self, device: &DeviceOf) -> bool {
+        self.presence.has(&device.user, &device.device)
     }
 
     /// Who is attached, at the place of the last notice.

@@ -26,7 +26,9 @@ use super::{
     dedup::{Record, Verdict},
     defaults::{BUSY_RETRY_MS, UNCOMMITTED_BYTES, UNCOMMITTED_COMMITS, WITHHELD},
     epoch::Place,
-    work::{Ready, Work, apply_code, away, in_place, invalid_code, much_to_follow, stricter},
+    keyed::{Found, Keyed, Known, Recorded},
+    op::{Base, Op},
+    work::{Apply, Ready, Task, Tried, Work, apply_code, away, in_place, invalid_code, much_to_follow, stricter},
 };
 
 /// Why an update is not applied.
@@ -37,31 +39,32 @@ enum Refusal {
 
 /// What became of an update whose turn it was.
 enum Outcome {
-    Applied(Applied),
+    /// With the operations as text, where they are not those that were sent.
+    Applied(Applied, Option<Bytes>),
     Refused(Refusal),
-    Away(Preparation),
+    Away(Apply),
 }
 
 impl Core {
-    /// One update. `Some`: it is much work, and nothing has happened yet; run that off the shard and come back with
+    /// One update. `Some`: it is for off the shard, and nothing has happened yet; run that there and come back with
     /// [`Core::update_prepared`]. Later updates of the same incarnation get `Busy` until then, so it is kind not to read
     /// on from that connection in the meantime.
     #[must_use = "work that is not done leaves the update unanswered"]
-    pub fn update(&mut self, writer: &Writer, update: &Update, now: Now, out: &mut Vec<Effect>) -> Option<Preparation> {
-        self.take(writer, update, None, now, out)
+    pub fn update(&mut self, writer: &Writer, op: &Op, now: Now, out: &mut Vec<Effect>) -> Option<Preparation> {
+        self.take(writer, op, Prepared { found: None, applied: None }, now, out)
     }
 
-    /// The same update, prepared. `Some`: the version had changed; once more. After three times it is done in place.
+    /// The same update, prepared. `Some`: there is more to do off the shard. After three times it is done in place.
     #[must_use = "work that is not done leaves the update unanswered"]
     pub fn update_prepared(
         &mut self,
         writer: &Writer,
-        update: &Update,
+        op: &Op,
         prepared: Prepared,
         now: Now,
         out: &mut Vec<Effect>,
     ) -> Option<Preparation> {
-        self.take(writer, update, Some(prepared), now, out)
+        self.take(writer, op, prepared, now, out)
     }
 
     /// The server cannot take this update now (`code`: busy, rate limited, storage failed…). One that was answered
@@ -69,15 +72,15 @@ impl Core {
     pub fn refuse_busy(
         &mut self,
         writer: &Writer,
-        update: &Update,
+        op: &Op,
         code: ErrorCode,
         retry_after_ms: u64,
         now: Now,
         out: &mut Vec<Effect>,
     ) {
-        if !self.answer_again(writer, update, now, out) {
-            self.ops.told_to_wait(writer, update.counter, now.wall_ms);
-            let frame = self.error(code, "the server is busy", update.counter, Some(retry_after_ms));
+        if !self.answer_again(writer, op, now, out) {
+            self.ops.told_to_wait(writer, op.update.counter, now.wall_ms);
+            let frame = self.error(code, "the server is busy", op.update.counter, Some(retry_after_ms));
             out.push(Effect::Answer { conn: writer.conn, frame });
         }
     }
@@ -85,35 +88,59 @@ impl Core {
     fn take(
         &mut self,
         writer: &Writer,
-        update: &Update,
-        prepared: Option<Prepared>,
+        op: &Op,
+        prepared: Prepared,
         now: Now,
         out: &mut Vec<Effect>,
     ) -> Option<Preparation> {
-        if self.answer_again(writer, update, now, out) {
+        if self.answer_again(writer, op, now, out) {
             return None;
         }
-        if let Some(text) = self.not_now(writer, update.counter) {
-            self.ops.told_to_wait(writer, update.counter, now.wall_ms);
-            let frame = self.error(ErrorCode::Busy, &text, update.counter, Some(BUSY_RETRY_MS));
+        let Prepared { found, applied } = prepared;
+        if let Some(keyed) = &op.keyed {
+            let Some(found) = &found else {
+                let task = Task::Find(keyed.key, self.keyed.begin_read());
+                return Some(Preparation { task, found: None });
+            };
+            if self.answer_recorded(writer, op, keyed, found, out) {
+                return None;
+            }
+        }
+        let counter = op.update.counter;
+        if let Some(text) = self.not_now(writer, counter) {
+            self.ops.told_to_wait(writer, counter, now.wall_ms);
+            let frame = self.error(ErrorCode::Busy, &text, counter, Some(BUSY_RETRY_MS));
             out.push(Effect::Answer { conn: writer.conn, frame });
             return None;
         }
-        match self.judge(writer, update, prepared) {
-            Outcome::Away(preparation) => {
-                self.ops.told_to_wait(writer, update.counter, now.wall_ms);
-                return Some(preparation);
+        match self.judge(writer, op, applied) {
+            Outcome::Away(apply) => {
+                self.ops.told_to_wait(writer, counter, now.wall_ms);
+                return Some(Preparation { task: Task::Apply(Box::new(apply)), found });
             }
-            Outcome::Refused(refusal) => self.refuse(writer, update, refusal, now, out),
-            Outcome::Applied(applied) if !applied.changed => self.keep(writer, update, now, out),
-            Outcome::Applied(applied) => self.change(writer, update, applied, now, out),
+            Outcome::Refused(refusal) => self.refuse(writer, &op.update, refusal, now, out),
+            Outcome::Applied(applied, _) if !applied.changed => self.keep(writer, op, now, out),
+            Outcome::Applied(applied, text) => self.change(writer, op, applied, text, now, out),
         }
         None
     }
 
-    /// Answers an op that was seen before. Whether it was.
-    fn answer_again(&mut self, writer: &Writer, update: &Update, now: Now, out: &mut Vec<Effect>) -> bool {
-        let counter = update.counter;
+    /// Answers an op that memory knows. Whether it does.
+    fn answer_again(&mut self, writer: &Writer, op: &Op, now: Now, out: &mut Vec<Effect>) -> bool {
+        let counter = op.update.counter;
+        if let Some(keyed) = &op.keyed {
+            match self.keyed.known(keyed) {
+                Known::Nothing => {}
+                Known::Applied(record) => {
+                    self.accept(writer, &op.update, record, None, out);
+                    return true;
+                }
+                Known::Mismatch => {
+                    self.answer_mismatch(writer, counter, out);
+                    return true;
+                }
+            }
+        }
         if counter == 0 {
             return false;
         }
@@ -124,12 +151,52 @@ impl Core {
                 self.error(ErrorCode::OpExpired, "the answer to this op is no longer kept", counter, None)
             }
             Verdict::Applied(record) => {
-                self.accept(writer, update, record, None, out);
+                self.accept(writer, &op.update, record, None, out);
                 return true;
             }
         };
         out.push(Effect::Answer { conn: writer.conn, frame });
         true
+    }
+
+    /// Answers an op that the store knows by its key. Whether it does. What is recorded of an earlier session of this id
+    /// is not about this one.
+    fn answer_recorded(
+        &mut self,
+        writer: &Writer,
+        op: &Op,
+        keyed: &Keyed,
+        found: &Found,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        let counter = op.update.counter;
+        let recorded = match &found.row {
+            Ok(None) => return false,
+            Ok(Some(row)) => Recorded::read(row.clone()).and_then(|row| Ok((row.version()?, row))),
+            Err(code) => {
+                let frame = self.error(*code, "the store cannot be read", counter, None);
+                out.push(Effect::Answer { conn: writer.conn, frame });
+                return true;
+            }
+        };
+        match recorded {
+            Ok((_, recorded)) if recorded.born != self.meta.born => return false,
+            Ok((version, recorded)) if recorded.body == keyed.body => {
+                let record = Record { counter, version, commit: 0 };
+                self.accept(writer, &op.update, record, None, out);
+            }
+            Ok(_) => self.answer_mismatch(writer, counter, out),
+            Err(error) => {
+                let frame = self.error(ErrorCode::SessionDamaged, &error.to_string(), counter, None);
+                out.push(Effect::Answer { conn: writer.conn, frame });
+            }
+        }
+        true
+    }
+
+    fn answer_mismatch(&self, writer: &Writer, counter: u64, out: &mut Vec<Effect>) {
+        let frame = self.error(ErrorCode::IdMismatch, "the id was used for another request", counter, None);
+        out.push(Effect::Answer { conn: writer.conn, frame });
     }
 
     /// Why an op cannot be taken now.
@@ -142,17 +209,17 @@ impl Core {
         full.then(|| "too much of this session waits for the disk".to_owned())
     }
 
-    fn judge(&mut self, writer: &Writer, update: &Update, prepared: Option<Prepared>) -> Outcome {
-        match self.judge_base(writer, update) {
+    fn judge(&mut self, writer: &Writer, op: &Op, tried: Option<Tried>) -> Outcome {
+        match self.judge_base(writer, op) {
             Err(refusal) => Outcome::Refused(refusal),
             Ok(base) => {
                 let limits = &self.limits;
-                let work = match prepared {
-                    None => Work::begin(update, &self.document, self.version, limits),
-                    Some(prepared) => Work::go_on(prepared, update, &self.document, self.version, limits),
+                let work = match tried {
+                    None => Work::begin(op, &self.document, self.version, limits),
+                    Some(tried) => Work::go_on(tried, op, &self.document, self.version, limits),
                 };
                 match work {
-                    Ok(work) => self.apply(writer, update, base, work),
+                    Ok(work) => self.apply(writer, op, base, work),
                     Err(invalid) => Outcome::Refused(Refusal::Error(invalid_code(&invalid), invalid.to_string())),
                 }
             }
@@ -161,7 +228,8 @@ impl Core {
 
     /// The version that the update was made for, `None` when that is not in this session's history; or why it may not
     /// be applied whatever it says.
-    fn judge_base(&self, writer: &Writer, update: &Update) -> Result<Option<u64>, Refusal> {
+    fn judge_base(&self, writer: &Writer, op: &Op) -> Result<Option<u64>, Refusal> {
+        let update = &op.update;
         let error = |code, text: String| Err(Refusal::Error(code, text));
         if self.meta.fences(writer.user, writer.device) {
             return error(ErrorCode::NotActive, "only the active device may write".into());
@@ -175,6 +243,18 @@ impl Core {
             }
             _ => {}
         }
+        let Position { epoch, version } = self.position();
+        match &op.base {
+            Base::Now => return Ok(Some(version)),
+            Base::OneOf(any) if any.contains(&self.position()) => return Ok(Some(version)),
+            Base::OneOf(_) => {
+                return error(
+                    ErrorCode::PreconditionFailed,
+                    format!("the session is at version {version} of epoch {epoch}"),
+                );
+            }
+            Base::Given => {}
+        }
         if update.base.version == 0 {
             return error(ErrorCode::InvalidField, "versions begin with 1".into());
         }
@@ -182,7 +262,6 @@ impl Core {
             Place::Kept(version) => Ok(Some(version)),
             Place::Lost { .. } | Place::TooOld | Place::Unknown => Ok(None),
             Place::Ahead => {
-                let Position { epoch, version } = self.position();
                 error(ErrorCode::VersionAhead, format!("the session is at version {version} of epoch {epoch}"))
             }
         }
@@ -190,11 +269,12 @@ impl Core {
 
     /// Applies the patch, if nothing stands against it. Patches apply all or not at all, and what was applied is always
     /// committed, so the document is changed in place.
-    fn apply(&mut self, writer: &Writer, update: &Update, base: Option<u64>, work: Work) -> Outcome {
+    fn apply(&mut self, writer: &Writer, op: &Op, base: Option<u64>, work: Work) -> Outcome {
+        let update = &op.update;
         let stale = base != Some(self.version);
         let clash = match &work {
             Work::Small(patch) if stale && much_to_follow(patch, &self.document) => {
-                return Outcome::Away(away(patch.clone(), update, &self.document, self.version, &self.limits));
+                return Outcome::Away(away(Some(patch.clone()), op, &self.document, self.version, &self.limits));
             }
             Work::Small(patch) | Work::Bounded(patch) if stale => {
                 self.history.clash(&patch.touches(&self.document), base, writer)
@@ -211,27 +291,34 @@ impl Core {
             Some(_) => policy == ConflictPolicy::Merge,
         };
         let options = Options { lenient: update.lenient, merge };
+        let mut text = None;
         let applied = match work {
-            Work::Away(preparation) => return Outcome::Away(preparation),
+            Work::Away(apply) => return Outcome::Away(apply),
             Work::Done(ready) if !merge => ready.applied.map(|(document, applied)| {
                 self.document = document;
+                text = ready.text;
                 applied
             }),
             Work::Done(Ready { patch, .. }) | Work::Bounded(patch) => {
+                text = op.target.is_some().then(|| patch.to_json().into());
                 patch.apply(&mut self.document, options, &self.limits)
             }
             Work::Small(patch) => {
+                text = op.target.is_some().then(|| patch.to_json().into());
                 let allowance = in_place(&self.limits);
                 match patch.apply(&mut self.document, options, &allowance) {
                     Err(ApplyError::TooMuchWork { .. }) if allowance.work < self.limits.work => {
-                        return Outcome::Away(away(patch, update, &self.document, self.version, &self.limits));
+                        return Outcome::Away(away(Some(patch), op, &self.document, self.version, &self.limits));
                     }
                     applied => applied,
                 }
             }
         };
         match (applied, clash) {
-            (Ok(applied), _) => Outcome::Applied(applied),
+            (Ok(applied), _) => {
+                let text = applied.effective.as_ref().map(|patch| patch.to_json().into()).or(text);
+                Outcome::Applied(applied, text)
+            }
             // It was right for its base: what came in between took its ground away.
             (Err(ApplyError::PathNotFound { .. } | ApplyError::TestFailed { .. }), Some(clash))
                 if !clash.everything =>
@@ -258,23 +345,34 @@ impl Core {
     }
 
     /// The update changed nothing: no version, no event, but a record, so that a resend changes nothing either.
-    fn keep(&mut self, writer: &Writer, update: &Update, now: Now, out: &mut Vec<Effect>) {
-        if update.counter == 0 {
-            let record = Record { counter: 0, version: self.version, commit: self.acks.last() };
-            return self.accept(writer, update, record, None, out);
+    fn keep(&mut self, writer: &Writer, op: &Op, now: Now, out: &mut Vec<Effect>) {
+        let counter = op.update.counter;
+        let (session, epoch) = (self.id.clone(), self.epochs.current());
+        let mut record = Record { counter, version: self.version, commit: self.acks.last() };
+        if counter > 0 || op.keyed.is_some() {
+            record.commit = self.acks.submit(self.version, 0);
+            let mut writes = Vec::new();
+            if counter > 0 {
+                let op = self.ops.applied(writer, record, now.wall_ms);
+                writes.push(storage::Write::Op { session, epoch, op });
+            }
+            self.commit(record, writes, op, now, out);
         }
-        let commit = self.acks.submit(self.version, 0);
-        let record = Record { counter: update.counter, version: self.version, commit };
-        let op = self.ops.applied(writer, record, now.wall_ms);
-        let write = storage::Write::Op { session: self.id.clone(), epoch: self.epochs.current(), op };
-        self.commit(commit, write, out);
-        self.accept(writer, update, record, None, out);
+        self.accept(writer, &op.update, record, None, out);
     }
 
-    /// The update made a version.
-    fn change(&mut self, writer: &Writer, update: &Update, applied: Applied, now: Now, out: &mut Vec<Effect>) {
+    /// The update made a version. `differing`: what was applied, where that is not what was sent.
+    fn change(
+        &mut self,
+        writer: &Writer,
+        op: &Op,
+        applied: Applied,
+        differing: Option<Bytes>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        let update = &op.update;
         self.version += 1;
-        let differing = applied.effective.as_ref().map(|patch| Bytes::from(patch.to_json()));
         let at = self.position();
         let change = Change::encode(
             &(&**writer.user).into(),
@@ -289,7 +387,7 @@ impl Core {
         );
         let commit = self.acks.submit(self.version, change.size());
         let record = Record { counter: update.counter, version: self.version, commit };
-        let op = (update.counter > 0).then(|| self.ops.applied(writer, record, now.wall_ms));
+        let answer = (update.counter > 0).then(|| self.ops.applied(writer, record, now.wall_ms));
         self.history.push(writer.user.clone(), writer.incarnation, applied.touches);
         self.since_checkpoint += change.size();
         let frame = change.frame();
@@ -299,19 +397,23 @@ impl Core {
             epoch: at.epoch,
             version: at.version,
             change: change.stored(),
-            op,
+            op: answer,
         };
-        self.commit(commit, write, out);
+        self.commit(record, vec![write], op, now, out);
         self.accept(writer, update, record, Some((frame, differing)), out);
     }
 
-    fn commit(&mut self, number: u64, write: storage::Write, out: &mut Vec<Effect>) {
-        let mut writes = vec![write];
+    /// Hands an op's commit out, with what has to be recorded beside its effect.
+    fn commit(&mut self, record: Record, mut writes: Vec<storage::Write>, op: &Op, now: Now, out: &mut Vec<Effect>) {
+        if let Some(keyed) = &op.keyed {
+            writes.push(keyed.row_of_update(self.meta.born, record.version, now.wall_ms));
+            self.keyed.applied(keyed, record);
+        }
         for (incarnation, user) in self.ops.take_dropped() {
             let (session, epoch) = (self.id.clone(), self.epochs.current());
             writes.push(storage::Write::Forget { session, epoch, user, incarnation });
         }
-        out.push(Effect::Commit { number, writes });
+        out.push(Effect::Commit { number: record.commit, writes });
     }
 
     /// Answers an op that was applied, now or (`event` is `None`) before, as its durability asks. `event` is the frame of

@@ -11,7 +11,7 @@ use syncbridge_codec::{
 };
 use tokio::io::DuplexStream;
 
-use super::job::CatchUp;
+use super::{job::CatchUp, routed::UnderWay};
 use crate::{
     connection::{self, Command},
     defaults::WAITING_BYTES,
@@ -177,6 +177,8 @@ pub struct Conn {
     pub todo: VecDeque<Command>,
     /// Whether something of it runs off the shard.
     pub busy: bool,
+    /// What REST's routes are answering it. All of it ends with the connection.
+    pub under_way: UnderWay,
     /// What it catches up with from the store.
     pub catch_up: Option<Box<CatchUp>>,
     /// What came is no replay. False during QUIC 0-RTT only.

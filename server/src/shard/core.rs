@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::IpAddr,
     os::fd::RawFd,
     sync::Arc,
 };
@@ -15,6 +16,7 @@ use super::{
     conn::{Adopted, Conn, Ending, Framing, Outbox},
     inbox::Inbox,
     job::Job,
+    routed::{Asked, UnderWay},
     wheel::Wheel,
 };
 use crate::{
@@ -35,8 +37,8 @@ pub struct Activation {
     pub session: Arc<Session>,
     /// Native frames that come first.
     pub prelude: Vec<Bytes>,
-    /// The list of devices, when notices are wanted.
-    pub presence: Option<Bytes>,
+    /// When notices are wanted: the list of devices, then what waits for an answer.
+    pub notices: Option<Vec<Bytes>>,
     /// Whether events have to wait for a snapshot that is still being encoded.
     pub held: bool,
     /// Whether every `Durable` is wanted.
@@ -57,6 +59,8 @@ pub trait Wire {
 pub struct Arrival {
     /// What it runs over.
     pub transport: Transport,
+    /// Where it comes from.
+    pub peer: IpAddr,
     /// The socket that the sweep may write to; negative when only the connection's own task may.
     pub fd: RawFd,
     /// How frames are put.
@@ -137,6 +141,8 @@ pub struct Shard {
     pub(super) draining: Option<Bytes>,
     /// What has to be run off the shard.
     pub(super) jobs: VecDeque<(ConnId, u32, Job)>,
+    /// What REST's routes have to answer.
+    pub(super) asked: VecDeque<Asked>,
     /// Connections that came by the inbox.
     pub(super) adopted: Vec<Adopted>,
     pub(super) now: Now,
@@ -161,6 +167,7 @@ impl Shard {
             cut_bytes: 0,
             draining: None,
             jobs: VecDeque::new(),
+            asked: VecDeque::new(),
             adopted: Vec::new(),
             now,
             counts: Counts::default(),
@@ -190,7 +197,7 @@ impl Shard {
 
     /// Whether something waits to be sent or run.
     pub fn has_work(&self) -> bool {
-        !(self.dirty.is_empty() && self.due.is_empty() && self.jobs.is_empty())
+        !(self.dirty.is_empty() && self.due.is_empty() && self.jobs.is_empty() && self.asked.is_empty())
     }
 
     /// Whether all that a connection is to be sent was handed to its link.
@@ -288,7 +295,7 @@ impl Shard {
         self.generation = self.generation.wrapping_add(1);
         let entry = self.conns.vacant_entry();
         let index = entry.key() as u32;
-        let core = connection::Core::new(arrival.transport, self.now);
+        let core = connection::Core::new(arrival.transport, arrival.peer, self.now);
         let deadline = core.deadline_ms(self.shared.timing);
         entry.insert(Conn {
             id: super::conn_id(self.index, self.generation, index),
@@ -299,6 +306,7 @@ impl Shard {
             subs: Vec::new(),
             todo: VecDeque::new(),
             busy: false,
+            under_way: UnderWay::default(),
             catch_up: None,
             confirmed: arrival.confirmed,
             cut_counted: 0,

@@ -10,7 +10,7 @@ use crate::{
     connection::{Command, Identity},
     defaults::CATCH_UP_BYTES,
     hub::{Fault, Hub, Request, Session, Snapshot},
-    session::{ConnId, Now, Preparation, Prepared, change::Change},
+    session::{ConnId, Now, Op, Preparation, Prepared, change::Change},
 };
 
 /// A subscription that goes on with what the store has.
@@ -33,8 +33,8 @@ pub enum Job {
     Load(String, Command),
     /// Make a session.
     Create(message::Create),
-    /// Apply a large patch.
-    Prepare(Arc<Session>, message::Update, Box<Preparation>),
+    /// Apply a large patch, or look for the op's key.
+    Prepare(Arc<Session>, Box<Op>, Box<Preparation>),
     /// Read what a subscription lacks.
     Read(Box<CatchUp>),
     /// Encode a document that a held subscription begins with.
@@ -51,7 +51,7 @@ pub enum Done {
     /// The answer is on its way, or this.
     Created(u64, String, Result<(), Fault>),
     /// The update to go on with.
-    Prepared(Arc<Session>, message::Update, Box<Prepared>),
+    Prepared(Arc<Session>, Box<Op>, Box<Prepared>),
     /// Frames, in order; none: they are no longer kept.
     Read(Box<CatchUp>, Result<Option<Vec<Bytes>>, Fault>),
     /// Frames that follow the `Reset` already sent.
@@ -72,7 +72,9 @@ impl Job {
                 let result = hub.create(conn, who, &create, now);
                 Done::Created(create.counter, create.session.to_string(), result)
             }
-            Self::Prepare(session, update, preparation) => Done::Prepared(session, update, Box::new(preparation.run())),
+            Self::Prepare(session, op, preparation) => {
+                Done::Prepared(session, op, Box::new(hub.prepare(*preparation, now)))
+            }
             Self::Read(mut catch_up) => {
                 let result = read(hub, &mut catch_up);
                 Done::Read(catch_up, result)

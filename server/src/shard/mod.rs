@@ -12,6 +12,7 @@ mod out;
 pub mod pin;
 mod receive;
 mod requests;
+pub mod routed;
 pub mod runtime;
 mod say;
 mod task;

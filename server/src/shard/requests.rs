@@ -15,7 +15,7 @@ use crate::{
     connection::{Command, Identity},
     defaults::CATCH_UP_BELOW,
     hub::{Fault, Request, Session, Subscribed},
-    session::{ConnId, Preparation},
+    session::{ConnId, Op, Preparation},
 };
 
 impl Shard {
@@ -28,6 +28,9 @@ impl Shard {
             }
             // Until the handshake is confirmed all of it may be a replay: only what changes nothing is answered.
             if !conn.confirmed && conn.todo.front().is_some_and(|command| !command.is_harmless()) {
+                return;
+            }
+            if matches!(conn.todo.front(), Some(Command::Request(_))) && conn.under_way.is_full() {
                 return;
             }
             let Some(command) = conn.todo.pop_front() else {
@@ -62,12 +65,19 @@ impl Shard {
             Command::Close => {
                 return self.end_well(index);
             }
+            Command::Request(request) => return self.ask(index, request),
             other => other,
         };
         let Some(identity) = conn.core.identity().cloned() else {
             return self.end(index, ErrorCode::UnexpectedMessage, "nothing may be asked before Welcome");
         };
         let id = conn.id;
+        if let Command::AnswerHandoff(answer) = &command {
+            if let Err(fault) = self.shared.hub.answer_handoff(&identity, answer, self.now) {
+                self.say_fault(index, fault);
+            }
+            return;
+        }
         let session = command.session().cloned().unwrap_or_default();
         if identity.session.as_ref().is_some_and(|only| **only != *session) {
             let fault = Fault::new(ErrorCode::Forbidden, "this connection is for another session only");
@@ -104,10 +114,11 @@ impl Shard {
                 self.answer_fault(index, fault, None, Some(0), &update.session);
             }
             (Command::Update(update), Some(session)) => {
-                let result = self.shared.hub.update(&session, id, &identity, &update, self.now);
-                self.updated(index, session, update, result);
+                let op = Op::from(update);
+                let result = self.shared.hub.update(&session, id, &identity, &op, self.now);
+                self.updated(index, session, op, result);
             }
-            (_, None) | (Command::Hello(_) | Command::Close, _) => {}
+            (_, None) | (Command::AnswerHandoff(_) | Command::Hello(_) | Command::Request(_) | Command::Close, _) => {}
         }
     }
 
@@ -116,13 +127,15 @@ impl Shard {
         &mut self,
         index: u32,
         session: Arc<Session>,
-        update: message::Update,
+        op: Op,
         result: Result<Option<Preparation>, Fault>,
     ) {
         match result {
             Ok(None) => {}
-            Ok(Some(preparation)) => self.start(index, Job::Prepare(session, update, Box::new(preparation))),
-            Err(fault) => self.answer_fault(index, fault, None, Some(update.counter), &update.session),
+            Ok(Some(preparation)) => {
+                self.start(index, Job::Prepare(session, Box::new(op), Box::new(preparation)));
+            }
+            Err(fault) => self.answer_fault(index, fault, None, Some(op.update.counter), &op.update.session),
         }
     }
 
@@ -274,10 +287,10 @@ impl Shard {
             Done::Created(counter, session, Err(fault)) => {
                 self.answer_fault(index, fault, None, Some(counter), &session.into());
             }
-            Done::Prepared(session, update, prepared) => {
+            Done::Prepared(session, op, prepared) => {
                 let Some(identity) = conn.core.identity().cloned() else { return };
-                let result = self.shared.hub.update_prepared(&session, id, &identity, &update, *prepared, self.now);
-                self.updated(index, session, update, result);
+                let result = self.shared.hub.update_prepared(&session, id, &identity, &op, *prepared, self.now);
+                self.updated(index, session, *op, result);
             }
             Done::Read(catch_up, Ok(Some(frames))) => {
                 for frame in frames {

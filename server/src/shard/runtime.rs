@@ -21,11 +21,12 @@ use super::{
     core::{Shard, Shared},
     flush::Sockets,
     inbox::Inbox,
+    routed::Asked,
     task::Task,
 };
 use crate::{
     config, defaults,
-    rest::frame::Frame,
+    rest::{frame::Frame, native},
     session::Now,
     transport::{
         http::{self, Http, Open},
@@ -77,6 +78,7 @@ pub struct Local {
     /// Connections that speak HTTP, and are none of the shard's yet.
     http: Rc<Open>,
     clock: fn() -> Now,
+    router: Router,
     blocking: tokio::runtime::Handle,
 }
 
@@ -111,6 +113,24 @@ impl Local {
         }
     }
 
+    /// Has REST's routes answer what connections ask of them, each in a task that ends with its connection.
+    fn start_asked(self: &Rc<Self>) {
+        while let Some(asked) = self.with(Shard::next_asked) {
+            let local = Rc::clone(self);
+            spawn_local(Box::pin(async move {
+                let Asked { conn, key, request, caller, peer, ended } = asked;
+                let max = local.shard.borrow().shared().bounds.max_server_frame;
+                tokio::select! {
+                    biased;
+                    _ = ended => {}
+                    response = native::answer(&local.router, request, caller, peer, max) => {
+                        local.with(|shard| shard.answer_asked(conn, key, response));
+                    }
+                }
+            }));
+        }
+    }
+
     /// One turn of the flusher: what is told, then what goes out.
     fn turn(self: &Rc<Self>, cx: &Context<'_>) {
         let more = self.with(|shard| {
@@ -124,6 +144,7 @@ impl Local {
             spawn_local(Task::new(local, adopted.link, Vec::new()));
         }
         self.start_jobs();
+        self.start_asked();
         if self.shard.borrow().is_over() {
             // Nobody was connected when the server went down: no connection's end will say so.
             self.gone.notify_one();
@@ -152,14 +173,15 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
 }
 
 async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Result<()> {
-    let Parts { index, shared, inbox, tcp, tls, quic, echo, handshake, clock, mut draining, .. } = parts;
-    let frame = Rc::new(Frame::new(parts.router, &parts.http, &parts.templates, &shared.metrics));
+    let Parts { index, shared, inbox, tcp, tls, quic, router, echo, handshake, clock, mut draining, .. } = parts;
+    let frame = Rc::new(Frame::new(router.clone(), &parts.http, &parts.templates, &shared.metrics));
     let local = Rc::new(Local {
         shard: RefCell::new(Shard::new(index, shared, Arc::clone(&inbox), clock())),
         scratch: RefCell::new(vec![0; defaults::READ_BYTES]),
         gone: tokio::sync::Notify::new(),
         http: Rc::default(),
         clock,
+        router,
         blocking,
     });
     let flusher = Rc::clone(&local);
@@ -261,9 +283,9 @@ fn http<S: Stream>(
 ) -> Rc<Http<S>> {
     let open = Rc::clone(&local.http);
     let local = Rc::clone(local);
-    let upgraded = Box::new(move |wanted, stream, already: Bytes| match wanted {
+    let upgraded = Box::new(move |wanted, stream, peer, already: Bytes| match wanted {
         Wanted::Frames => {
-            spawn_local(Task::new(Rc::clone(&local), Pipe::websocket(stream), already.to_vec()));
+            spawn_local(Task::new(Rc::clone(&local), Pipe::websocket(stream, peer), already.to_vec()));
         }
         Wanted::Echo => {
             spawn_local(super::echo::run(stream, already));

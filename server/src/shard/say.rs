@@ -7,7 +7,7 @@ use syncbridge_codec::{
     websocket,
 };
 
-use super::{conn::Ending, core::Shard};
+use super::{conn::Ending, core::Shard, routed::UnderWay};
 use crate::{connection::Command, hub::Fault};
 
 impl Shard {
@@ -43,8 +43,17 @@ impl Shard {
             Command::Unsubscribe(unsubscribe) => {
                 self.answer_fault(index, fault, Some(unsubscribe.id), None, &unsubscribe.session);
             }
-            Command::Hello(_) | Command::Close => {}
+            Command::AnswerHandoff(_) => self.say_fault(index, fault),
+            Command::Hello(_) | Command::Request(_) | Command::Close => {}
         }
+    }
+
+    /// Tells a fault that answers nothing that could be named.
+    pub(super) fn say_fault(&mut self, index: u32, fault: Fault) {
+        self.metrics().refused.of(fault.code).increment();
+        let mut error = message::Error::new(fault.code, fault.text);
+        error.retry_after_ms = fault.retry_after_ms;
+        self.say(index, &error.into());
     }
 
     pub(super) fn answer_fault(
@@ -107,6 +116,7 @@ impl Shard {
             conn.outbox.push(Class::Control, close.freeze());
         }
         conn.closing = Some(ending);
+        conn.under_way = UnderWay::default();
         // Who does not read that it is to go is dropped.
         let close_by = self.now.mono_ms + crate::defaults::LINGER_MS;
         conn.close_by_ms = Some(close_by);

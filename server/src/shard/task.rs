@@ -30,7 +30,13 @@ impl<L: Link> Task<L> {
     /// Takes a link in, with what was already read of it.
     pub fn new(local: Rc<Local>, link: L, mut already: Vec<u8>) -> Self {
         let confirmed = link.confirmed();
-        let arrival = Arrival { transport: link.transport(), fd: link.direct(), framing: link.framing(), confirmed };
+        let arrival = Arrival {
+            transport: link.transport(),
+            peer: link.peer(),
+            fd: link.direct(),
+            framing: link.framing(),
+            confirmed,
+        };
         let index = local.with(|shard| {
             let index = shard.open(&arrival);
             if !already.is_empty() {

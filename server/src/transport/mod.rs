@@ -12,6 +12,7 @@ pub mod websocket;
 use std::{
     collections::VecDeque,
     io,
+    net::IpAddr,
     os::fd::RawFd,
     task::{Context, Poll},
 };
@@ -55,6 +56,8 @@ pub trait Output {
 pub trait Link: 'static {
     /// What other devices are told that it runs over.
     fn transport(&self) -> Transport;
+    /// Where it comes from.
+    fn peer(&self) -> IpAddr;
     /// How frames are put on it.
     fn framing(&self) -> Framing;
     /// A socket that takes complete bytes from anywhere on the shard's thread; -1 when only the link itself may write.

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::{IpAddr, Ipv4Addr},
     os::fd::{AsRawFd as _, RawFd},
     pin::Pin,
     task::{Context, Poll, ready},
@@ -43,26 +44,32 @@ impl Stream for DuplexStream {}
 pub struct Pipe<S> {
     stream: S,
     transport: Transport,
+    peer: IpAddr,
     framing: Framing,
     /// Our side is shut; what still comes is read and dropped until the peer ends too.
     shut: bool,
 }
 
 impl<S: Stream> Pipe<S> {
-    /// A WebSocket, after its upgrade.
-    pub const fn websocket(stream: S) -> Self {
-        Self { stream, transport: Transport::WebSocket, framing: Framing::WebSocket, shut: false }
+    /// A WebSocket from `peer`, after its upgrade.
+    pub const fn websocket(stream: S, peer: IpAddr) -> Self {
+        Self { stream, transport: Transport::WebSocket, peer, framing: Framing::WebSocket, shut: false }
     }
 
     /// Frames without WebSocket around them.
     pub const fn frames(stream: S) -> Self {
-        Self { stream, transport: Transport::Memory, framing: Framing::Pipe, shut: false }
+        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self { stream, transport: Transport::Memory, peer, framing: Framing::Pipe, shut: false }
     }
 }
 
 impl<S: Stream> Link for Pipe<S> {
     fn transport(&self) -> Transport {
         self.transport
+    }
+
+    fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     fn framing(&self) -> Framing {

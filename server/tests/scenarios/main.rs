@@ -49,6 +49,7 @@ macro_rules! scenarios {
 }
 
 mod access;
+mod asking;
 mod client;
 mod conflicts;
 mod crowd;

@@ -52,7 +52,8 @@ impl Kind {
             Self::Streams => (Transport::Quic, Framing::Streams),
         };
         let fd = if self == Self::Socket { RawFd::try_from(link).expect("few links") } else { -1 };
-        Arrival { transport, fd, framing, confirmed: confirmed || self != Self::Streams }
+        let peer = std::net::Ipv4Addr::LOCALHOST.into();
+        Arrival { transport, peer, fd, framing, confirmed: confirmed || self != Self::Streams }
     }
 }
 

@@ -195,7 +195,7 @@ fn a_resend_of_create_is_answered_as_the_first_was_and_another_create_is_told_th
     assert_eq!((created(&out, 1).len(), created(&out, 10).len()), (1, 1));
     core.create_again(&maker.on(12).writer(), &create, now, &mut out);
     assert_eq!(created(&out, 12).len(), 1, "at once, when it is durable");
-    assert_eq!(core.update(&maker.writer(), &op(4, 1, &set("/a", "2")), now, &mut out).map(|_| ()), None);
+    assert_eq!(core.update(&maker.writer(), &op(4, 1, &set("/a", "2")).into(), now, &mut out).map(|_| ()), None);
     assert_eq!(core.position().version, 1, "the counter is taken");
 }
 

@@ -127,7 +127,8 @@ impl Room {
     /// One update; its effects but the commits, which go to the store and wait there.
     fn update(&mut self, client: &Client, update: &Update) -> Vec<Effect> {
         let mut out = Vec::new();
-        assert!(self.core.update(&client.writer(), update, self.now, &mut out).is_none(), "no work for off the shard");
+        let op = Op::from(update.clone());
+        assert!(self.core.update(&client.writer(), &op, self.now, &mut out).is_none(), "no work for off the shard");
         self.settle(&mut out);
         out
     }
@@ -142,7 +143,7 @@ impl Room {
 
     fn busy(&mut self, client: &Client, update: &Update) -> Message {
         let mut out = Vec::new();
-        self.core.refuse_busy(&client.writer(), update, ErrorCode::Busy, 40, self.now, &mut out);
+        self.core.refuse_busy(&client.writer(), &update.clone().into(), ErrorCode::Busy, 40, self.now, &mut out);
         told(&out, client.conn).remove(0)
     }
 

@@ -8,14 +8,16 @@ fn large(counter: u64) -> Update {
 
 fn begin(room: &mut Room, client: &Client, update: &Update) -> Preparation {
     let mut out = Vec::new();
-    let preparation = room.core.update(&client.writer(), update, room.now, &mut out).expect("work for off the shard");
+    let preparation =
+        room.core.update(&client.writer(), &update.clone().into(), room.now, &mut out).expect("work for off the shard");
     assert!(out.is_empty(), "nothing has happened yet");
     preparation
 }
 
 fn go_on(room: &mut Room, client: &Client, update: &Update, job: Preparation) -> (Option<Preparation>, Vec<Effect>) {
     let mut out = Vec::new();
-    let again = room.core.update_prepared(&client.writer(), update, job.run(), room.now, &mut out);
+    let again =
+        room.core.update_prepared(&client.writer(), &update.clone().into(), job.run(|_| Ok(None)), room.now, &mut out);
     room.settle(&mut out);
     (again, out)
 }

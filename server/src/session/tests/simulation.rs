@@ -245,9 +245,10 @@ impl World {
         let client = self.peers[at].client.clone();
         let update = self.peers[at].ops[&counter].update.clone();
         let (mut out, now) = (Vec::new(), self.room.now);
+        let op = Op::from(update.clone());
         if self.rng.u8(..25) == 0 {
-            self.room.core.refuse_busy(&client.writer(), &update, ErrorCode::Busy, 5, now, &mut out);
-        } else if let Some(job) = self.room.core.update(&client.writer(), &update, now, &mut out) {
+            self.room.core.refuse_busy(&client.writer(), &op, ErrorCode::Busy, 5, now, &mut out);
+        } else if let Some(job) = self.room.core.update(&client.writer(), &op, now, &mut out) {
             self.jobs.push((at, update.clone(), job));
         }
         self.judge(&client, &update, &out);
@@ -261,10 +262,10 @@ impl World {
         let (at, update, job) = self.jobs.remove(self.rng.usize(..self.jobs.len()));
         let client = self.peers[at].client.clone();
         let mut out = Vec::new();
-        let prepared = job.run();
+        let prepared = job.run(|_| Ok(None));
         self.seen.insert("prepared");
-        if let Some(job) = self.room.core.update_prepared(&client.writer(), &update, prepared, self.room.now, &mut out)
-        {
+        let op = Op::from(update.clone());
+        if let Some(job) = self.room.core.update_prepared(&client.writer(), &op, prepared, self.room.now, &mut out) {
             self.jobs.push((at, update.clone(), job));
         }
         self.judge(&client, &update, &out);

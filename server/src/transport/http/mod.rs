@@ -47,8 +47,8 @@ pub struct Http<S> {
     pub draining: watch::Receiver<bool>,
     /// How many connections there are.
     pub open: Rc<Open>,
-    /// Takes a stream that was upgraded, with the bytes that hyper has read beyond the request.
-    pub upgraded: Box<dyn Fn(Wanted, S, Bytes)>,
+    /// Takes a stream that was upgraded, where it comes from, and the bytes that hyper has read beyond the request.
+    pub upgraded: Box<dyn Fn(Wanted, S, IpAddr, Bytes)>,
 }
 
 /// How many connections of a shard speak HTTP.
@@ -130,7 +130,7 @@ pub fn serve<S: Stream>(stream: S, peer: IpAddr, http: Rc<Http<S>>) -> Pin<Box<d
         let Guarded { inner: mut stream, held_back, .. } = parts.io.into_inner();
         if let Some(wanted) = state.wanted.take() {
             drop(counted);
-            return (http.upgraded)(wanted, stream, parts.read_buf);
+            return (http.upgraded)(wanted, stream, peer, parts.read_buf);
         }
         let problem = match &result {
             Some(Err(error)) => {

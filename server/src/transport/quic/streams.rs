@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     future::Future,
     io,
+    net::IpAddr,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -37,6 +38,10 @@ fn gone(error: LinkError) -> io::Error {
 impl Link for Streams {
     fn transport(&self) -> Transport {
         Transport::Quic
+    }
+
+    fn peer(&self) -> IpAddr {
+        self.link.remote_address().ip().to_canonical()
     }
 
     fn framing(&self) -> Framing {

@@ -197,6 +197,11 @@ impl Wire {
         self.next(Class::Control).await.unwrap_or_else(|end| panic!("the link is over: {end:?}"))
     }
 
+    /// The same, or how the link ended.
+    pub async fn try_control(&mut self) -> Result<Message, End> {
+        self.next(Class::Control).await
+    }
+
     /// Reads until the server has ended the link.
     pub async fn ended(&mut self) -> Ended {
         let end = loop {

@@ -1,0 +1,12 @@
+//! The service as its users meet it: REST, flat JSON and the native protocol together, against a server in this process
+//! (or the real binary where a process matters). One binary, one module a subject.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "each module uses a part")]
+mod support;
+
+mod host;
+mod http;
+
+mod basics;

@@ -1,2 +1,3 @@
 //! x
-pub mod cut; pub mod tree;
+pub mod cut;
+pub mod tree;

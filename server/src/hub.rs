@@ -33,6 +33,7 @@ pub use subscribe::{Request, Snapshot, Subscribed};
 
 use crate::{
     admin::Metrics,
+    auth::seen::Seen,
     connection::Identity,
     fanout::TopicId,
     persist::Persist,
@@ -136,6 +137,8 @@ pub struct Hub {
     clients: DashMap<Client, ConnId>,
     /// Requests that no connection makes.
     calls: Arc<Calls>,
+    /// Devices that came and went.
+    seen: Seen,
     timers: Mutex<BinaryHeap<Reverse<Timer>>>,
     draining: AtomicBool,
     open: bool,
@@ -173,6 +176,7 @@ impl Hub {
             users: DashMap::new(),
             clients: DashMap::new(),
             calls: Arc::default(),
+            seen: Seen::default(),
             timers: Mutex::default(),
             draining: AtomicBool::new(false),
             open,
@@ -196,6 +200,11 @@ impl Hub {
     /// The calls under way.
     pub const fn calls(&self) -> &Arc<Calls> {
         &self.calls
+    }
+
+    /// Devices that came and went, for who writes that down.
+    pub const fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     /// The commit queue, for what belongs to no session.

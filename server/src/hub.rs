@@ -37,6 +37,7 @@ pub use subscribe::{Request, Snapshot, Subscribed};
 
 use crate::{
     admin::Metrics,
+    auth::seen::Seen,
     connection::Identity,
     fanout::TopicId,
     persist::Persist,
@@ -142,6 +143,8 @@ pub struct Hub {
     calls: Arc<Calls>,
     /// Sessions whose active device is asked about a handoff, by the handoff's id.
     asked: DashMap<ByteString, Arc<Session>>,
+    /// Devices that came and went.
+    seen: Seen,
     timers: Mutex<BinaryHeap<Reverse<Timer>>>,
     draining: AtomicBool,
     open: bool,
@@ -180,6 +183,7 @@ impl Hub {
             clients: DashMap::new(),
             calls: Arc::default(),
             asked: DashMap::new(),
+            seen: Seen::default(),
             timers: Mutex::default(),
             draining: AtomicBool::new(false),
             open,
@@ -203,6 +207,11 @@ impl Hub {
     /// The calls under way.
     pub const fn calls(&self) -> &Arc<Calls> {
         &self.calls
+    }
+
+    /// Devices that came and went, for who writes that down.
+    pub const fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     /// The commit queue, for what belongs to no session.

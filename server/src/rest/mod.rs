@@ -4,11 +4,15 @@
 //! A new resource is one file with a `routes()` and one line in [`router`]; its description in the OpenAPI document comes
 //! from the code.
 
+pub mod auth;
 mod body;
 mod caller;
+mod devices;
 pub mod frame;
 mod json;
+mod keys;
 pub mod native;
+pub mod page;
 mod params;
 mod problem;
 mod sessions;
@@ -28,7 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     admin::{self, Shown, health},
-    auth::Authenticator,
+    auth::{Authenticator, accounts::Accounts, devices::Devices},
     config::Config,
     hub::Hub,
     session::Now,
@@ -43,6 +47,10 @@ pub struct Parts {
     pub hub: Arc<Hub>,
     /// Checks tokens.
     pub authenticator: Arc<Authenticator>,
+    /// Accounts: who may come in.
+    pub accounts: Arc<Accounts>,
+    /// Users' devices.
+    pub devices: Arc<Devices>,
     /// The configuration.
     pub config: Arc<Config>,
     /// The clock.
@@ -92,6 +100,20 @@ pub fn operators(shown: Shown, open: bool) -> Router {
 
 /// Every route that the OpenAPI document describes.
 fn described() -> OpenApiRouter<Api> {
-    let resources = OpenApiRouter::new().merge(sessions::routes());
-    OpenApiRouter::with_openapi(Description::openapi()).nest(BASE, resources)
+    let resources = OpenApiRouter::new()
+        .merge(auth::routes())
+        .merge(devices::routes())
+        .merge(keys::routes())
+        .merge(sessions::routes());
+    OpenApiRouter::with_openapi(Description::openapi()).nest(BASE, resources).merge(keys::well_known())
+}
+
+/// An id of 128 random bits, for what the client gave none.
+fn drawn_id() -> Result<String, Problem> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|error| {
+        tracing::error!(%error, "the system gives no randomness");
+        Problem::new(ErrorCode::Internal, "the system gives no randomness")
+    })?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bits)))
 }

@@ -9,4 +9,5 @@ mod support;
 mod host;
 mod http;
 
+mod accounts;
 mod basics;

@@ -54,6 +54,8 @@ pub const HTTP_HEADER: Duration = Duration::from_secs(10);
 pub const HTTP_BODY: Duration = Duration::from_secs(30);
 /// Longest body of an HTTP request, as sent and inflated: what a native client may put into one frame.
 pub const REQUEST_BYTES: usize = MIB;
+/// Answers from this length on are compressed for who takes that: below, they fit into one packet anyway.
+pub const GZIP_FROM: u64 = 1_024;
 /// Work on more bytes than this (JSON to read, text to compress) leaves the shard: at 200 MB/s and more, 64 KiB take
 /// ≤0.33 ms.
 pub const ON_SHARD_BYTES: usize = 64 * KIB;
@@ -136,6 +138,10 @@ pub const INBOX_RETRY_MS: u64 = 100;
 pub const FAILED_RETRY_MS: u64 = 10_000;
 /// How long a connection that was told to go may take to read that: a retransmission on a slow link.
 pub const LINGER_MS: u64 = 3_000;
+/// How long an HTTP connection that we end may take to read the last answer; what it sends meanwhile is dropped.
+pub const LINGER: Duration = Duration::from_millis(LINGER_MS);
+/// An HTTP client that takes no byte of its answer for so long is gone: as long as a body may take to come.
+pub const WRITE_STALL: Duration = HTTP_BODY;
 /// A session that nobody uses leaves memory after this long: longer than a reconnect, a reload or a handoff takes.
 pub const UNLOAD_AFTER: Duration = Duration::from_mins(1);
 /// Pause after an accept failed, for want of descriptors mostly: spinning would not bring any back.
@@ -234,6 +240,30 @@ pub const PAGE: usize = 100;
 pub const PAGE_MAX: usize = 1_000;
 /// Devices of one user: a list of all of them is some 200 KB.
 pub const DEVICES_PER_USER: usize = 1_000;
+
+// ---- handoff -------------------------------------------------------------------------------------------------------
+
+/// How long a code and its token are good for whose maker does not say: to walk to the other device and type it.
+pub const HANDOFF_TTL: Duration = Duration::from_secs(300);
+/// The shortest that a maker may ask for: less is no time for a person.
+pub const HANDOFF_TTL_MIN: Duration = Duration::from_secs(30);
+/// The longest. An address finds one of 1,000 codes that live so long with 150 guesses × 1,000 / 2^50: once in 7.5 × 10^9.
+pub const HANDOFF_TTL_MAX: Duration = Duration::from_secs(900);
+/// How long a code that was used or has expired is told to be that, and not unknown.
+pub const HANDOFF_GONE: Duration = Duration::from_secs(600);
+/// Codes that are remembered, good ones and those that are gone: about 400 B each with their indexes, so 26 MiB. With
+/// [`HANDOFF_GONE`] that is 72 handoffs a second before late comers are told that a code is unknown.
+pub const HANDOFF_OFFERS: usize = 65_536;
+/// Codes of one user that are good at a time; the oldest gives way. A person shows one on each of their devices.
+pub const HANDOFF_OFFERS_OF_USER: usize = 64;
+/// Rows that one read brings when a process begins: 1,024 × 300 B = 300 KiB.
+pub const HANDOFF_SCAN: usize = 1_024;
+/// Failed attempts a minute, of one address and for one session, before no attempt is heard.
+pub const HANDOFF_FAILURES: u64 = 10;
+/// Addresses and sessions whose failed attempts are counted: 48 B each, so 3 MiB each.
+pub const HANDOFF_ATTEMPT_KEYS: usize = 65_536;
+/// How long the active device has to let a session go (`ask`): a person looks at the other device and decides.
+pub const HANDOFF_ANSWER: Duration = Duration::from_secs(60);
 
 // ---- going down ----------------------------------------------------------------------------------------------------
 

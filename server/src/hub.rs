@@ -141,10 +141,10 @@ pub struct Hub {
     clients: DashMap<Client, ConnId>,
     /// Requests that no connection makes.
     calls: Arc<Calls>,
-    /// Sessions whose active device is asked about a handoff, by the handoff's id.
-    asked: DashMap<ByteString, Arc<Session>>,
     /// Devices that came and went.
     seen: Seen,
+    /// Sessions whose active device is asked about a handoff, by the handoff's id.
+    asked: DashMap<ByteString, Arc<Session>>,
     timers: Mutex<BinaryHeap<Reverse<Timer>>>,
     draining: AtomicBool,
     open: bool,
@@ -182,8 +182,8 @@ impl Hub {
             users: DashMap::new(),
             clients: DashMap::new(),
             calls: Arc::default(),
-            asked: DashMap::new(),
             seen: Seen::default(),
+            asked: DashMap::new(),
             timers: Mutex::default(),
             draining: AtomicBool::new(false),
             open,

@@ -6,7 +6,10 @@
 
 mod body;
 mod caller;
+mod etag;
+pub mod idempotency;
 mod json;
+mod members;
 pub mod native;
 mod params;
 mod problem;
@@ -18,6 +21,7 @@ use std::{net::IpAddr, sync::Arc};
 use axum::{Router, middleware, routing::get};
 pub use body::{Json, Raw};
 pub use caller::Caller;
+pub use idempotency::IdempotencyKey;
 pub use params::{Path, Query};
 pub use problem::Problem;
 use syncbridge_codec::ErrorCode;
@@ -43,6 +47,8 @@ pub struct Parts {
     pub authenticator: Arc<Authenticator>,
     /// The configuration.
     pub config: Arc<Config>,
+    /// Requests that have their effect once.
+    pub once: idempotency::Once,
     /// The clock.
     pub clock: fn() -> Now,
 }
@@ -88,6 +94,6 @@ pub fn operators(shown: Shown, open: bool) -> Router {
 
 /// Every route that the OpenAPI document describes.
 fn described() -> OpenApiRouter<Api> {
-    let resources = OpenApiRouter::new().merge(sessions::routes());
+    let resources = OpenApiRouter::new().merge(sessions::routes()).merge(members::routes());
     OpenApiRouter::with_openapi(Description::openapi()).nest(BASE, resources)
 }

@@ -1,9 +1,12 @@
 //! The map of live sessions, and who shares it. `make.rs`: how a session comes into memory; `work.rs`: what clients ask of
-//! it; `ask.rs`, `calls.rs`: the same, asked by no connection; `view.rs`: what REST shows of it; `quota.rs`: how many a user may make; `subscribe.rs`: how a subscription begins; `revoke.rs`: how it is ended; `care.rs`: what happens to it without anybody's asking.
+//! it; `ask.rs`, `calls.rs`: the same, asked by no connection; `view.rs`: what REST shows of it; `quota.rs`: how many a
+//! user may make; `members.rs`: who may do what; `handoff.rs`: another device becomes active; `subscribe.rs`: how a
+//! subscription begins; `revoke.rs`: how it is ended; `care.rs`: what happens to it without anybody's asking.
 
 mod ask;
 mod calls;
 mod care;
+mod handoff;
 mod make;
 mod members;
 mod quota;
@@ -21,6 +24,7 @@ use std::{
     },
 };
 
+use bytestring::ByteString;
 use care::Timer;
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -31,6 +35,8 @@ use syncbridge_storage::Engine;
 
 pub use ask::{Updated, off_shard};
 pub use calls::{Call, Calls};
+pub use handoff::{Bound, Question};
+pub(crate) use make::random;
 pub use members::Who;
 pub use revoke::{Revocation, Revoked};
 pub use subscribe::{Request, Snapshot, Subscribed};
@@ -151,6 +157,8 @@ pub struct Hub {
     deletions: AtomicU64,
     /// Bytes of large views that are kept.
     large_views: Arc<AtomicUsize>,
+    /// Sessions whose active device is asked about a handoff, by the handoff's id.
+    asked: DashMap<ByteString, Arc<Session>>,
     timers: Mutex<BinaryHeap<Reverse<Timer>>>,
     draining: AtomicBool,
     open: bool,
@@ -191,6 +199,7 @@ impl Hub {
             quotas: Quotas::default(),
             deletions: AtomicU64::new(0),
             large_views: Arc::default(),
+            asked: DashMap::new(),
             timers: Mutex::default(),
             draining: AtomicBool::new(false),
             open,

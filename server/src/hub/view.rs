@@ -148,8 +148,7 @@ pub(super) fn small<'a>(session: &Session, live: &'a mut Live) -> &'a Kept {
 fn around(session: &Session, live: &Live) -> (String, String) {
     let (meta, at) = (live.core.meta(), live.core.position());
     // Ids have no character that JSON would escape.
-    let head =
-        format!(r#"{{"sessionId":"{}","version":{},"epoch":{},"state":"#, session.id, at.version, at.epoch);
+    let head = format!(r#"{{"sessionId":"{}","version":{},"epoch":{},"state":"#, session.id, at.version, at.epoch);
     let active = serde_json::Value::from(meta.active_device().as_deref());
     let tail = format!(
         r#","activeDeviceId":{active},"policy":{{"conflict":"{}","devices":"{}"}}}}"#,

@@ -60,9 +60,7 @@ impl Tags<'_> {
     fn any_of(&self, at: &Position, strong: bool) -> bool {
         match self {
             Self::Any => true,
-            Self::These(tags) => {
-                tags.iter().any(|tag| !(strong && tag.weak) && place(tag.opaque).as_ref() == Some(at))
-            }
+            Self::These(tags) => tags.iter().any(|tag| !(strong && tag.weak) && place(tag.opaque).as_ref() == Some(at)),
         }
     }
 }
@@ -127,7 +125,8 @@ mod tests {
         ] {
             assert!(known(values), "{values:?}");
         }
-        for values in [&[][..], &["\"7.4\""], &["7.3"], &["\"7.3"], &["\"7.3\" \"8.1\""], &["\"+7.3\""], &[""], &["\"7.3.\""]]
+        for values in
+            [&[][..], &["\"7.4\""], &["7.3"], &["\"7.3"], &["\"7.3\" \"8.1\""], &["\"+7.3\""], &[""], &["\"7.3.\""]]
         {
             assert!(!known(values), "{values:?}");
         }
@@ -139,7 +138,10 @@ mod tests {
         assert_eq!(base(&[]), Ok(Base::Now));
         assert_eq!(base(&["*"]), Ok(Base::Now));
         assert_eq!(base(&["\"7.3\""]), Ok(Base::OneOf(vec![AT])));
-        assert_eq!(base(&["\"7.3\", W/\"7.4\"", "\"8.1\""]), Ok(Base::OneOf(vec![AT, Position { epoch: 8, version: 1 }])));
+        assert_eq!(
+            base(&["\"7.3\", W/\"7.4\"", "\"8.1\""]),
+            Ok(Base::OneOf(vec![AT, Position { epoch: 8, version: 1 }]))
+        );
         assert_eq!(base(&["\"somebody else's\""]), Ok(Base::OneOf(vec![])), "it matches nothing");
         assert_eq!(base(&["7.3"]), Err(ErrorCode::InvalidRequest));
         assert_eq!(base(&[""]), Err(ErrorCode::InvalidRequest));

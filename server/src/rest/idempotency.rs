@@ -21,10 +21,7 @@ use crate::{
     defaults,
     hub::off_shard,
     secret,
-    session::{
-        Keyed,
-        keyed::Recorded,
-    },
+    session::{Keyed, keyed::Recorded},
 };
 
 /// The file in the data folder that recorded answers with secrets in them are sealed with.
@@ -203,10 +200,7 @@ fn recorded(row: Bytes, keyed: &Keyed, how: &How) -> Result<Bytes, Problem> {
     let How::Sealed(_, key) = how else { return Ok(recorded.answer) };
     let (sealed, nonce) = recorded.answer.split_last_chunk::<NONCE_LEN>().ok_or_else(damaged)?;
     let mut opened = sealed.to_vec();
-    let length = key
-        .open_in_place(Nonce::from(nonce), Aad::from(keyed.key), &mut opened)
-        .map_err(|_| damaged())?
-        .len();
+    let length = key.open_in_place(Nonce::from(nonce), Aad::from(keyed.key), &mut opened).map_err(|_| damaged())?.len();
     opened.truncate(length);
     Ok(opened.into())
 }

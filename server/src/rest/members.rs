@@ -4,10 +4,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::State,
-    http::StatusCode,
-};
+use axum::{extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use syncbridge_codec::{ErrorCode, id, message::Role};
 use utoipa::ToSchema;
@@ -94,11 +91,7 @@ struct NewMember {
         (status = 404, body = Problem, description = "No such session, or none that the caller may see."),
     ),
 )]
-async fn list(
-    State(api): State<Api>,
-    caller: Caller,
-    Path(id): Path<String>,
-) -> Result<axum::Json<Members>, Problem> {
+async fn list(State(api): State<Api>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<Members>, Problem> {
     let session = find(&api, &caller, &id, Operation::ListMembers).await?;
     let members = api.hub.look(&session, &caller, Operation::ListMembers, |meta| {
         meta.members.iter().map(|(user, member)| (Arc::clone(user), member.role)).collect::<Vec<_>>()

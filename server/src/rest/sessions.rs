@@ -518,7 +518,9 @@ pub(super) async fn find(
         None if !syncbridge_codec::id::is_session(id) => return Err(invalid_id()),
         None => {
             let (hub, who, name, now) = (Arc::clone(&api.hub), caller.clone(), id.to_owned(), (api.clock)());
-            off_shard(move || hub.load_or_open(&name, &who, operation, now)).await??.ok_or_else(|| Fault::not_found(id))?
+            off_shard(move || hub.load_or_open(&name, &who, operation, now))
+                .await??
+                .ok_or_else(|| Fault::not_found(id))?
         }
     };
     api.hub.look(&session, caller, operation, |_| ())?;

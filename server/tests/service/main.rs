@@ -10,3 +10,5 @@ mod host;
 mod http;
 
 mod basics;
+mod members;
+mod sessions;

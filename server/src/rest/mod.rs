@@ -8,9 +8,12 @@ pub mod auth;
 mod body;
 mod caller;
 mod devices;
+mod etag;
 pub mod frame;
+pub mod idempotency;
 mod json;
 mod keys;
+mod members;
 pub mod native;
 pub mod page;
 mod params;
@@ -24,6 +27,7 @@ use std::{net::IpAddr, sync::Arc};
 use axum::{Router, middleware, routing::get};
 pub use body::{Json, Raw};
 pub use caller::Caller;
+pub use idempotency::IdempotencyKey;
 pub use params::{Path, Query};
 pub use problem::Problem;
 use syncbridge_codec::ErrorCode;
@@ -53,6 +57,8 @@ pub struct Parts {
     pub devices: Arc<Devices>,
     /// The configuration.
     pub config: Arc<Config>,
+    /// Requests that have their effect once.
+    pub once: idempotency::Once,
     /// The clock.
     pub clock: fn() -> Now,
 }
@@ -104,7 +110,8 @@ fn described() -> OpenApiRouter<Api> {
         .merge(auth::routes())
         .merge(devices::routes())
         .merge(keys::routes())
-        .merge(sessions::routes());
+        .merge(sessions::routes())
+        .merge(members::routes());
     OpenApiRouter::with_openapi(Description::openapi()).nest(BASE, resources).merge(keys::well_known())
 }
 

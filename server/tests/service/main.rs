@@ -11,3 +11,5 @@ mod http;
 
 mod accounts;
 mod basics;
+mod members;
+mod sessions;

@@ -39,6 +39,7 @@ use crate::{
         inbox::{Inbox, Item},
         runtime::Parts,
     },
+    snapshot::{self, Snapshots},
     transport::{memory, quic, tcp, tls},
 };
 
@@ -224,6 +225,7 @@ impl Server {
         };
         let api = Arc::new(rest::Parts {
             hub: Arc::clone(&hub),
+            snapshots: Snapshots::new(Arc::clone(&hub), snapshot_bounds(&config), clock::now),
             authenticator,
             config: Arc::clone(&config),
             clock: clock::now,
@@ -347,6 +349,10 @@ fn hub_bounds(config: &Config) -> hub::Bounds {
             ..session::Bounds::default()
         },
     }
+}
+
+fn snapshot_bounds(config: &Config) -> snapshot::Bounds {
+    snapshot::Bounds { ttl_ms: config.snapshots.ttl_seconds * 1_000, max: config.snapshots.per_session }
 }
 
 fn shard_bounds(config: &Config) -> Bounds {

@@ -30,6 +30,7 @@ pub use ask::{Updated, off_shard};
 pub use calls::{Call, Calls};
 pub use revoke::{Revocation, Revoked};
 pub use subscribe::{Request, Snapshot, Subscribed};
+pub use work::Looked;
 
 use crate::{
     admin::Metrics,

@@ -11,6 +11,7 @@ pub mod native;
 mod params;
 mod problem;
 mod sessions;
+mod snapshots;
 pub mod time;
 mod whole;
 
@@ -31,6 +32,7 @@ use crate::{
     config::Config,
     hub::Hub,
     session::Now,
+    snapshot::Snapshots,
 };
 
 /// Where the routes stand.
@@ -40,6 +42,8 @@ pub const BASE: &str = "/api/v1";
 pub struct Parts {
     /// The live sessions.
     pub hub: Arc<Hub>,
+    /// Documents kept as they were.
+    pub snapshots: Snapshots,
     /// Checks tokens.
     pub authenticator: Arc<Authenticator>,
     /// The configuration.
@@ -89,6 +93,6 @@ pub fn operators(shown: Shown, open: bool) -> Router {
 
 /// Every route that the OpenAPI document describes.
 fn described() -> OpenApiRouter<Api> {
-    let resources = OpenApiRouter::new().merge(sessions::routes());
+    let resources = OpenApiRouter::new().merge(sessions::routes()).merge(snapshots::routes());
     OpenApiRouter::with_openapi(Description::openapi()).nest(BASE, resources)
 }

@@ -80,7 +80,7 @@ async fn read(
 }
 
 /// A document's text, as it goes into an answer.
-fn raw(text: Vec<u8>) -> Result<Box<RawValue>, Problem> {
+pub(super) fn raw(text: Vec<u8>) -> Result<Box<RawValue>, Problem> {
     let text = String::from_utf8(text).map_err(|error| error.to_string());
     text.and_then(|text| RawValue::from_string(text).map_err(|error| error.to_string())).map_err(|error| {
         tracing::error!(error, "a document is not JSON");

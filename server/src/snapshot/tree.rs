@@ -94,13 +94,7 @@ pub fn read(root: &Root, look: Look<'_>) -> Result<Vec<u8>, Unreadable> {
     if text.len() == size { Ok(text) } else { Err(Unreadable::Damaged("shorter than it was")) }
 }
 
-fn read_into(
-    text: &mut Vec<u8>,
-    hash: &Hash,
-    height: u32,
-    size: usize,
-    look: Look<'_>,
-) -> Result<(), Unreadable> {
+fn read_into(text: &mut Vec<u8>, hash: &Hash, height: u32, size: usize, look: Look<'_>) -> Result<(), Unreadable> {
     let row = look(hash)?.ok_or(Unreadable::Damaged("missing"))?;
     let (_, body) = decode(row).ok_or(Unreadable::Damaged("not a chunk"))?;
     if hash_of(height, &body) != *hash {

@@ -44,6 +44,8 @@ pub enum Command {
     Unsubscribe(message::Unsubscribe),
     /// Change a document.
     Update(message::Update),
+    /// Say whether a handoff may be.
+    AnswerHandoff(message::HandoffAnswer),
     /// Ask this of REST's routes.
     Request(message::Request),
     /// The client ends the connection.
@@ -59,7 +61,7 @@ impl Command {
             Self::Subscribe(subscribe) | Self::Resume(subscribe) => Some(&subscribe.session),
             Self::Unsubscribe(unsubscribe) => Some(&unsubscribe.session),
             Self::Update(update) => Some(&update.session),
-            Self::Hello(_) | Self::Request(_) | Self::Close => None,
+            Self::AnswerHandoff(_) | Self::Hello(_) | Self::Request(_) | Self::Close => None,
         }
     }
 
@@ -68,6 +70,7 @@ impl Command {
         match self {
             Self::Create(_) => Operation::Create,
             Self::Update(_) => Operation::Update,
+            Self::AnswerHandoff(_) => Operation::AnswerHandoff,
             Self::Subscribe(_) | Self::Resume(_) | Self::Unsubscribe(_) => Operation::Subscribe,
             Self::Get(_) | Self::Hello(_) | Self::Request(_) | Self::Close => Operation::Get,
         }
@@ -171,6 +174,7 @@ impl Core {
             Message::Subscribe(subscribe) => Command::Subscribe(subscribe),
             Message::Unsubscribe(unsubscribe) => Command::Unsubscribe(unsubscribe),
             Message::Update(update) => Command::Update(update),
+            Message::HandoffAnswer(answer) => Command::AnswerHandoff(answer),
             Message::Request(request) => Command::Request(request),
             message => return Err(unexpected(&message, "here")),
         }))

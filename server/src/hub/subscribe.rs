@@ -149,7 +149,11 @@ impl Hub {
                 self.arm(session, live, now, out);
             }
             self.hand_out(session, live, out, now);
-            let presence = request.notices.then(|| Message::from(live.core.presence()).to_frame());
+            let notices = request.notices.then(|| {
+                let mut frames = vec![Message::from(live.core.presence()).to_frame()];
+                frames.extend(live.core.open_questions());
+                frames
+            });
             let shard = crate::shard::shard_of(conn);
             if !request.counted {
                 let interest = &mut live.interest[shard];
@@ -161,7 +165,7 @@ impl Hub {
                 conn,
                 session: Arc::clone(session),
                 prelude,
-                presence,
+                notices,
                 held: held.is_some(),
                 durable: request.durable,
             })));

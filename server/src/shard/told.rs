@@ -114,23 +114,19 @@ impl Shard {
     }
 
     pub(super) fn activate(&mut self, activation: Activation) {
-        let Activation { conn: id, session, prelude, presence, held, durable } = activation;
+        let Activation { conn: id, session, prelude, notices, held, durable } = activation;
         let index = super::index_of(id);
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.id == id) else {
             // `remove` drains the inbox before it forgets a connection, so nobody subscribes for one that is gone.
             debug_assert!(false, "a subscription of a connection that is gone");
             return;
         };
-        for frame in prelude {
-            conn.send(Class::Session, frame);
-        }
-        let notices = presence.is_some();
-        if let Some(presence) = presence {
-            conn.send(Class::Session, presence);
-        }
         let mut topics = vec![session.state_topic()];
-        if notices {
+        if notices.is_some() {
             topics.push(session.notice_topic());
+        }
+        for frame in prelude.into_iter().chain(notices.into_iter().flatten()) {
+            conn.send(Class::Session, frame);
         }
         for topic in topics {
             let held = held && topic == session.state_topic();

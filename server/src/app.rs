@@ -40,6 +40,7 @@ use crate::{
         inbox::{Inbox, Item},
         runtime::Parts,
     },
+    snapshot::{self, Snapshots},
     transport::{memory, quic, tcp, tls},
 };
 
@@ -232,6 +233,7 @@ impl Server {
             authenticator: Arc::clone(&authenticator),
             accounts,
             devices: Arc::clone(&devices),
+            snapshots: Snapshots::new(Arc::clone(&hub), snapshot_bounds(&config), clock::now),
             config: Arc::clone(&config),
             once: rest::idempotency::Once::with_data_folder(&config.data).map_err(Error::Data)?,
             clock: clock::now,
@@ -368,6 +370,10 @@ fn hub_bounds(config: &Config) -> hub::Bounds {
             ..session::Bounds::default()
         },
     }
+}
+
+fn snapshot_bounds(config: &Config) -> snapshot::Bounds {
+    snapshot::Bounds { ttl_ms: config.snapshots.ttl_seconds * 1_000, max: config.snapshots.per_session }
 }
 
 fn shard_bounds(config: &Config) -> Bounds {

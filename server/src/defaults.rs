@@ -173,6 +173,19 @@ pub const FRAME_ABOVE_DOCUMENT: usize = 64 * KIB;
 /// Frames cut for slow connections, bytes a shard: 64 of the largest client frames.
 pub const MAX_CUT_BYTES: usize = 64 * MIB;
 
+// ---- snapshots -----------------------------------------------------------------------------------------------------
+
+/// How long a snapshot is kept: what went wrong on a Monday is noticed by the next one.
+pub const SNAPSHOT_TTL: Duration = Duration::from_hours(7 * 24);
+/// Snapshots of one session. Each that is all different costs a whole document: 100 × 4 MiB = 400 MiB at the most; small
+/// changes cost some KiB each.
+pub const SNAPSHOTS_PER_SESSION: usize = 100;
+/// Sessions whose snapshots are counted in memory: 4,096 × 100 × 40 B = 16 MiB. Beyond, those are let go that nobody is
+/// using, and counted again.
+pub const SNAPSHOT_LEDGER: usize = 4_096;
+/// Longest label, bytes: a line for people.
+pub const LABEL: usize = 256;
+
 // ---- tokens --------------------------------------------------------------------------------------------------------
 
 /// How long an access token is good for: what is stolen with one ends a quarter of an hour later by itself, and a client

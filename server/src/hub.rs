@@ -41,6 +41,7 @@ pub use members::Who;
 pub use revoke::{Revocation, Revoked};
 pub use subscribe::{Request, Snapshot, Subscribed};
 pub use view::{Large, Shown, View, conflict_name, devices_name};
+pub use work::Moment;
 
 use crate::{
     admin::Metrics,

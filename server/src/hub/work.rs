@@ -32,9 +32,23 @@ thread_local! {
     static EFFECTS: RefCell<Vec<Effect>> = const { RefCell::new(Vec::new()) };
 }
 
+/// A session at one moment.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    /// Its version.
+    pub at: Position,
+    /// Its document; shares its structure with the live one.
+    pub document: Value,
+    /// Drawn when it was made.
+    pub born: u128,
+}
+
 impl Hub {
     /// Whether new work is taken.
-    pub(super) fn accepting(&self, now: Now) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// [`Fault`]: not now, or not any more.
+    pub(crate) fn accepting(&self, now: Now) -> Result<(), Fault> {
         if self.draining.load(Ordering::Relaxed) {
             return Err(Fault {
                 code: ErrorCode::Busy,
@@ -137,6 +151,17 @@ impl Hub {
         let live = session.live.lock();
         Self::check(who, Operation::Get, session, &live)?;
         Ok((live.core.position(), live.core.document().clone(), live.core.active_device()))
+    }
+
+    /// What a session is at this moment, to who may do `operation` to it.
+    ///
+    /// # Errors
+    /// [`Fault`] when the asker may not.
+    pub fn moment(&self, session: &Arc<Session>, who: &Identity, operation: Operation) -> Result<Moment, Fault> {
+        let live = session.live.lock();
+        Self::check(who, operation, session, &live)?;
+        let (at, document) = (live.core.position(), live.core.document().clone());
+        Ok(Moment { at, document, born: live.core.meta().born })
     }
 
     /// Asks the one function that decides, about a session that is in memory.

@@ -19,6 +19,7 @@ pub mod page;
 mod params;
 mod problem;
 mod sessions;
+mod snapshots;
 pub mod time;
 mod whole;
 
@@ -40,6 +41,7 @@ use crate::{
     config::Config,
     hub::Hub,
     session::Now,
+    snapshot::Snapshots,
 };
 
 /// Where the routes stand.
@@ -49,6 +51,8 @@ pub const BASE: &str = "/api/v1";
 pub struct Parts {
     /// The live sessions.
     pub hub: Arc<Hub>,
+    /// Documents kept as they were.
+    pub snapshots: Snapshots,
     /// Checks tokens.
     pub authenticator: Arc<Authenticator>,
     /// Accounts: who may come in.
@@ -111,7 +115,8 @@ fn described() -> OpenApiRouter<Api> {
         .merge(devices::routes())
         .merge(keys::routes())
         .merge(sessions::routes())
-        .merge(members::routes());
+        .merge(members::routes())
+        .merge(snapshots::routes());
     OpenApiRouter::with_openapi(Description::openapi()).nest(BASE, resources).merge(keys::well_known())
 }
 

@@ -13,3 +13,4 @@ mod accounts;
 mod basics;
 mod members;
 mod sessions;
+mod snapshots;

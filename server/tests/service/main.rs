@@ -8,5 +8,7 @@ mod support;
 
 mod host;
 mod http;
+mod raw;
 
 mod basics;
+mod frame;

@@ -230,6 +230,7 @@ impl Server {
             hub: Arc::clone(&hub),
             authenticator,
             config: Arc::clone(&config),
+            once: rest::idempotency::Once::with_data_folder(&config.data).map_err(Error::Data)?,
             clock: clock::now,
         });
         let (router, templates) = rest::router(api, shown.clone());
@@ -339,6 +340,8 @@ fn hub_bounds(config: &Config) -> hub::Bounds {
     hub::Bounds {
         unload_after_ms: defaults::UNLOAD_AFTER.as_millis() as u64,
         max_inbox: defaults::SHARD_INBOX,
+        max_sessions: limits.sessions_per_user,
+        max_members: limits.members,
         max_connections: u32::try_from(limits.connections_per_user).unwrap_or(u32::MAX),
         session: session::Bounds {
             document: Limits {

@@ -70,6 +70,26 @@ pub const REQUESTS_UNDER_WAY: usize = 16;
 pub const REQUEST_HEADERS: usize = 64;
 /// Subscriptions of one connection: a slot is ≤64 B, so 1,000 are 64 KiB.
 pub const SUBSCRIPTIONS: usize = 1_000;
+/// Sessions that one user may have made: two rows of about 100 bytes each in the store beside the session itself.
+pub const SESSIONS_PER_USER: usize = 10_000;
+/// Members of one session: a row of about 100 bytes each, and as much in the session's meta, which is written whole with
+/// each change of a member: 100 KiB.
+pub const MEMBERS: usize = 1_000;
+/// Users whose sessions are counted in memory, about 150 bytes each: 10 MiB. Beyond, those go who made none lately.
+pub const QUOTA_USERS: usize = 65_536;
+/// A count that nobody used for so long has nothing under way to the disk.
+pub const QUOTA_IDLE: Duration = Duration::from_mins(1);
+/// Bytes of sessions above 64 KiB that are kept as REST shows them, all together: 16 of the largest.
+pub const LARGE_VIEWS_BYTES: usize = 64 * MIB;
+/// Snapshots that are removed with their session in one commit: more than one may have. What is made while that goes on
+/// expires by itself.
+pub const DELETED_SNAPSHOTS: usize = 10_000;
+/// Sessions that one page of a list has at most, about 100 bytes each: 100 KiB.
+pub const PAGE_MAX: usize = 1_000;
+/// Sessions of a page when the client does not say.
+pub const PAGE: usize = 100;
+/// Longest `Idempotency-Key` and `id`, bytes: a UUID has 36.
+pub const IDEMPOTENCY_KEY: usize = 255;
 /// Connections of one user: at ≤1.5 KiB each idle (DESIGN §5.4), 1,000 are 1.5 MiB.
 pub const CONNECTIONS_PER_USER: usize = 1_000;
 /// Bytes that wait for one connection before it is no longer read from: it gets no more answers until it reads some.

@@ -132,6 +132,10 @@ settings! {
         operations: usize = defaults::OPERATIONS, 1..=100_000;
         /// Sessions that one connection may subscribe to.
         subscriptions: usize = defaults::SUBSCRIPTIONS, 1..=1_000_000;
+        /// Sessions that one user may have made.
+        sessions_per_user: usize = defaults::SESSIONS_PER_USER, 1..=1_000_000;
+        /// Members that one session may have.
+        members: usize = defaults::MEMBERS, 1..=100_000;
         /// Connections that one user may have.
         connections_per_user: usize = defaults::CONNECTIONS_PER_USER, 1..=10_000_000;
         /// Seconds from a connection's first byte to the end of its handshake.

@@ -16,7 +16,7 @@ use syncbridge_codec::{
 use syncbridge_document::Value;
 use syncbridge_storage::Table;
 
-use super::{Calls, Checkpoint, Fault, Hub, Interest, Live, Session};
+use super::{Calls, Checkpoint, Fault, Hub, Interest, Live, Revoked, Session};
 use crate::{
     auth::access::{self, Decision, Operation, Resource, Role},
     connection::Identity,
@@ -171,6 +171,9 @@ impl Hub {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Event { topic, seq, frame, origin } => {
+                    if topic == message::TopicKind::State {
+                        live.view = None;
+                    }
                     self.publish(session, live, topic, seq, frame, origin);
                 }
                 Effect::Answer { conn, frame } if Calls::has(conn) => self.calls.answer(conn, frame),
@@ -184,6 +187,10 @@ impl Hub {
                 }
                 Effect::Commit { number, writes } => {
                     self.persist.submit(Some((Arc::clone(session), number)), writes, now);
+                }
+                Effect::Removed { user, last } => {
+                    // In order with the events; who removed them waits for another of these (`members.rs`).
+                    drop(self.revoke(Revoked::Member { session: Arc::clone(session), user, last }));
                 }
                 Effect::Deleted { frame } => {
                     live.over = true;

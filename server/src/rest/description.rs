@@ -4,8 +4,8 @@
 use utoipa::{
     OpenApi as _, PartialSchema as _,
     openapi::{
-        Content, ContentBuilder, HttpMethod, OpenApi, Ref, RefOr, Required, Response, Responses,
-        path::{Operation, ParameterBuilder, ParameterIn},
+        Content, ContentBuilder, OpenApi, Ref, RefOr, Response, Responses,
+        path::Operation,
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
         server::Server,
         tag::Tag,
@@ -61,22 +61,15 @@ pub fn complete(mut api: OpenApi, public_url: Option<&str>) -> OpenApi {
     let mut tags: Vec<Tag> = Vec::new();
     for (path, item) in &mut api.paths.paths {
         let tag = tag_of(path);
-        let methods = [
-            (HttpMethod::Get, &mut item.get),
-            (HttpMethod::Put, &mut item.put),
-            (HttpMethod::Post, &mut item.post),
-            (HttpMethod::Patch, &mut item.patch),
-            (HttpMethod::Delete, &mut item.delete),
-        ];
-        for (method, operation) in methods {
+        for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete] {
             if let Some(operation) = operation {
-                complete_operation(operation, tag.0, &method);
-                if !tags.iter().any(|known| known.name == tag.0) {
-                    let mut described = Tag::new(tag.0);
-                    described.description = Some(tag.1.to_owned());
-                    tags.push(described);
-                }
+                complete_operation(operation, tag.0);
             }
+        }
+        if !tags.iter().any(|known| known.name == tag.0) {
+            let mut described = Tag::new(tag.0);
+            described.description = Some(tag.1.to_owned());
+            tags.push(described);
         }
     }
     api.tags = Some(tags);
@@ -102,7 +95,7 @@ fn problem(what: &str) -> Response {
     response
 }
 
-fn complete_operation(operation: &mut Operation, tag: &str, method: &HttpMethod) {
+fn complete_operation(operation: &mut Operation, tag: &str) {
     operation.tags = Some(vec![tag.to_owned()]);
     if let Some(name) = &operation.operation_id {
         operation.operation_id = Some(id(tag, name));
@@ -113,7 +106,11 @@ fn complete_operation(operation: &mut Operation, tag: &str, method: &HttpMethod)
         operation.security = Some(vec![SecurityRequirement::new(BEARER, [""; 0])]);
     }
     let has_body = operation.request_body.is_some();
-    let repeatable = matches!(method, HttpMethod::Post | HttpMethod::Put);
+    let repeatable = operation
+        .parameters
+        .iter()
+        .flatten()
+        .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "Idempotency-Key"));
     for (_, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response {
             as_problem(response);
@@ -123,27 +120,11 @@ fn complete_operation(operation: &mut Operation, tag: &str, method: &HttpMethod)
         let applies = match name {
             "Unauthenticated" => signed,
             "TooSlow" | "TooLarge" | "UnsupportedMediaType" => has_body,
-            "IdMismatch" => signed && repeatable,
+            "IdMismatch" => repeatable,
             _ => true,
         };
         if applies {
             add(&mut operation.responses, status, name);
-        }
-    }
-    if signed && repeatable {
-        let key = ParameterBuilder::new()
-            .name("Idempotency-Key")
-            .parameter_in(ParameterIn::Header)
-            .required(Required::False)
-            .description(Some("Any text of 1–128 printable characters. The same request with the same key is carried out once and answered alike, for 7 days."))
-            .schema(Some(String::schema()))
-            .build();
-        let parameters = operation.parameters.get_or_insert_default();
-        if !parameters
-            .iter()
-            .any(|known| matches!(known, RefOr::T(known) if known.name.eq_ignore_ascii_case(&key.name)))
-        {
-            parameters.push(key.into());
         }
     }
 }

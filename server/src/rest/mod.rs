@@ -8,8 +8,11 @@ mod body;
 mod caller;
 mod description;
 mod docs;
+mod etag;
 pub mod frame;
+pub mod idempotency;
 mod json;
+mod members;
 pub mod native;
 mod params;
 mod problem;
@@ -22,6 +25,7 @@ use std::{net::IpAddr, sync::Arc};
 use axum::{Router, middleware, routing::get};
 pub use body::{Json, Raw};
 pub use caller::Caller;
+pub use idempotency::IdempotencyKey;
 pub use params::{Path, Query};
 pub use problem::Problem;
 use syncbridge_codec::ErrorCode;
@@ -46,6 +50,8 @@ pub struct Parts {
     pub authenticator: Arc<Authenticator>,
     /// The configuration.
     pub config: Arc<Config>,
+    /// Requests that have their effect once.
+    pub once: idempotency::Once,
     /// The clock.
     pub clock: fn() -> Now,
 }
@@ -92,6 +98,6 @@ pub fn operators(shown: Shown, open: bool) -> Router {
 
 /// Every route that the OpenAPI document describes.
 fn described() -> OpenApiRouter<Api> {
-    let resources = OpenApiRouter::new().merge(sessions::routes());
+    let resources = OpenApiRouter::new().merge(sessions::routes()).merge(members::routes());
     OpenApiRouter::with_openapi(description::empty()).nest(BASE, resources)
 }

@@ -29,7 +29,10 @@ async fn a_request_keeps_the_name_that_its_client_gives_it_and_an_error_always_h
     assert_eq!(unnamed.header("x-request-id"), None, "nobody asked for one");
 
     let named = http.send(Method::GET, "/api/v1/sessions/no", &[("x-request-id", "trace-8")], "").await;
-    assert_eq!((named.expect(404)["requestId"].as_str(), named.header("x-request-id")), (Some("trace-8"), Some("trace-8")));
+    assert_eq!(
+        (named.expect(404)["requestId"].as_str(), named.header("x-request-id")),
+        (Some("trace-8"), Some("trace-8"))
+    );
     let long = "x".repeat(129);
     for insane in ["a b", "\"quoted\"", "<script>", &long] {
         let answer = http.send(Method::GET, "/api/v1/sessions/no", &[("x-request-id", insane)], "").await;
@@ -211,7 +214,10 @@ async fn pages_of_other_origins_may_ask_only_when_they_are_configured() {
     let preflight = [("origin", "https://a.example"), ("access-control-request-method", "PUT")];
     let answer = closed.http().send(Method::OPTIONS, DESCRIPTION, &preflight, "").await;
     assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{answer:?}");
-    assert_eq!(closed.http().send(Method::GET, DESCRIPTION, &preflight, "").await.header("vary"), Some("accept-encoding"));
+    assert_eq!(
+        closed.http().send(Method::GET, DESCRIPTION, &preflight, "").await.header("vary"),
+        Some("accept-encoding")
+    );
 
     let some = Host::with(|config| config.set("http.cors_origins", "https://a.example, https://b.example").unwrap());
     let answer = some.http().send(Method::OPTIONS, "/api/v1/sessions/any", &preflight, "").await;

@@ -43,7 +43,9 @@ impl Told {
 
 /// The head of a JSON request with a token; `more`: headers, each with its line end.
 pub fn head(method: &str, path: &str, token: &str, more: &str) -> String {
-    format!("{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n{more}\r\n")
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n{more}\r\n"
+    )
 }
 
 impl Raw {

@@ -44,6 +44,7 @@ pub use view::{Large, Shown, View, conflict_name, devices_name};
 
 use crate::{
     admin::Metrics,
+    auth::seen::Seen,
     connection::Identity,
     fanout::TopicId,
     persist::Persist,
@@ -157,6 +158,8 @@ pub struct Hub {
     deletions: AtomicU64,
     /// Bytes of large views that are kept.
     large_views: Arc<AtomicUsize>,
+    /// Devices that came and went.
+    seen: Seen,
     /// Sessions whose active device is asked about a handoff, by the handoff's id.
     asked: DashMap<ByteString, Arc<Session>>,
     timers: Mutex<BinaryHeap<Reverse<Timer>>>,
@@ -199,6 +202,7 @@ impl Hub {
             quotas: Quotas::default(),
             deletions: AtomicU64::new(0),
             large_views: Arc::default(),
+            seen: Seen::default(),
             asked: DashMap::new(),
             timers: Mutex::default(),
             draining: AtomicBool::new(false),
@@ -233,6 +237,11 @@ impl Hub {
     /// The calls under way.
     pub const fn calls(&self) -> &Arc<Calls> {
         &self.calls
+    }
+
+    /// Devices that came and went, for who writes that down.
+    pub const fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     /// The commit queue, for what belongs to no session.

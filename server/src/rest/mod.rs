@@ -4,14 +4,18 @@
 //! A new resource is one file with a `routes()` and one line in [`router`]; its description in the OpenAPI document comes
 //! from the code.
 
+pub mod auth;
 mod body;
 mod caller;
+mod devices;
 mod etag;
 pub mod frame;
 pub mod idempotency;
 mod json;
+mod keys;
 mod members;
 pub mod native;
+pub mod page;
 mod params;
 mod problem;
 mod sessions;
@@ -32,7 +36,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     admin::{self, Shown, health},
-    auth::Authenticator,
+    auth::{Authenticator, accounts::Accounts, devices::Devices},
     config::Config,
     hub::Hub,
     session::Now,
@@ -47,6 +51,10 @@ pub struct Parts {
     pub hub: Arc<Hub>,
     /// Checks tokens.
     pub authenticator: Arc<Authenticator>,
+    /// Accounts: who may come in.
+    pub accounts: Arc<Accounts>,
+    /// Users' devices.
+    pub devices: Arc<Devices>,
     /// The configuration.
     pub config: Arc<Config>,
     /// Requests that have their effect once.
@@ -98,6 +106,21 @@ pub fn operators(shown: Shown, open: bool) -> Router {
 
 /// Every route that the OpenAPI document describes.
 fn described() -> OpenApiRouter<Api> {
-    let resources = OpenApiRouter::new().merge(sessions::routes()).merge(members::routes());
-    OpenApiRouter::with_openapi(Description::openapi()).nest(BASE, resources)
+    let resources = OpenApiRouter::new()
+        .merge(auth::routes())
+        .merge(devices::routes())
+        .merge(keys::routes())
+        .merge(members::routes())
+        .merge(sessions::routes());
+    OpenApiRouter::with_openapi(Description::openapi()).nest(BASE, resources).merge(keys::well_known())
+}
+
+/// An id of 128 random bits, for what the client gave none.
+fn drawn_id() -> Result<String, Problem> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|error| {
+        tracing::error!(%error, "the system gives no randomness");
+        Problem::new(ErrorCode::Internal, "the system gives no randomness")
+    })?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bits)))
 }

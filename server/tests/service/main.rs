@@ -9,6 +9,7 @@ mod support;
 mod host;
 mod http;
 
+mod accounts;
 mod basics;
 mod members;
 mod sessions;

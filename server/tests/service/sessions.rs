@@ -281,7 +281,8 @@ async fn a_request_with_a_key_has_its_effect_once_also_after_a_restart_and_never
     let mut host = Host::durable();
     let ann = host.user("ann");
     let key = ("idempotency-key", "k-1");
-    let post = |http: Http, body: &'static str| async move { ask(&http, Method::POST, "/sessions", &[JSON, key], body).await };
+    let post =
+        |http: Http, body: &'static str| async move { ask(&http, Method::POST, "/sessions", &[JSON, key], body).await };
     let first = post(ann.clone(), r#"{"state":{"n":0}}"#).await;
     let id = first.expect(201)["sessionId"].as_str().unwrap().to_owned();
     assert_eq!(post(ann.clone(), r#"{"state":{"n":0}}"#).await.expect(201), first.expect(201));
@@ -364,7 +365,11 @@ async fn a_session_that_is_made_again_is_another_one() {
         assert!(epoch > before && epoch < 1 << 53, "{epoch} after {before}");
         before = epoch;
         let put = ask(&ann, Method::PUT, "/sessions/s", &keyed, r#"{"state":{"n":2}}"#).await.expect(200);
-        assert_eq!((put["version"].clone(), state(&ann, "s").await), (json!(2), json!({"n": 2})), "it was new to this one");
+        assert_eq!(
+            (put["version"].clone(), state(&ann, "s").await),
+            (json!(2), json!({"n": 2})),
+            "it was new to this one"
+        );
     }
 }
 

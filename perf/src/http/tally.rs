@@ -1,6 +1,6 @@
 //! What came back: latencies and errors, of each kind of request and of all.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -111,6 +111,11 @@ impl Errors {
 
     /// A line of each kind.
     pub fn text(&self) -> String {
-        self.0.iter().map(|(what, failure)| format!("  {} × {what}: {}\n", failure.count, failure.first)).collect()
+        let mut text = String::new();
+        for (what, failure) in &self.0 {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "  {} × {what}: {}", failure.count, failure.first);
+        }
+        text
     }
 }

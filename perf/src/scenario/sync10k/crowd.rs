@@ -363,8 +363,11 @@ fn fill(stream: &mut TcpStream, read: &mut Vec<u8>) -> Result<()> {
     }
 }
 
-/// Opcode and payload of the first message, and what follows; `None` when it is not all there.
-fn first_message(bytes: &[u8]) -> Result<Option<(u8, &[u8], &[u8])>> {
+/// Opcode and payload of a message, and the bytes that follow it.
+type First<'b> = (u8, &'b [u8], &'b [u8]);
+
+/// The first message; `None` when it is not all there.
+fn first_message(bytes: &[u8]) -> Result<Option<First<'_>>> {
     let Some(head) = websocket::read_head(bytes)? else { return Ok(None) };
     let end = head.size + head.payload;
     Ok(bytes.get(head.size..end).map(|payload| (head.opcode, payload, &bytes[end..])))

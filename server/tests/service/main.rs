@@ -9,4 +9,8 @@ mod support;
 mod host;
 mod http;
 
+mod accounts;
 mod basics;
+mod members;
+mod sessions;
+mod snapshots;

@@ -208,7 +208,11 @@ impl Server {
         spawn("checkpoints", move || Hub::write_checkpoints(&writer, &checkpoints, clock::now))?;
 
         let config = Arc::new(config);
-        let authenticator = Arc::new(Authenticator::with_data_folder(&config.data, crate::auth::Revoked::load(&**persist.engine(), clock::now().wall_ms)?, config.open)?);
+        let authenticator = Arc::new(Authenticator::with_data_folder(
+            &config.data,
+            crate::auth::Revoked::load(&**persist.engine(), clock::now().wall_ms)?,
+            config.open,
+        )?);
         let steering = quic[0].steering();
         let status = Arc::new(Running::new(Arc::clone(&hub), Arc::clone(&persist), steering, config.open, clock::now));
         let shown = Shown { metrics: Arc::clone(&metrics), status };

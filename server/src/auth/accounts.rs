@@ -205,9 +205,7 @@ impl Accounts {
         let presented = self.refresh_key.read(token).ok_or_else(spent)?;
         let access_ttl = self.settings.access_ttl;
         let (family, user) = self.presented(&presented, now).await?;
-        if let Worth::Good { write: false } =
-            family.worth(&presented.digest, self.settings.rotate, access_ttl, now)
-        {
+        if let Worth::Good { write: false } = family.worth(&presented.digest, self.settings.rotate, access_ttl, now) {
             return self.tokens(&user, &family, token.to_owned(), Vec::new(), now);
         }
         // Something is to be written: once more, now that nobody else does.

@@ -30,13 +30,7 @@ impl Device {
     /// One that is registered at `now_ms`.
     pub fn new(id: &str, now_ms: u64) -> Self {
         let empty: Arc<str> = Arc::from("");
-        Self {
-            id: id.into(),
-            name: Arc::clone(&empty),
-            platform: empty,
-            created_ms: now_ms,
-            born: fastrand::u128(..),
-        }
+        Self { id: id.into(), name: Arc::clone(&empty), platform: empty, created_ms: now_ms, born: fastrand::u128(..) }
     }
 
     /// Keeps it.

@@ -105,8 +105,11 @@ impl Devices {
         };
         let _turn = self.turns.of(user).await;
         let (known, mut writes) = self.ensure(user, id, now).await?;
-        let device =
-            Device { name: text("name", said.name, &known.name)?, platform: text("platform", said.platform, &known.platform)?, ..known.clone() };
+        let device = Device {
+            name: text("name", said.name, &known.name)?,
+            platform: text("platform", said.platform, &known.platform)?,
+            ..known.clone()
+        };
         if device != known {
             writes.push(device.put(user));
         }

@@ -71,8 +71,7 @@ impl Revoked {
             (None, Some(device)) if actor.expires_at.is_some() => {
                 let devices = self.devices.read();
                 devices.get(&*actor.user).is_some_and(|removed| {
-                    actor.issued_at <= removed.all
-                        || removed.at.get(&**device).is_some_and(|at| actor.issued_at <= *at)
+                    actor.issued_at <= removed.all || removed.at.get(&**device).is_some_and(|at| actor.issued_at <= *at)
                 })
             }
             (None, _) => false,

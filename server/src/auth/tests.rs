@@ -30,8 +30,13 @@ fn part(value: &serde_json::Value) -> String {
 fn a_token_says_who_comes_with_which_device_until_the_second_it_ends() {
     let auth = authenticator();
     let token = auth.key().issue("ann", Some("phone"), None, HOUR, NOW).unwrap();
-    let expected =
-        Actor { user: "ann".into(), device: Some("phone".into()), family: None, expires_at: Some(NOW + 3600), issued_at: NOW };
+    let expected = Actor {
+        user: "ann".into(),
+        device: Some("phone".into()),
+        family: None,
+        expires_at: Some(NOW + 3600),
+        issued_at: NOW,
+    };
     for _cold_then_cached in 0..2 {
         assert_eq!(auth.authenticate(&token, NOW), Ok(expected.clone()));
         assert_eq!(auth.authenticate(&token, NOW + 3599), Ok(expected.clone()));

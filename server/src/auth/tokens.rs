@@ -7,11 +7,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{
-    family::FamilyId,
-    turns::Turn,
-    user::User,
-};
+use super::{family::FamilyId, turns::Turn, user::User};
 
 /// Tokens, as they are answered.
 #[derive(Debug, Serialize, ToSchema)]

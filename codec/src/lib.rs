@@ -4,7 +4,7 @@
 //! here has its sentence there and its vector in `proto-spec/vectors/`.
 //!
 //! Read in this order: [`varint`], [`frame`] (where one frame ends), [`wire`] (how a value is laid out), [`message`]
-//! (the registry of everything that is said), [`error`] (who is at fault), [`handshake`], [`websocket`].
+//! (the registry of everything that is said), [`error`] (who is at fault), [`handshake`], [`websocket`], [`json`].
 #![forbid(unsafe_code)]
 
 pub mod error;
@@ -14,6 +14,7 @@ pub mod fuzzing;
 pub mod handshake;
 pub mod id;
 pub mod inspect;
+pub mod json;
 pub mod message;
 pub mod varint;
 pub mod websocket;

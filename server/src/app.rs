@@ -232,7 +232,7 @@ impl Server {
             config: Arc::clone(&config),
             clock: clock::now,
         });
-        let router = rest::router(api, shown.clone());
+        let (router, templates) = rest::router(api, shown.clone());
         let (draining, drained) = watch::channel(false);
         let processors = shard::pin::allowed();
         let mut shards = Vec::with_capacity(count);
@@ -247,6 +247,8 @@ impl Server {
                 tls: acceptor.clone(),
                 quic,
                 router: router.clone(),
+                templates: Arc::clone(&templates),
+                http: config.http.clone(),
                 echo: config.echo,
                 handshake: Duration::from_secs(config.limits.header_seconds),
                 clock: clock::now,

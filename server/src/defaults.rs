@@ -54,6 +54,8 @@ pub const HTTP_HEADER: Duration = Duration::from_secs(10);
 pub const HTTP_BODY: Duration = Duration::from_secs(30);
 /// Longest body of an HTTP request, as sent and inflated: what a native client may put into one frame.
 pub const REQUEST_BYTES: usize = MIB;
+/// Answers from this length on are compressed for who takes that: below, they fit into one packet anyway.
+pub const GZIP_FROM: u64 = 1_024;
 /// Work on more bytes than this (JSON to read, text to compress) leaves the shard: at 200 MB/s and more, 64 KiB take
 /// ≤0.33 ms.
 pub const ON_SHARD_BYTES: usize = 64 * KIB;
@@ -136,6 +138,10 @@ pub const INBOX_RETRY_MS: u64 = 100;
 pub const FAILED_RETRY_MS: u64 = 10_000;
 /// How long a connection that was told to go may take to read that: a retransmission on a slow link.
 pub const LINGER_MS: u64 = 3_000;
+/// How long an HTTP connection that we end may take to read the last answer; what it sends meanwhile is dropped.
+pub const LINGER: Duration = Duration::from_millis(LINGER_MS);
+/// An HTTP client that takes no byte of its answer for so long is gone: as long as a body may take to come.
+pub const WRITE_STALL: Duration = HTTP_BODY;
 /// A session that nobody uses leaves memory after this long: longer than a reconnect, a reload or a handoff takes.
 pub const UNLOAD_AFTER: Duration = Duration::from_mins(1);
 /// Pause after an accept failed, for want of descriptors mostly: spinning would not bring any back.

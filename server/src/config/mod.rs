@@ -4,12 +4,14 @@
 //!
 //! A new setting is one line here, and its number one line in `defaults.rs`.
 
+mod http;
 mod load;
 mod print;
 mod setting;
 
 use std::{net::SocketAddr, path::PathBuf};
 
+pub use http::{Networks, Origins, PublicUrl};
 pub use load::{Loaded, Origin, Problem, Sources};
 pub use print::{markdown, toml};
 pub use setting::{Fault, Setting};
@@ -42,6 +44,8 @@ settings! {
         storage: Storage;
         /// The certificate of the public listener.
         tls: Tls;
+        /// HTTP from outside.
+        http: Http;
         /// Tokens.
         auth: Auth;
         /// What one client, one user and one document may cost.
@@ -85,6 +89,21 @@ settings! {
         cert: Option<PathBuf> = None;
         /// A PEM file with the certificate's private key.
         key: Option<PathBuf> = None;
+    }
+}
+
+settings! {
+    /// HTTP from outside.
+    Http {
+        /// Where clients find the server, for links that it makes: in QR codes, in the OpenAPI document. Empty: where
+        /// the request came to.
+        public_url: PublicUrl = PublicUrl::default();
+        /// Origins whose pages may use the routes (CORS): a list between commas, or `*` for all, then without
+        /// credentials of the browser. Empty: only pages of the server's own origin.
+        cors_origins: Origins = Origins::default();
+        /// Addresses and networks of proxies whose `X-Forwarded-For` is believed: a list between commas. Empty: it is
+        /// ignored.
+        trusted_proxies: Networks = Networks::default();
     }
 }
 

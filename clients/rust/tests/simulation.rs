@@ -517,7 +517,7 @@ fn the_same_seed_makes_the_same_run() {
 
 #[test]
 fn a_session_made_offline_is_made_once_and_its_updates_follow() {
-    for seed in 0..50 {
+    for seed in 0..500 {
         let mut world = World::new(seed, 2);
         let state = Value::parse(STATE.as_bytes(), &syncbridge_document::Limits::default()).expect("a document");
         let core = &mut world.clients[0].core;

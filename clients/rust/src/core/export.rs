@@ -282,6 +282,7 @@ fn import_op(exported: &ExportedOp, document: &mut Option<Value>) -> Result<Op, 
                 lenient: *lenient,
                 after: after.first().copied(),
                 awaits: after.iter().skip(1).copied().collect(),
+                named: None,
             }));
             let progress = match applied {
                 None => Progress::Pending,

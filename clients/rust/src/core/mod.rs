@@ -291,6 +291,7 @@ impl Core {
             lenient: options.lenient,
             after: on.first().copied(),
             awaits: on.into_iter().skip(1).collect(),
+            named: None,
         };
         let counter = entry.push(Body::Update(Box::new(update)), document);
         let id = entry.id.clone();

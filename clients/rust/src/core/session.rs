@@ -240,6 +240,12 @@ impl Session {
                 ..message::Update::default()
             }),
         };
+        let named = if let Message::Update(update) = &message { update.after } else { None };
+        if let Some(op) = self.queue.get_mut(counter)
+            && let Body::Update(update) = &mut op.body
+        {
+            update.named = named;
+        }
         self.queue.sent(counter);
         Some(message)
     }

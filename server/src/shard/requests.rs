@@ -50,6 +50,7 @@ impl Shard {
         let (id, transport) = (conn.id, conn.transport());
         if let Some(identity) = conn.core.identity().cloned() {
             self.shared.hub.take_over(&identity, id);
+            self.shared.hub.seen().note(&identity, self.now);
             self.drain_inbox(usize::MAX);
             for session in self.sessions_of(index) {
                 self.shared.hub.attach(&session, id, &identity, transport, self.now);
@@ -165,6 +166,7 @@ impl Shard {
         });
         if conn.confirmed {
             hub.take_over(&identity, conn.id);
+            hub.seen().note(&identity, self.now);
         }
         conn.core.welcome(identity);
         for cursor in hello.resume.iter().rev() {

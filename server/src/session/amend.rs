@@ -90,6 +90,6 @@ impl Core {
             }
             Untold::AccessChanged { user, role } => message::AccessChanged { session, seq, user, role }.into(),
         };
-        Effect::Event { topic: TopicKind::Notice, seq, frame: message.to_frame(), origin: None }
+        Effect::Event { topic: TopicKind::Notice, seq, frame: message.to_frame(), origin: None, withheld: None }
     }
 }

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod conn;
 pub mod core;
+pub mod flat;
 mod echo;
 mod flush;
 pub mod inbox;

@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     core::{Shard, Shared},
+    flat::nobody,
     flush::Sockets,
     inbox::Inbox,
     routed::Asked,
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     defaults,
-    rest::native,
+    rest::{Problem, native},
     session::Now,
     transport::{
         pipe::Stream,
@@ -260,15 +261,19 @@ async fn next(listener: &tokio::net::TcpListener, draining: &mut Draining) -> Op
 }
 
 fn http<S: Stream + Send>(local: Rc<Local>, router: Router, echo: bool, header_timeout: Duration) -> Rc<Http<S>> {
+    let (authenticate, clock) = (Arc::clone(&local.shard.borrow().shared().authenticate), local.clock);
+    let known = Box::new(move |token: &str| {
+        authenticate(&nobody(token), clock()).map_err(|(code, text)| Problem::new(code, text))
+    });
     let upgraded = Box::new(move |upgraded| match upgraded {
-        Upgraded::Frames(link, already) => {
+        Upgraded::Link(link, already) => {
             spawn_local(Task::new(Rc::clone(&local), link, already.to_vec()));
         }
         Upgraded::Echo(stream, already) => {
             spawn_local(super::echo::run(stream, already));
         }
     });
-    Rc::new(Http { router, echo, header_timeout, upgraded })
+    Rc::new(Http { router, echo, header_timeout, known, upgraded })
 }
 
 async fn accept_plain(

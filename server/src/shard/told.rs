@@ -14,7 +14,7 @@ use super::{
     inbox::Item,
 };
 use crate::{
-    fanout::{Event, Ring, TopicId},
+    fanout::{Event, Form, Ring, TopicId},
     hub::{Revocation, Revoked, Session},
     session::ConnId,
 };
@@ -59,15 +59,21 @@ impl Shard {
 
     pub(super) fn publish(&mut self, event: &Event) {
         let topic = event.topic;
-        let origin = event.origin.as_ref().and_then(|(id, accepted)| Some((self.by_id(*id)?.0, accepted)));
+        let origin = event.origin.as_ref().and_then(|(id, accepted)| Some((self.by_id(*id)?.0, Some(accepted))));
+        // Flat JSON is not told of its own changes, though the answer be withheld.
+        let origin = origin.or_else(|| {
+            let (index, conn) = self.by_id(event.withheld?)?;
+            conn.core.is_json().then_some((index, None))
+        });
         // In the writer's own stream the answer takes the event's place: what came before it goes first.
         if let Some((index, _)) = origin {
             self.flush_ring_part(index, topic);
         }
-        if let Some(index) = self.topics.get(&topic).copied() {
+        for form in Form::ALL {
+            let Some(index) = self.topics.get(&(topic, form)).copied() else { continue };
             let ring = &mut self.rings[index as usize];
             let was_due = ring.is_due();
-            ring.push(event.seq, event.frame.clone());
+            ring.push(event.seq, event.payload(form));
             self.counts.events += 1;
             self.counts.deliveries += ring.slots().len() as u64;
             if !was_due && ring.is_due() {
@@ -78,9 +84,11 @@ impl Shard {
             }
         }
         let Some((index, accepted)) = origin else { return };
-        match self.conns[index as usize].sub_mut(topic) {
+        let conn = &mut self.conns[index as usize];
+        let is_json = conn.core.is_json();
+        match conn.sub_mut(topic) {
             // The event itself will say it: the snapshot that it belongs behind is still to come.
-            Some(sub) if sub.held => return,
+            Some(sub) if sub.held && !is_json => return,
             Some(Sub { ring: Some((ring, slot)), .. }) => {
                 let ring = &mut self.rings[*ring as usize];
                 let end = ring.end();
@@ -88,11 +96,14 @@ impl Shard {
             }
             _ => {}
         }
-        self.answer(index, topic, accepted.clone());
+        if let Some(accepted) = accepted {
+            self.answer(index, topic, accepted.clone());
+        }
     }
 
     /// Queues a frame for a connection behind what it was not yet given of the topic.
     fn answer(&mut self, index: u32, topic: TopicId, frame: Bytes) {
+        let frame = self.ahead(index, frame);
         let max_lag = self.shared.bounds.max_lag;
         let conn = &mut self.conns[index as usize];
         let stuck = conn.blocked && conn.outbox.bytes() > max_lag;
@@ -114,7 +125,7 @@ impl Shard {
     }
 
     pub(super) fn activate(&mut self, activation: Activation) {
-        let Activation { conn: id, session, prelude, presence, held, durable } = activation;
+        let Activation { conn: id, session, prelude, presence, notices, held, durable } = activation;
         let index = super::index_of(id);
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.id == id) else {
             // `remove` drains the inbox before it forgets a connection, so nobody subscribes for one that is gone.
@@ -124,8 +135,10 @@ impl Shard {
         for frame in prelude {
             conn.send(Class::Session, frame);
         }
-        let notices = presence.is_some();
-        if let Some(presence) = presence {
+        let form = conn.framing.form();
+        // In flat JSON the list comes behind the state, which is one message and may still be being encoded.
+        let (now, later) = if held && form == Form::Json { (None, presence) } else { (presence, None) };
+        if let Some(presence) = now {
             conn.send(Class::Session, presence);
         }
         let mut topics = vec![session.state_topic()];
@@ -135,7 +148,8 @@ impl Shard {
         for topic in topics {
             let held = held && topic == session.state_topic();
             let rings = &mut self.rings;
-            let ring = *self.topics.entry(topic).or_insert_with(|| rings.insert(Ring::default()) as u32);
+            let ring =
+                *self.topics.entry((topic, form)).or_insert_with(|| rings.insert(Ring::new(form)) as u32);
             if let Some((ring, slot)) = self.conns[index as usize].sub_mut(topic).and_then(|sub| sub.ring.take()) {
                 self.leave_ring(ring, slot);
             }
@@ -148,6 +162,9 @@ impl Shard {
                 let (session, ring) = (Arc::clone(&session), Some((ring, slot)));
                 conn.subs.push(Sub { topic, session, ring, held, durable, behind: Vec::new(), durable_due: None });
             }
+        }
+        if let Some(sub) = self.conns[index as usize].sub_mut(session.state_topic()) {
+            sub.behind.extend(later);
         }
         self.release(index, &session);
     }
@@ -168,9 +185,9 @@ impl Shard {
 
     /// `Durable` is cumulative: each subscriber that wants it has one place for it, sent once all else is.
     pub(super) fn tell_durable(&mut self, topic: TopicId, frame: &Bytes) {
-        let Some(ring) = self.topics.get(&topic) else { return };
-        let Self { rings, conns, dirty, .. } = self;
-        for slot in rings[*ring as usize].slots() {
+        let Self { topics, rings, conns, dirty, .. } = self;
+        let of_topic = Form::ALL.iter().filter_map(|form| topics.get(&(topic, *form)));
+        for slot in of_topic.flat_map(|ring| rings[*ring as usize].slots()) {
             let conn = &mut conns[slot.conn as usize];
             let Some(sub) = conn.sub_mut(topic).filter(|sub| sub.durable) else { continue };
             sub.durable_due = Some(frame.clone());
@@ -202,8 +219,9 @@ impl Shard {
     }
 
     pub(super) fn end_topic(&mut self, topic: TopicId, frame: &Bytes) {
-        let Some(ring) = self.topics.get(&topic) else { return };
-        let conns: Vec<u32> = self.rings[*ring as usize].slots().iter().map(|slot| slot.conn).collect();
+        let rings = Form::ALL.iter().filter_map(|form| self.topics.get(&(topic, *form)));
+        let slots = rings.flat_map(|ring| self.rings[*ring as usize].slots());
+        let conns: Vec<u32> = slots.map(|slot| slot.conn).collect();
         for index in conns {
             self.flush_ring_part(index, topic);
             let conn = &mut self.conns[index as usize];
@@ -288,11 +306,12 @@ impl Shard {
         if conn.catch_up.as_ref().is_some_and(|catch_up| Arc::ptr_eq(&catch_up.session, session)) {
             conn.catch_up = None;
         }
+        let form = conn.framing.form();
         for (topic, ring) in left {
             if let Some((ring, slot)) = ring {
                 self.leave_ring(ring, slot);
             }
-            self.drop_ring_if_empty(topic);
+            self.drop_ring_if_empty(topic, form);
         }
         self.shared.hub.unsubscribe(session, id, notices, durable, gone, self.now);
     }
@@ -308,12 +327,12 @@ impl Shard {
         }
     }
 
-    pub(super) fn drop_ring_if_empty(&mut self, topic: TopicId) {
-        if let Some(ring) = self.topics.get(&topic).copied()
+    pub(super) fn drop_ring_if_empty(&mut self, topic: TopicId, form: Form) {
+        if let Some(ring) = self.topics.get(&(topic, form)).copied()
             && self.rings[ring as usize].slots().is_empty()
         // A lagging connection keeps its interest: its reset makes the ring anew.
         {
-            self.topics.remove(&topic);
+            self.topics.remove(&(topic, form));
             self.rings.remove(ring as usize);
             self.due.retain(|due| *due != ring);
         }

@@ -3,12 +3,12 @@
 
 use std::{convert::Infallible, future::Future, net::IpAddr, pin::Pin, rc::Rc};
 
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, response::IntoResponse as _};
 use bytes::Bytes;
 use hyper::{
     Request, Response, StatusCode,
     body::Incoming,
-    header::{self, HeaderMap, HeaderValue},
+    header::{self, HeaderMap, HeaderName, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
@@ -17,7 +17,10 @@ use syncbridge_codec::{WEBSOCKET_SUBPROTOCOL, websocket::accept_key};
 use tower_service::Service;
 
 use super::pipe::{Pipe, Stream};
-use crate::rest::Peer;
+use crate::{
+    connection::Identity,
+    rest::{Peer, Problem, bearer},
+};
 
 /// What a connection's requests are served with.
 pub struct Http<S> {
@@ -27,14 +30,16 @@ pub struct Http<S> {
     pub echo: bool,
     /// Time for the head of a request.
     pub header_timeout: std::time::Duration,
+    /// Who comes with a token.
+    pub known: Box<dyn Fn(&str) -> Result<Identity, Problem>>,
     /// Takes a WebSocket with the bytes that hyper has read beyond the request.
     pub upgraded: Box<dyn Fn(Upgraded<S>)>,
 }
 
 /// What an upgrade was for.
 pub enum Upgraded<S> {
-    /// `/ws` with our subprotocol.
-    Frames(Pipe<S>, Bytes),
+    /// `/ws`, in frames or flat JSON.
+    Link(Pipe<S>, Bytes),
     /// `/echo`.
     Echo(S, Bytes),
 }
@@ -65,7 +70,7 @@ async fn answer<S: Stream + Send>(
         request.extensions_mut().insert(Peer(peer));
         return http.router.clone().call(request).await;
     }
-    let key = match upgrade_key(request.headers(), echo) {
+    let key = match upgrade_key(request.headers()) {
         Ok(key) => key,
         Err((status, text)) => {
             let mut response = Response::new(Body::from(text));
@@ -77,6 +82,15 @@ async fn answer<S: Stream + Send>(
             }
             return Ok(response);
         }
+    };
+    let is_native = has(request.headers(), header::SEC_WEBSOCKET_PROTOCOL, WEBSOCKET_SUBPROTOCOL);
+    // A native client says who it is in `Hello`.
+    let identity = match bearer(request.headers()) {
+        Some(token) if !is_native && !echo => match token.and_then(|token| (http.known)(token)) {
+            Ok(identity) => Some(Box::new(identity)),
+            Err(problem) => return Ok(problem.into_response()),
+        },
+        _ => None,
     };
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::task::spawn_local(Box::pin(async move {
@@ -90,8 +104,10 @@ async fn answer<S: Stream + Send>(
         let stream = parts.io.into_inner();
         (http.upgraded)(if echo {
             Upgraded::Echo(stream, parts.read_buf)
+        } else if is_native {
+            Upgraded::Link(Pipe::websocket(stream, peer), parts.read_buf)
         } else {
-            Upgraded::Frames(Pipe::websocket(stream, peer), parts.read_buf)
+            Upgraded::Link(Pipe::json(stream, peer, identity), parts.read_buf)
         });
     }));
     let mut response = Response::new(Body::empty());
@@ -102,27 +118,26 @@ async fn answer<S: Stream + Send>(
     if let Ok(accept) = HeaderValue::from_str(&accept_key(&key)) {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
-    if !echo {
+    if is_native && !echo {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(WEBSOCKET_SUBPROTOCOL));
     }
     Ok(response)
 }
 
+/// Whether a header lists this word.
+fn has(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
+    headers.get_all(name).iter().any(|value| {
+        value.to_str().is_ok_and(|text| text.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
+    })
+}
+
 /// The request's `Sec-WebSocket-Key`, when it is an upgrade that we take (RFC 6455 §4.2.1).
-fn upgrade_key(headers: &HeaderMap, any_protocol: bool) -> Result<String, (StatusCode, &'static str)> {
-    let has = |name, word: &str| {
-        headers.get_all(name).iter().any(|value| {
-            value.to_str().is_ok_and(|text| text.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
-        })
-    };
-    if !has(header::CONNECTION, "upgrade") || !has(header::UPGRADE, "websocket") {
+fn upgrade_key(headers: &HeaderMap) -> Result<String, (StatusCode, &'static str)> {
+    if !has(headers, header::CONNECTION, "upgrade") || !has(headers, header::UPGRADE, "websocket") {
         return Err((StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint\n"));
     }
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err((StatusCode::UPGRADE_REQUIRED, "WebSocket version 13 is spoken here (RFC 6455)\n"));
-    }
-    if !any_protocol && !has(header::SEC_WEBSOCKET_PROTOCOL, WEBSOCKET_SUBPROTOCOL) {
-        return Err((StatusCode::BAD_REQUEST, "the subprotocol syncbridge.v1 has to be offered\n"));
     }
     headers
         .get(header::SEC_WEBSOCKET_KEY)

@@ -46,16 +46,16 @@ fn members(out: &mut Vec<u8>, leaves: &[Leaf], fields: &[(&'static str, Node)]) 
             open = leaf.group;
         }
         match (leaf.entry.form, node) {
-            (Form::Json, Node::Bytes(bytes)) => match std::str::from_utf8(bytes).ok().filter(|text| scan::is_value(text)) {
-                Some(json) => {
+            (Form::Json, Node::Bytes(bytes)) => {
+                let text = std::str::from_utf8(bytes).ok();
+                if let Some(json) = text.filter(|text| scan::is_value(text)) {
                     key(out, leaf.key);
                     out.extend_from_slice(json.as_bytes());
-                }
-                None => {
+                } else {
                     key(out, &format!("{}{}", leaf.key, super::BASE64));
                     value(out, node, &leaf.shape);
                 }
-            },
+            }
             (Form::Durable, Node::Tag(name)) => {
                 key(out, leaf.key);
                 out.extend_from_slice(match *name {

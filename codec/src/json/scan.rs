@@ -104,10 +104,8 @@ pub fn is_value(text: &str) -> bool {
 /// [`Error`] when it is no string, or escapes half a character.
 pub fn string(raw: &str) -> Result<Cow<'_, str>, Error> {
     let wrong = |what| Error::Syntax { at: 0, what };
-    let inner = raw
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-        .ok_or_else(|| wrong("a string is expected"))?;
+    let inner =
+        raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or_else(|| wrong("a string is expected"))?;
     if !inner.contains('\\') {
         return Ok(Cow::Borrowed(inner));
     }

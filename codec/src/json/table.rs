@@ -278,25 +278,20 @@ pub const MESSAGES: &[Row] = &[
             may("time_ms", "time"),
         ],
     ),
-    row("Durable", "durable", &[must("session", "sessionId"), must("at.version", "version"), must("at.epoch", "epoch")]),
+    row(
+        "Durable",
+        "durable",
+        &[must("session", "sessionId"), must("at.version", "version"), must("at.epoch", "epoch")],
+    ),
     row(
         "SnapshotBegin",
         "snapshot_begin",
-        &[
-            must("session", "sessionId"),
-            must("at.version", "version"),
-            must("at.epoch", "epoch"),
-            must("size", "size"),
-        ],
+        &[must("session", "sessionId"), must("at.version", "version"), must("at.epoch", "epoch"), must("size", "size")],
     ),
     row(
         "SnapshotPart",
         "snapshot_part",
-        &[
-            must("session", "sessionId"),
-            must("offset", "offset"),
-            entry("bytes", "bytes", Form::Base64, Absent::Never),
-        ],
+        &[must("session", "sessionId"), must("offset", "offset"), entry("bytes", "bytes", Form::Base64, Absent::Never)],
     ),
     row("SnapshotEnd", "snapshot_end", &[must("session", "sessionId"), must("checksum", "checksum")]),
     row(

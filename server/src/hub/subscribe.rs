@@ -51,7 +51,7 @@ pub enum Subscribed {
     /// Its beginning lies in the shard's inbox.
     Live,
     /// So it does, but the connection's events are held until [`Snapshot::encode`] ran (off the shard).
-    Held(Snapshot),
+    Held(Box<Snapshot>),
     /// The events after this version have to be read from the store first (off the shard), until the log's first.
     Store {
         /// The last version that the client has.
@@ -187,7 +187,7 @@ impl Hub {
                 held: held.is_some(),
                 durable: request.durable,
             })));
-            Ok(held.map_or(Subscribed::Live, Subscribed::Held))
+            Ok(held.map_or(Subscribed::Live, |snapshot| Subscribed::Held(Box::new(snapshot))))
         })
     }
 

@@ -82,7 +82,8 @@ impl Flat {
             }
             _ => None,
         };
-        let beside: Vec<_> = id.as_deref().map(|id| ("id", id)).into_iter().chain(code.map(|code| ("code", code))).collect();
+        let beside: Vec<_> =
+            id.as_deref().map(|id| ("id", id)).into_iter().chain(code.map(|code| ("code", code))).collect();
         Some(json::encode(&message, &beside))
     }
 }
@@ -185,7 +186,8 @@ impl Shard {
 
     /// An update, with what flat JSON adds: its `id` makes it idempotent.
     pub(super) fn op(&mut self, index: u32, update: message::Update, tag: u64, who: &Identity) -> Op {
-        let id = self.conns.get_mut(index as usize).and_then(|conn| conn.framing.flat()).and_then(|flat| flat.ids.get(&tag));
+        let id =
+            self.conns.get_mut(index as usize).and_then(|conn| conn.framing.flat()).and_then(|flat| flat.ids.get(&tag));
         let keyed = id.map(|id| {
             let route = format!("state_update {}", update.session);
             let how = [update.lenient.into(), update.on_conflict.map_or(u8::MAX, |policy| policy as u8)];
@@ -248,11 +250,7 @@ impl Shard {
 
     /// `auth` on a connection that speaks for somebody already: by its `Authorization` header, or under `--open`.
     /// `Err`: it is refused.
-    pub(super) fn sign_in_again(
-        &mut self,
-        index: u32,
-        hello: &handshake::Request,
-    ) -> Result<(), (ErrorCode, String)> {
+    pub(super) fn sign_in_again(&mut self, index: u32, hello: &handshake::Request) -> Result<(), (ErrorCode, String)> {
         let known = if hello.token.is_empty() { None } else { Some((self.shared.authenticate)(hello, self.now)?) };
         let Some(conn) = self.conns.get_mut(index as usize) else { return Ok(()) };
         let (id, fresh) = (conn.id, conn.subs.is_empty() && conn.catch_up.is_none());

@@ -39,9 +39,9 @@ pub enum Job {
     /// Read what a subscription lacks.
     Read(Box<CatchUp>),
     /// Encode a document that a held subscription begins with.
-    Reset(Snapshot),
+    Reset(Box<Snapshot>),
     /// Encode a document that was asked for once.
-    Document(Snapshot),
+    Document(Box<Snapshot>),
 }
 
 /// What came of a [`Job`].

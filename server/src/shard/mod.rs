@@ -4,8 +4,8 @@
 pub mod clock;
 pub mod conn;
 pub mod core;
-pub mod flat;
 mod echo;
+pub mod flat;
 mod flush;
 pub mod inbox;
 pub mod job;

@@ -203,16 +203,11 @@ impl Shard {
         } else {
             let form = self.conns.get(index as usize).map_or(Form::Native, |conn| conn.framing.form());
             let snapshot = Snapshot { session: Arc::clone(session), at, document, head: answer.into(), form };
-            self.start(index, Job::Document(snapshot));
+            self.start(index, Job::Document(Box::new(snapshot)));
         }
     }
 
-    pub(super) fn subscribe(
-        &mut self,
-        index: u32,
-        session: &Arc<Session>,
-        subscription: &Subscription,
-    ) {
+    pub(super) fn subscribe(&mut self, index: u32, session: &Arc<Session>, subscription: &Subscription) {
         let Subscription { asked: subscribe, id, resumed, list } = subscription;
         let id = *id;
         // What lies in the inbox for this connection comes first, so that its subscriptions are what they seem.

@@ -156,7 +156,14 @@ mod tests {
 
     fn open(shard: &mut Shard, confirmed: bool) -> u32 {
         let peer = std::net::Ipv4Addr::LOCALHOST.into();
-        shard.open(&Arrival { transport: Transport::Quic, peer, fd: -1, framing: Framing::Streams, confirmed, identity: None })
+        shard.open(&Arrival {
+            transport: Transport::Quic,
+            peer,
+            fd: -1,
+            framing: Framing::Streams,
+            confirmed,
+            identity: None,
+        })
     }
 
     fn say(shard: &mut Shard, index: u32, message: impl Into<Message>) {

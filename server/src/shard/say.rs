@@ -72,12 +72,10 @@ impl Shard {
 
     /// Ends a connection for a reason: says it, then closes as soon as that is sent.
     pub(super) fn end(&mut self, index: u32, code: ErrorCode, text: &str) {
-        let conn = self.conns.get(index as usize).map(|conn| &conn.core);
-        let close_code = match conn {
-            Some(core) if core.is_json() => Ending::Fault(code).json(core.is_ready()),
-            _ => Ending::Fault(code).websocket(),
-        };
-        self.finish_with(index, Ending::Fault(code), Some(close_code), text);
+        let ending = Ending::Fault(code);
+        let json = self.conns.get(index as usize).filter(|conn| conn.core.is_json());
+        let close_code = json.map_or_else(|| ending.websocket(), |conn| ending.json(conn.core.is_ready()));
+        self.finish_with(index, ending, Some(close_code), text);
     }
 
     /// Ends a connection whose client said that it is done.

@@ -148,8 +148,7 @@ impl Shard {
         for topic in topics {
             let held = held && topic == session.state_topic();
             let rings = &mut self.rings;
-            let ring =
-                *self.topics.entry((topic, form)).or_insert_with(|| rings.insert(Ring::new(form)) as u32);
+            let ring = *self.topics.entry((topic, form)).or_insert_with(|| rings.insert(Ring::new(form)) as u32);
             if let Some((ring, slot)) = self.conns[index as usize].sub_mut(topic).and_then(|sub| sub.ring.take()) {
                 self.leave_ring(ring, slot);
             }

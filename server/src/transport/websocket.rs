@@ -31,10 +31,13 @@ pub struct Http<S> {
     /// Time for the head of a request.
     pub header_timeout: std::time::Duration,
     /// Who comes with a token.
-    pub known: Box<dyn Fn(&str) -> Result<Identity, Problem>>,
+    pub known: Box<Known>,
     /// Takes a WebSocket with the bytes that hyper has read beyond the request.
     pub upgraded: Box<dyn Fn(Upgraded<S>)>,
 }
+
+/// Who comes with a token, or why they are not let in.
+pub type Known = dyn Fn(&str) -> Result<Identity, Problem>;
 
 /// What an upgrade was for.
 pub enum Upgraded<S> {

@@ -21,7 +21,10 @@ async fn signed_in(host: &Host, user: &str, device: &str) -> Socket {
     let mut socket = host.socket(None).await;
     socket.say(json!({"type": "auth", "token": host.token(user, None), "deviceId": device})).await;
     let answer = socket.next().await.unwrap();
-    assert_eq!((&answer["type"], &answer["userId"], &answer["deviceId"]), (&json!("auth_ok"), &json!(user), &json!(device)));
+    assert_eq!(
+        (&answer["type"], &answer["userId"], &answer["deviceId"]),
+        (&json!("auth_ok"), &json!(user), &json!(device))
+    );
     socket
 }
 

@@ -18,7 +18,9 @@ fn accepted_stands_in_place_of_the_writers_own_event() {
     let client = Client::new(1);
     let sent = op(1, 1, &set("/a", "1"));
     let effects = room.update(&client, &sent);
-    let [Effect::Event { topic: TopicKind::State, seq: 2, origin: Some((conn, answer)), frame, withheld: None }] = &effects[..] else {
+    let [Effect::Event { topic: TopicKind::State, seq: 2, origin: Some((conn, answer)), frame, withheld: None }] =
+        &effects[..]
+    else {
         panic!("one event: {effects:?}");
     };
     assert_eq!(*conn, client.conn);

@@ -1,6 +1,8 @@
 //! What the benches measure: messages of the sizes that the fan-out scenarios of perf/ send. Never random, so that two
 //! runs measure the same bytes.
 
+pub mod lists;
+
 use bytes::{Bytes, BytesMut};
 use syncbridge_codec::{
     Message,

@@ -410,6 +410,6 @@ impl<'a> Run<'a> {
 }
 
 /// Steps for the children that stand behind `at` and shift by one; moving eight costs about as much as a step.
-fn shifts(length: usize, at: usize) -> u64 {
+pub(crate) fn shifts(length: usize, at: usize) -> u64 {
     (length.saturating_sub(at) / 8) as u64
 }

@@ -22,6 +22,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod align;
 mod apply;
 mod diff;
 mod edit;
@@ -30,6 +31,7 @@ mod json;
 mod limits;
 mod merge;
 mod merge_patch;
+mod myers;
 mod node;
 mod parse;
 mod patch;

@@ -208,7 +208,11 @@ impl Server {
         spawn("checkpoints", move || Hub::write_checkpoints(&writer, &checkpoints, clock::now))?;
 
         let config = Arc::new(config);
-        let authenticator = Arc::new(Authenticator::with_data_folder(&config.data, config.open)?);
+        let authenticator = Arc::new(Authenticator::with_data_folder(
+            &config.data,
+            crate::auth::Revoked::load(&**persist.engine(), clock::now().wall_ms)?,
+            config.open,
+        )?);
         let steering = quic[0].steering();
         let status = Arc::new(Running::new(Arc::clone(&hub), Arc::clone(&persist), steering, config.open, clock::now));
         let shown = Shown { metrics: Arc::clone(&metrics), status };
@@ -229,7 +233,7 @@ impl Server {
             config: Arc::clone(&config),
             clock: clock::now,
         });
-        let router = rest::router(api, shown.clone());
+        let (router, templates) = rest::router(api, shown.clone());
         let (draining, drained) = watch::channel(false);
         let processors = shard::pin::allowed();
         let mut shards = Vec::with_capacity(count);
@@ -244,6 +248,8 @@ impl Server {
                 tls: acceptor.clone(),
                 quic,
                 router: router.clone(),
+                templates: Arc::clone(&templates),
+                http: config.http.clone(),
                 echo: config.echo,
                 handshake: Duration::from_secs(config.limits.header_seconds),
                 clock: clock::now,

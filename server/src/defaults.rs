@@ -61,6 +61,8 @@ pub const HTTP_HEADER: Duration = Duration::from_secs(10);
 pub const HTTP_BODY: Duration = Duration::from_secs(30);
 /// Longest body of an HTTP request, as sent and inflated: what a native client may put into one frame.
 pub const REQUEST_BYTES: usize = MIB;
+/// Answers from this length on are compressed for who takes that: below, they fit into one packet anyway.
+pub const GZIP_FROM: u64 = 1_024;
 /// Work on more bytes than this (JSON to read, text to compress) leaves the shard: at 200 MB/s and more, 64 KiB take
 /// ≤0.33 ms.
 pub const ON_SHARD_BYTES: usize = 64 * KIB;
@@ -143,6 +145,10 @@ pub const INBOX_RETRY_MS: u64 = 100;
 pub const FAILED_RETRY_MS: u64 = 10_000;
 /// How long a connection that was told to go may take to read that: a retransmission on a slow link.
 pub const LINGER_MS: u64 = 3_000;
+/// How long an HTTP connection that we end may take to read the last answer; what it sends meanwhile is dropped.
+pub const LINGER: Duration = Duration::from_millis(LINGER_MS);
+/// An HTTP client that takes no byte of its answer for so long is gone: as long as a body may take to come.
+pub const WRITE_STALL: Duration = HTTP_BODY;
 /// A session that nobody uses leaves memory after this long: longer than a reconnect, a reload or a handoff takes.
 pub const UNLOAD_AFTER: Duration = Duration::from_mins(1);
 /// Pause after an accept failed, for want of descriptors mostly: spinning would not bring any back.
@@ -156,8 +162,9 @@ pub const MAX_CUT_BYTES: usize = 64 * MIB;
 
 // ---- tokens --------------------------------------------------------------------------------------------------------
 
-/// How long an access token is good for. There is no refresh for tokens made by `syncbridge token`, so an hour of work.
-pub const ACCESS_TTL: Duration = Duration::from_hours(1);
+/// How long an access token is good for: what is stolen with one ends a quarter of an hour later by itself, and a client
+/// that refreshes in time costs the server one signature (25 µs) for it.
+pub const ACCESS_TTL: Duration = Duration::from_mins(15);
 /// The longest an access token may be made for: a year.
 pub const ACCESS_TTL_MAX: Duration = Duration::from_hours(365 * 24);
 /// Longest token that is looked at, bytes. Ours are about 300; a user id of 128 bytes and a device id of 128 make 700.
@@ -167,6 +174,78 @@ pub const MAX_TOKEN: usize = 4 * KIB;
 pub const TOKEN_CACHE: usize = 8_192;
 /// Longest user or device id, bytes.
 pub const MAX_ID: usize = 128;
+/// Longest refresh token, characters: 80 B and a user's id of 128 B in base64url are 278.
+pub const MAX_REFRESH_TOKEN: usize = 278;
+/// A login that is not used for so long is over.
+pub const FAMILY_TTL: Duration = Duration::from_hours(30 * 24);
+/// How often the use of a refresh token that stays the same is written down at most: a commit an hour and login, and a
+/// login may live that much longer than [`FAMILY_TTL`].
+pub const FAMILY_SLIDE: Duration = Duration::from_hours(1);
+/// Logins of one user; one more ends the oldest. Each row is some 150 B.
+pub const FAMILIES_PER_USER: usize = 100;
+/// Logins that were ended lately (by another, by hand) and are remembered while an access token of theirs may live.
+/// 1,048,576 × about 40 B (a hash map's load included) = 42 MiB at most; 1,165 a second for 15 min.
+pub const REVOKED_FAMILIES: usize = 1 << 20;
+/// When to try again when there is no more room for those.
+pub const REVOKED_RETRY_MS: u64 = 10_000;
+/// Removed devices of one user that are remembered one by one, for tokens that came of no login and live up to a year:
+/// 100 × at most 136 B are 13 KiB of a row.
+pub const REMOVED_DEVICES: usize = 100;
+/// Rows that are read at a time where all have to be.
+pub const SCAN: usize = 1_024;
+
+// ---- accounts ------------------------------------------------------------------------------------------------------
+
+/// Longest e-mail address, bytes: what a path of 256 leaves (RFC 5321 §4.5.3.1.3).
+pub const MAX_EMAIL: usize = 254;
+/// Longest name of a user or device, bytes: no address's beginning is longer.
+pub const MAX_NAME: usize = 256;
+/// Shortest password, bytes (NIST SP 800-63B §3.1.1.2 asks for at least 8 characters).
+pub const MIN_PASSWORD: usize = 8;
+/// Longest password, bytes: argon2 reads it once, so it costs nothing; the bound is for the request.
+pub const MAX_PASSWORD: usize = 1_024;
+/// Memory of one argon2id run, KiB, and passes over it: the least that OWASP's password storage sheet asks for. About
+/// 25 ms of a core.
+pub const PASSWORD_MEMORY_KIB: u32 = 19 * 1_024;
+/// See [`PASSWORD_MEMORY_KIB`].
+pub const PASSWORD_PASSES: u32 = 2;
+/// Passwords that wait for a thread: at 25 ms each and one thread the last is through after 3.2 s, which a person waits.
+pub const PASSWORD_QUEUE: usize = 128;
+/// When to come back when that is full: half of it is done by then.
+pub const PASSWORD_RETRY_MS: u64 = 2_000;
+/// By how much the threads that hash passwords are nicer than the shards: each step is a factor of 1.25, so a shard that
+/// shares their processor gets nine tenths of it.
+pub const PASSWORD_NICE: i32 = 10;
+/// How long a login that was right is remembered, so that the same login again costs no argon2.
+pub const RECENT_LOGIN: Duration = Duration::from_mins(10);
+/// Logins remembered: two generations of 16,384 × about 250 B = 8 MiB at most.
+pub const RECENT_LOGINS: usize = 16_384;
+/// Devices of one user: a list of all of them is some 200 KB.
+pub const DEVICES_PER_USER: usize = 1_000;
+
+// ---- handoff -------------------------------------------------------------------------------------------------------
+
+/// How long a code and its token are good for whose maker does not say: to walk to the other device and type it.
+pub const HANDOFF_TTL: Duration = Duration::from_secs(300);
+/// The shortest that a maker may ask for: less is no time for a person.
+pub const HANDOFF_TTL_MIN: Duration = Duration::from_secs(30);
+/// The longest. An address finds one of 1,000 codes that live so long with 150 guesses × 1,000 / 2^50: once in 7.5 × 10^9.
+pub const HANDOFF_TTL_MAX: Duration = Duration::from_secs(900);
+/// How long a code that was used or has expired is told to be that, and not unknown.
+pub const HANDOFF_GONE: Duration = Duration::from_secs(600);
+/// Codes that are remembered, good ones and those that are gone: about 400 B each with their indexes, so 26 MiB. With
+/// [`HANDOFF_GONE`] that is 72 handoffs a second before late comers are told that a code is unknown.
+pub const HANDOFF_OFFERS: usize = 65_536;
+/// Codes of one user that are good at a time; the oldest gives way. A person shows one on each of their devices.
+pub const HANDOFF_OFFERS_OF_USER: usize = 64;
+/// Rows that one read brings when a process begins: 1,024 × 300 B = 300 KiB.
+pub const HANDOFF_SCAN: usize = 1_024;
+/// Failed attempts a minute, of one address and for one session, before no attempt is heard.
+pub const HANDOFF_FAILURES: u64 = 10;
+/// Addresses and sessions whose failed attempts are counted: 48 B each, so 3 MiB each.
+pub const HANDOFF_ATTEMPT_KEYS: usize = 65_536;
+/// How long the active device has to let a session go (`ask`): a person looks at the other device and decides.
+pub const HANDOFF_ANSWER: Duration = Duration::from_secs(60);
 
 // ---- going down ----------------------------------------------------------------------------------------------------
 

@@ -1,9 +1,10 @@
 //! The map of live sessions, and who shares it. `make.rs`: how a session comes into memory; `work.rs`: what clients ask of
-//! it; `ask.rs`, `calls.rs`: the same, asked by no connection; `subscribe.rs`: how a subscription begins; `revoke.rs`: how it is ended; `care.rs`: what happens to it without anybody's asking.
+//! it; `ask.rs`, `calls.rs`: the same, asked by no connection; `handoff.rs`: another device becomes active; `subscribe.rs`: how a subscription begins; `revoke.rs`: how it is ended; `care.rs`: what happens to it without anybody's asking.
 
 mod ask;
 mod calls;
 mod care;
+mod handoff;
 mod make;
 mod revoke;
 mod subscribe;
@@ -19,6 +20,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use care::Timer;
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -28,6 +30,8 @@ use syncbridge_storage::Engine;
 
 pub use ask::{Updated, off_shard};
 pub use calls::{Call, Calls};
+pub use handoff::{Bound, Question};
+pub(crate) use make::random;
 pub use revoke::{Revocation, Revoked};
 pub use subscribe::{Request, Snapshot, Subscribed};
 
@@ -136,6 +140,8 @@ pub struct Hub {
     clients: DashMap<Client, ConnId>,
     /// Requests that no connection makes.
     calls: Arc<Calls>,
+    /// Sessions whose active device is asked about a handoff, by the handoff's id.
+    asked: DashMap<ByteString, Arc<Session>>,
     timers: Mutex<BinaryHeap<Reverse<Timer>>>,
     draining: AtomicBool,
     open: bool,
@@ -173,6 +179,7 @@ impl Hub {
             users: DashMap::new(),
             clients: DashMap::new(),
             calls: Arc::default(),
+            asked: DashMap::new(),
             timers: Mutex::default(),
             draining: AtomicBool::new(false),
             open,

@@ -15,4 +15,5 @@ pub mod rest;
 pub mod secret;
 pub mod session;
 pub mod shard;
+pub mod snapshot;
 pub mod transport;

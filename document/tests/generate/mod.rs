@@ -114,3 +114,31 @@ pub fn patch(rng: &mut Rng, document: &Value, kinds: Kinds) -> Patch {
     }
     patch
 }
+
+/// A patch that moves, copies, edits and names the items of the arrays of a document, as people rearrange lists.
+pub fn rearrangement(rng: &mut Rng, document: &Value) -> Patch {
+    let limits = syncbridge_document::Limits::default();
+    let mut patch = Patch::new();
+    let mut now = document.clone();
+    for edit in 0..rng.usize(1..8) {
+        let array = (0..8).map(|_| pointer(rng, &now, false)).find_map(|path| {
+            let count = now.pointer(path.as_str())?.as_array()?.len();
+            Some((path, count))
+        });
+        let Some((path, count)) = array else { continue };
+        let mut index = || path.child(&rng.usize(..=count).to_string());
+        let (from, to) = (index(), index());
+        let item = Value::from_members([("id", Value::from(rng.i32(..6))), ("text", Value::from("what it says here"))]);
+        let one = match rng.u8(..6) {
+            0 | 1 => Patch::new().move_(from, to),
+            2 => Patch::new().copy(from, to),
+            3 => Patch::new().add(to, item),
+            4 => Patch::new().add(to.child("text"), edit as u64),
+            _ => Patch::new().remove(from),
+        };
+        if one.apply(&mut now, syncbridge_document::Options::STRICT, &limits).is_ok() {
+            patch = patch.concat(one);
+        }
+    }
+    patch
+}

@@ -23,7 +23,10 @@ use syncbridge_codec::{
     message::{ResetReason, Transport},
 };
 
-use super::{Status, process};
+use super::{
+    Status, process,
+    requests::{CLASSES, METHODS, Requests},
+};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -163,6 +166,14 @@ impl Latency {
         self.counts[bucket].fetch_add(1, Relaxed);
         self.sum_us.fetch_add(us, Relaxed);
     }
+
+    /// Takes over what another has counted.
+    fn add(&self, other: &Self) {
+        for (count, more) in self.counts.iter().zip(&other.counts) {
+            count.fetch_add(more.load(Relaxed), Relaxed);
+        }
+        self.sum_us.fetch_add(other.sum_us.load(Relaxed), Relaxed);
+    }
 }
 
 impl EncodeMetric for Latency {
@@ -188,13 +199,27 @@ pub struct Metrics {
     pub commit_latency: Latency,
     /// Tokens that were not taken.
     pub denied: Counter,
+    /// HTTP requests, by shard.
+    requests: parking_lot::Mutex<Vec<Arc<Requests>>>,
 }
 
 impl Metrics {
     /// Zeros for so many shards.
     pub fn new(shards: usize) -> Arc<Self> {
         let shards = (0..shards).map(|_| Shard::default()).collect();
-        Arc::new(Self { shards, commit_latency: Latency::default(), denied: Counter::default() })
+        Arc::new(Self {
+            shards,
+            commit_latency: Latency::default(),
+            denied: Counter::default(),
+            requests: parking_lot::Mutex::default(),
+        })
+    }
+
+    /// What a shard counts its HTTP requests in. All shards have the same routes.
+    pub fn requests(&self, templates: &Arc<[String]>) -> Arc<Requests> {
+        let requests = Arc::new(Requests::new(templates));
+        self.requests.lock().push(Arc::clone(&requests));
+        requests
     }
 
     /// All figures in the `OpenMetrics` text format.
@@ -242,6 +267,8 @@ impl Collector for Scrape {
         let help = "From an update's being applied to its being durable";
         out.metric("syncbridge_commit_latency", help, Some(&Unit::Seconds), &metrics.commit_latency)?;
 
+        out.requests(&metrics.requests.lock())?;
+
         let now = self.status.gauges();
         out.gauge("syncbridge_sessions_live", "Sessions in memory", now.sessions)?;
         out.gauge("syncbridge_commits_waiting", "Commits submitted and not durable", now.uncommitted)?;
@@ -288,6 +315,49 @@ impl Out<'_> {
 
     fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         self.metric(name, help, None, &ConstGauge::new(value))
+    }
+
+    /// HTTP requests by route, method and class of status, and how long those of a route took. What never happened is
+    /// left out.
+    fn requests(&mut self, shards: &[Arc<Requests>]) -> fmt::Result {
+        let Some(first) = shards.first() else { return Ok(()) };
+        let counted = |route: usize, method: usize, class: usize| -> u64 {
+            shards
+                .iter()
+                .filter_map(|shard| shard.routes().nth(route))
+                .map(|(_, it)| it.counts[method][class].get())
+                .sum()
+        };
+        let help = "HTTP requests that were answered";
+        let mut family = self.0.encode_descriptor("syncbridge_http_requests", help, None, MetricType::Counter)?;
+        let mut asked = Vec::new();
+        for (index, (template, _)) in first.routes().enumerate() {
+            let before = asked.len();
+            for (method, method_name) in METHODS.iter().enumerate() {
+                for (class, class_name) in CLASSES.iter().enumerate() {
+                    let total = counted(index, method, class);
+                    if total > 0 {
+                        let labels = [("route", template), ("method", method_name), ("status", class_name)];
+                        ConstCounter::new(total).encode(family.encode_family(&labels)?)?;
+                        if asked.len() == before {
+                            asked.push((index, template));
+                        }
+                    }
+                }
+            }
+        }
+        let help = "From the end of a request's head to its answer's head";
+        let unit = Some(&Unit::Seconds);
+        let mut family =
+            self.0.encode_descriptor("syncbridge_http_request_latency", help, unit, MetricType::Histogram)?;
+        for (index, template) in asked {
+            let all = Latency::default();
+            for (_, route) in shards.iter().filter_map(|shard| shard.routes().nth(index)) {
+                all.add(&route.latency);
+            }
+            all.encode(family.encode_family(&[("route", template)])?)?;
+        }
+        Ok(())
     }
 
     /// One counter for each value of a label. Those that were never counted are left out, but for the first, so that

@@ -4,6 +4,7 @@
 pub mod health;
 pub mod metrics;
 mod process;
+pub mod requests;
 
 use std::sync::Arc;
 

@@ -85,7 +85,7 @@ mod tests {
     }
 
     fn actor(n: usize) -> Actor {
-        Actor { user: n.to_string().into(), device: None, family: None, expires_at: Some(1) }
+        Actor { user: n.to_string().into(), device: None, family: None, expires_at: Some(1), issued_at: 0 }
     }
 
     #[test]

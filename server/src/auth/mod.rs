@@ -2,15 +2,28 @@
 //! the second, and nothing else in the server answers either. Never reads a clock: `now` is passed in.
 
 pub mod access;
+pub mod accounts;
 mod cache;
+pub mod device;
+pub mod devices;
+pub mod family;
 mod key;
+pub mod passwords;
+pub mod recent;
+pub mod refresh;
+mod revoked;
+mod store;
 mod token;
+pub mod tokens;
+pub mod turns;
+pub mod user;
 
 use std::path::Path;
 
 use bytestring::ByteString;
 use cache::Cache;
 pub use key::{KeyError, SigningKey};
+pub use revoked::Revoked;
 use syncbridge_codec::ErrorCode;
 pub use token::{Claims, IssueError};
 
@@ -34,6 +47,8 @@ pub struct Actor {
     pub family: Option<ByteString>,
     /// Unix seconds from which on the token is no longer good; `None` for development users.
     pub expires_at: Option<u64>,
+    /// Unix seconds when the token was made; 0 for development users.
+    pub issued_at: u64,
 }
 
 /// Why somebody is not let in.
@@ -48,13 +63,16 @@ pub enum Denied {
     /// It was good once.
     #[error("the token has expired")]
     Expired,
+    /// It would still be good, had its login not ended, or its device not been removed.
+    #[error("the token was revoked: its login is over, or its device was removed")]
+    Revoked,
 }
 
 impl Denied {
     /// What the client is told.
     pub const fn code(self) -> ErrorCode {
         match self {
-            Self::Missing | Self::Invalid(_) => ErrorCode::Unauthenticated,
+            Self::Missing | Self::Invalid(_) | Self::Revoked => ErrorCode::Unauthenticated,
             Self::Expired => ErrorCode::TokenExpired,
         }
     }
@@ -65,21 +83,22 @@ impl Denied {
 pub struct Authenticator {
     key: SigningKey,
     verified: Cache,
+    revoked: Revoked,
     open: bool,
 }
 
 impl Authenticator {
     /// One that knows the key; `open` lets those in who have no token, or a placeholder.
-    pub fn new(key: SigningKey, open: bool) -> Self {
-        Self { key, verified: Cache::new(defaults::TOKEN_CACHE), open }
+    pub fn new(key: SigningKey, revoked: Revoked, open: bool) -> Self {
+        Self { key, verified: Cache::new(defaults::TOKEN_CACHE), revoked, open }
     }
 
     /// One with the key of a data folder, which is made when it is missing.
     ///
     /// # Errors
     /// [`KeyError`] when the key cannot be read or made.
-    pub fn with_data_folder(folder: &Path, open: bool) -> Result<Self, KeyError> {
-        Ok(Self::new(SigningKey::create_or_load(&folder.join(KEY_FILE))?, open))
+    pub fn with_data_folder(folder: &Path, revoked: Revoked, open: bool) -> Result<Self, KeyError> {
+        Ok(Self::new(SigningKey::create_or_load(&folder.join(KEY_FILE))?, revoked, open))
     }
 
     /// Who comes with this token (empty: none) at `now`, in Unix seconds.
@@ -99,12 +118,21 @@ impl Authenticator {
         if token.len() > defaults::MAX_TOKEN {
             return Err(Denied::Invalid("it is too long"));
         }
-        if let Some(known) = self.verified.get(token) {
-            return if known.expires_at.is_none_or(|end| now < end) { Ok(known) } else { Err(Denied::Expired) };
-        }
-        let actor = self.key.verify(token, now)?;
-        self.verified.insert(token, actor.clone());
-        Ok(actor)
+        let actor = match self.verified.get(token) {
+            Some(known) if known.expires_at.is_some_and(|end| now >= end) => return Err(Denied::Expired),
+            Some(known) => known,
+            None => {
+                let actor = self.key.verify(token, now)?;
+                self.verified.insert(token, actor.clone());
+                actor
+            }
+        };
+        if self.revoked.ends(&actor) { Err(Denied::Revoked) } else { Ok(actor) }
+    }
+
+    /// What ends tokens before their time.
+    pub const fn revoked(&self) -> &Revoked {
+        &self.revoked
     }
 
     /// The key, to make tokens with.
@@ -115,7 +143,7 @@ impl Authenticator {
 
 fn development_user(name: &str) -> Actor {
     let user = if name.is_empty() { DEVELOPMENT_USER.into() } else { format!("{DEVELOPMENT_USER}-{name}").into() };
-    Actor { user, device: None, family: None, expires_at: None }
+    Actor { user, device: None, family: None, expires_at: None, issued_at: 0 }
 }
 
 fn is_placeholder_name(name: &str) -> bool {

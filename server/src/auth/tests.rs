@@ -19,7 +19,7 @@ fn key() -> SigningKey {
 }
 
 fn authenticator() -> Authenticator {
-    Authenticator::new(key(), false)
+    Authenticator::new(key(), Revoked::default(), false)
 }
 
 fn part(value: &serde_json::Value) -> String {
@@ -30,8 +30,13 @@ fn part(value: &serde_json::Value) -> String {
 fn a_token_says_who_comes_with_which_device_until_the_second_it_ends() {
     let auth = authenticator();
     let token = auth.key().issue("ann", Some("phone"), None, HOUR, NOW).unwrap();
-    let expected =
-        Actor { user: "ann".into(), device: Some("phone".into()), family: None, expires_at: Some(NOW + 3600) };
+    let expected = Actor {
+        user: "ann".into(),
+        device: Some("phone".into()),
+        family: None,
+        expires_at: Some(NOW + 3600),
+        issued_at: NOW,
+    };
     for _cold_then_cached in 0..2 {
         assert_eq!(auth.authenticate(&token, NOW), Ok(expected.clone()));
         assert_eq!(auth.authenticate(&token, NOW + 3599), Ok(expected.clone()));
@@ -193,7 +198,7 @@ fn a_hostile_token_is_never_let_in_cold_or_with_the_genuine_one_cached() {
 proptest! {
     #[test]
     fn arbitrary_text_is_never_let_in(token in ".{0,200}", open in any::<bool>()) {
-        let auth = Authenticator::new(SHARED.clone(), open);
+        let auth = Authenticator::new(SHARED.clone(), Revoked::default(), open);
         let answer = auth.authenticate(&token, NOW);
         prop_assert_eq!(answer.is_ok(), open && (token.is_empty() || token.starts_with(PLACEHOLDER_TOKEN)));
     }
@@ -202,7 +207,7 @@ static SHARED: std::sync::LazyLock<SigningKey> = std::sync::LazyLock::new(key);
 
 #[test]
 fn open_lets_in_who_has_no_token_or_a_placeholder_and_still_refuses_bad_ones() {
-    let auth = Authenticator::new(key(), true);
+    let auth = Authenticator::new(key(), Revoked::default(), true);
     assert_eq!(auth.authenticate("", NOW).unwrap().user, "dev");
     assert_eq!(auth.authenticate("test-token-17", NOW).unwrap().user, "dev-17");
     for bad in ["test-token-", "test-token-a b", "test-token-ü", "test-token", "other"] {
@@ -218,13 +223,13 @@ fn open_lets_in_who_has_no_token_or_a_placeholder_and_still_refuses_bad_ones() {
 fn the_key_is_kept_in_the_data_folder_with_mode_0600_and_signs_for_the_next_process_too() {
     let folder = tempfile::tempdir().unwrap();
     let token = {
-        let first = Authenticator::with_data_folder(folder.path(), false).unwrap();
+        let first = Authenticator::with_data_folder(folder.path(), Revoked::default(), false).unwrap();
         first.key().issue("ann", None, None, HOUR, NOW).unwrap()
     };
     let file = folder.path().join(KEY_FILE);
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(std::fs::read_to_string(&file).unwrap().starts_with("-----BEGIN PRIVATE KEY-----\n"));
-    let second = Authenticator::with_data_folder(folder.path(), false).unwrap();
+    let second = Authenticator::with_data_folder(folder.path(), Revoked::default(), false).unwrap();
     assert_eq!(second.authenticate(&token, NOW).unwrap().user, "ann");
 }
 
@@ -235,7 +240,7 @@ fn a_file_that_is_not_an_ed25519_key_is_an_error_with_its_name_and_is_left_alone
     let p256 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap().serialize_pem();
     for content in ["nonsense", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", &p256] {
         std::fs::write(&file, content).unwrap();
-        let error = Authenticator::with_data_folder(folder.path(), false).unwrap_err().to_string();
+        let error = Authenticator::with_data_folder(folder.path(), Revoked::default(), false).unwrap_err().to_string();
         assert!(error.contains(KEY_FILE) && error.contains("is not an Ed25519 key"), "{error}");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), content);
     }

@@ -149,6 +149,7 @@ impl SigningKey {
             device: claims.dev.map(Into::into),
             family: claims.fam.map(Into::into),
             expires_at: Some(claims.exp),
+            issued_at: claims.iat,
         })
     }
 }

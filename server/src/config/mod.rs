@@ -4,12 +4,14 @@
 //!
 //! A new setting is one line here, and its number one line in `defaults.rs`.
 
+mod http;
 mod load;
 mod print;
 mod setting;
 
 use std::{net::SocketAddr, path::PathBuf};
 
+pub use http::{Networks, Origins, PublicUrl};
 pub use load::{Loaded, Origin, Problem, Sources};
 pub use print::{markdown, toml};
 pub use setting::{Fault, Setting};
@@ -42,6 +44,8 @@ settings! {
         storage: Storage;
         /// The certificate of the public listener.
         tls: Tls;
+        /// HTTP from outside.
+        http: Http;
         /// Tokens.
         auth: Auth;
         /// What one client, one user and one document may cost.
@@ -50,6 +54,8 @@ settings! {
         connection: Connection;
         /// Who is attached to a session.
         presence: Presence;
+        /// Moving a session to another device.
+        handoff: Handoff;
         /// Events on their way to subscribers.
         fanout: Fanout;
         /// Commits on their way to storage.
@@ -83,6 +89,21 @@ settings! {
         cert: Option<PathBuf> = None;
         /// A PEM file with the certificate's private key.
         key: Option<PathBuf> = None;
+    }
+}
+
+settings! {
+    /// HTTP from outside.
+    Http {
+        /// Where clients find the server, for links that it makes: in QR codes, in the OpenAPI document. Empty: where
+        /// the request came to.
+        public_url: PublicUrl = PublicUrl::default();
+        /// Origins whose pages may use the routes (CORS): a list between commas, or `*` for all, then without
+        /// credentials of the browser. Empty: only pages of the server's own origin.
+        cors_origins: Origins = Origins::default();
+        /// Addresses and networks of proxies whose `X-Forwarded-For` is believed: a list between commas. Empty: it is
+        /// ignored.
+        trusted_proxies: Networks = Networks::default();
     }
 }
 
@@ -140,6 +161,19 @@ settings! {
     Presence {
         /// Milliseconds that a device may be away before the others are told that it left.
         grace_ms: u64 = ms(defaults::PRESENCE_GRACE), 0..=600_000;
+    }
+}
+
+settings! {
+    /// Moving a session to another device.
+    Handoff {
+        /// Seconds that a code and its token are good for when `ttlSeconds` (30 to 900) is not given.
+        ttl_seconds: u64 = defaults::HANDOFF_TTL.as_secs(), 1..=defaults::HANDOFF_TTL_MAX.as_secs();
+        /// Seconds that the active device has to let a session go, under the device policy `ask`.
+        answer_seconds: u64 = defaults::HANDOFF_ANSWER.as_secs(), 1..=600;
+        /// Failed attempts a minute, of one address and for one session; more are answered `rate_limited`. Not under
+        /// `open`, and not when `limits.enabled` is false.
+        failures_per_minute: u64 = defaults::HANDOFF_FAILURES, 1..=1_000_000;
     }
 }
 

@@ -42,6 +42,8 @@ pub enum Command {
     Unsubscribe(message::Unsubscribe),
     /// Change a document. What names the update in its answer when it has no counter.
     Update(message::Update, u64),
+    /// Say whether a handoff may be.
+    AnswerHandoff(message::HandoffAnswer),
     /// Ask this of REST's routes.
     Request(message::Request),
     /// The client ends the connection.
@@ -57,7 +59,7 @@ impl Command {
             Self::Subscribe(subscription) => Some(&subscription.asked.session),
             Self::Unsubscribe(unsubscribe) => Some(&unsubscribe.session),
             Self::Update(update, _) => Some(&update.session),
-            Self::Hello(_) | Self::Request(_) | Self::Close => None,
+            Self::AnswerHandoff(_) | Self::Hello(_) | Self::Request(_) | Self::Close => None,
         }
     }
 
@@ -66,6 +68,7 @@ impl Command {
         match self {
             Self::Create(_) => Operation::Create,
             Self::Update(..) => Operation::Update,
+            Self::AnswerHandoff(_) => Operation::AnswerHandoff,
             Self::Subscribe(_) | Self::Unsubscribe(_) => Operation::Subscribe,
             Self::Get(_) | Self::Hello(_) | Self::Request(_) | Self::Close => Operation::Get,
         }
@@ -213,6 +216,7 @@ impl Core {
             }
             Message::Unsubscribe(unsubscribe) => Command::Unsubscribe(unsubscribe),
             Message::Update(update) => Command::Update(update, 0),
+            Message::HandoffAnswer(answer) => Command::AnswerHandoff(answer),
             Message::Request(request) => Command::Request(request),
             // In flat JSON who somebody is may be said at any time; the shard sees what to make of it.
             Message::Hello(hello) if self.is_json() => Command::Hello(Box::new(handshake::Request::json(hello)?)),

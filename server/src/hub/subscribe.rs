@@ -170,7 +170,10 @@ impl Hub {
                 self.arm(session, live, now, out);
             }
             self.hand_out(session, live, out, now);
-            let presence = request.list.then(|| Message::from(live.core.presence()).to_frame());
+            let notices = request.notices.then(|| {
+                let list = request.list.then(|| Message::from(live.core.presence()).to_frame());
+                list.into_iter().chain(live.core.open_questions()).collect()
+            });
             let shard = crate::shard::shard_of(conn);
             if !request.counted {
                 let interest = &mut live.interest[shard];
@@ -182,8 +185,7 @@ impl Hub {
                 conn,
                 session: Arc::clone(session),
                 prelude,
-                presence,
-                notices: request.notices,
+                notices,
                 held: held.is_some(),
                 durable: request.durable,
             })));

@@ -6,11 +6,13 @@
 
 mod body;
 mod caller;
+pub mod frame;
 mod json;
 pub mod native;
 mod params;
 mod problem;
 mod sessions;
+pub mod time;
 mod whole;
 
 use std::{net::IpAddr, sync::Arc};
@@ -58,23 +60,25 @@ pub struct Peer(pub IpAddr);
 #[openapi(info(title = "SyncBridge", description = "One live session on all of a person's devices."))]
 struct Description;
 
-/// The routes of the public listener. Under `--open` it shows the metrics too.
-pub fn router(api: Api, shown: Shown) -> Router {
-    let (routes, _description) = described().split_for_parts();
+/// The routes of the public listener, and their paths. Under `--open` it shows the metrics too.
+pub fn router(api: Api, shown: Shown) -> (Router, Arc<[String]>) {
+    let (routes, description) = described().split_for_parts();
+    let operators_own = ["/health", "/ready", "/metrics"].map(str::to_owned);
+    let templates = description.paths.paths.into_keys().chain(operators_own).collect();
     let open = api.config.open;
-    routes
+    let routes = routes
         .with_state(api)
         .layer(middleware::from_fn(whole::whole))
         .merge(operators(shown, open))
         .method_not_allowed_fallback(async || {
-            Problem::new(
-                ErrorCode::MethodNotAllowed,
-                "this route exists, but not with this method; `Allow` names those it has",
-            )
+            let what = "this route exists, but not with this method; `Allow` names those it has";
+            Problem::new(ErrorCode::MethodNotAllowed, what)
         })
         .fallback(async || {
-            Problem::new(ErrorCode::NotFound, "there is no such route; /api/v1/openapi.json describes those there are")
-        })
+            let what = format!("there is no such route; {BASE}/openapi.json describes those there are");
+            Problem::new(ErrorCode::NotFound, what)
+        });
+    (routes, templates)
 }
 
 /// What operators see of the public listener.

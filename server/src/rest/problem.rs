@@ -87,6 +87,25 @@ impl Problem {
         self
     }
 
+    /// As the whole answer to what was no request, after which the connection ends.
+    pub fn to_http(&self) -> Vec<u8> {
+        let body = self.to_json();
+        let mut text = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            self.status,
+            self.title,
+            body.len()
+        )
+        .into_bytes();
+        text.extend_from_slice(&body);
+        text
+    }
+
+    /// What it says for people.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// Which error it is.
     pub const fn error(&self) -> ErrorCode {
         self.error
@@ -96,6 +115,12 @@ impl Problem {
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
         Self { retry_after_ms: fault.retry_after_ms, ..Self::new(fault.code, fault.text) }
+    }
+}
+
+impl From<Problem> for Response {
+    fn from(problem: Problem) -> Self {
+        problem.into_response()
     }
 }
 

@@ -88,6 +88,10 @@ pub const PRESENCE_DEVICES: usize = 1_000;
 /// Connections of one device that are counted.
 pub const PRESENCE_CONNECTIONS: usize = 64;
 
+/// Handoffs that the active device is asked about at a time. A person answers one after the other, and each is a dialogue
+/// on their screen; about 300 bytes each.
+pub const HANDOFF_QUESTIONS: usize = 8;
+
 /// A checkpoint is due when the changes since the last have this many bytes, and [`CHECKPOINT_FACTOR`] × the document:
 /// so loading replays at most that much, and checkpoints cost at most half of what the changes themselves do.
 pub const CHECKPOINT_BYTES: usize = 64 << 10;

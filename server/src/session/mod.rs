@@ -6,12 +6,13 @@
 //! update), then the rules it asks, one file each: `dedup`, `owed` and
 //! `keyed` (an op is applied once, in its client's order), `conflict`
 //! (who touched what since), `work` (applying, here or off the shard), `acks` (what waits for the disk), `log` and
-//! `epoch` (who can go on where it was), `presence`.
+//! `epoch` (who can go on where it was), `presence`, `handoff` (another device becomes active).
 
 pub mod amend;
 pub mod change;
 pub mod defaults;
 pub mod effect;
+pub mod handoff;
 pub mod keyed;
 pub mod meta;
 pub mod op;
@@ -77,6 +78,7 @@ pub struct Core {
     keyed: KeyedOps,
     acks: Acks,
     presence: Presence,
+    questions: handoff::Questions,
     /// Bytes of the changes since the last checkpoint.
     since_checkpoint: usize,
     /// It was deleted: nobody finds it any more.
@@ -200,6 +202,7 @@ impl Core {
             keyed: KeyedOps::default(),
             acks: Acks::new(version),
             presence: Presence::new(bounds),
+            questions: handoff::Questions::default(),
             since_checkpoint: 0,
             deleted: false,
         }
@@ -365,6 +368,11 @@ impl Core {
         let (notices, next) = self.presence.tick(&self.name, now.mono_ms);
         out.extend(notices.into_iter().map(tell));
         next
+    }
+
+    /// Whether a connection of this device is attached, or was a moment ago.
+    pub fn is_attached(&self, device: &DeviceOf) -> bool {
+        self.presence.has(&device.user, &device.device)
     }
 
     /// Who is attached, at the place of the last notice.

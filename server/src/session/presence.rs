@@ -81,6 +81,11 @@ impl Presence {
         self.devices.iter().map(|(key, device)| attached(key, device.transport)).collect()
     }
 
+    /// Whether this device counts as attached.
+    pub fn has(&self, user: &str, device: &str) -> bool {
+        self.devices.keys().any(|(of, id)| **of == *user && **id == *device)
+    }
+
     /// A connection of a device attaches. Devices and connections beyond the bounds are served and not told of.
     pub fn attach(
         &mut self,

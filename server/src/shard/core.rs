@@ -38,10 +38,8 @@ pub struct Activation {
     pub session: Arc<Session>,
     /// Native frames that come first.
     pub prelude: Vec<Bytes>,
-    /// The list of devices, when it is wanted.
-    pub presence: Option<Bytes>,
-    /// Whether notices are wanted.
-    pub notices: bool,
+    /// When notices are wanted: the list of devices if it is, then what waits for an answer.
+    pub notices: Option<Vec<Bytes>>,
     /// Whether events have to wait for a snapshot that is still being encoded.
     pub held: bool,
     /// Whether every `Durable` is wanted.

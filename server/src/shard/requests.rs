@@ -78,6 +78,12 @@ impl Shard {
             return self.end(index, ErrorCode::UnexpectedMessage, "nothing may be asked before Welcome");
         };
         let (id, is_json) = (conn.id, conn.core.is_json());
+        if let Command::AnswerHandoff(answer) = &command {
+            if let Err(fault) = self.shared.hub.answer_handoff(&identity, answer, self.now) {
+                self.say_fault(index, fault);
+            }
+            return;
+        }
         let session = command.session().cloned().unwrap_or_default();
         if identity.session.as_ref().is_some_and(|only| **only != *session) {
             let fault = Fault::new(ErrorCode::Forbidden, "this connection is for another session only");
@@ -115,7 +121,7 @@ impl Shard {
                 let result = self.shared.hub.update(&session, id, &identity, &op, self.now);
                 self.updated(index, session, op, result);
             }
-            (_, None) | (Command::Hello(_) | Command::Request(_) | Command::Close, _) => {}
+            (_, None) | (Command::AnswerHandoff(_) | Command::Hello(_) | Command::Request(_) | Command::Close, _) => {}
         }
     }
 

@@ -12,9 +12,10 @@ use std::{
 };
 
 use axum::Router;
+use bytes::Bytes;
 use syncbridge_codec::ErrorCode;
-use tokio::{net::TcpStream, task::spawn_local};
-use tokio_rustls::TlsAcceptor;
+use tokio::{net::TcpStream, task::spawn_local, time::timeout};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     core::{Shard, Shared},
@@ -25,13 +26,14 @@ use super::{
     task::Task,
 };
 use crate::{
-    defaults,
-    rest::{Problem, native},
+    config, defaults,
+    rest::{Problem, frame::Frame, native},
     session::Now,
     transport::{
-        pipe::Stream,
+        http::{self, Http, Open},
+        pipe::{Pipe, Stream},
         quic::{self, Streams},
-        websocket::{self, Http, Upgraded},
+        websocket::Wanted,
     },
 };
 
@@ -53,6 +55,10 @@ pub struct Parts {
     pub quic: quic::Socket,
     /// What answers HTTP.
     pub router: Router,
+    /// The paths of its routes, for counting.
+    pub templates: Arc<[String]>,
+    /// How HTTP is had from outside.
+    pub http: config::Http,
     /// Whether `/echo` is there.
     pub echo: bool,
     /// Time for a TLS handshake, and for the head of a request.
@@ -70,6 +76,8 @@ pub struct Local {
     pub scratch: RefCell<Vec<u8>>,
     /// A connection ended, or there was none to end.
     pub gone: tokio::sync::Notify,
+    /// Connections that speak HTTP, and are none of the shard's yet.
+    http: Rc<Open>,
     clock: fn() -> Now,
     router: Router,
     blocking: tokio::runtime::Handle,
@@ -167,12 +175,14 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
 
 async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Result<()> {
     let Parts { index, shared, inbox, tcp, tls, quic, router, echo, handshake, clock, mut draining, .. } = parts;
+    let frame = Rc::new(Frame::new(router.clone(), &parts.http, &parts.templates, &shared.metrics));
     let local = Rc::new(Local {
         shard: RefCell::new(Shard::new(index, shared, Arc::clone(&inbox), clock())),
         scratch: RefCell::new(vec![0; defaults::READ_BYTES]),
         gone: tokio::sync::Notify::new(),
+        http: Rc::default(),
         clock,
-        router: router.clone(),
+        router,
         blocking,
     });
     let flusher = Rc::clone(&local);
@@ -184,9 +194,13 @@ async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Resul
 
     let listener = tokio::net::TcpListener::from_std(tcp)?;
     match tls {
-        None => spawn_local(accept_plain(Rc::clone(&local), listener, router, echo, handshake, draining.clone())),
+        None => {
+            let http = http(&local, frame, echo, handshake, draining.clone());
+            spawn_local(accept_plain(listener, http, draining.clone()))
+        }
         Some(tls) => {
-            spawn_local(accept_tls(Rc::clone(&local), listener, tls, router, echo, handshake, draining.clone()))
+            let http = http(&local, frame, echo, handshake, draining.clone());
+            spawn_local(accept_tls(listener, tls, http, draining.clone()))
         }
     };
     let endpoint = quic.into_endpoint()?;
@@ -216,17 +230,18 @@ async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Resul
     // Going down: connections were told by the inbox; each ends when it has read that, or when its time is over.
     loop {
         let gone = local.gone.notified();
-        if local.shard.borrow().is_over() && inbox.is_empty() {
+        if local.shard.borrow().is_over() && inbox.is_empty() && local.http.is_none() {
             break;
         }
         tokio::select! {
             () = gone => {}
+            () = local.http.ended.notified() => {}
             _ = seconds.tick() => local.with(Shard::tick),
         }
     }
     // Handshakes that are not through belong to nobody yet; their peers are told and not waited for long.
     endpoint.close((ErrorCode::ServerDraining as u32).into(), b"the server is going down");
-    if tokio::time::timeout(Duration::from_millis(defaults::LINGER_MS), endpoint.wait_idle()).await.is_err() {
+    if timeout(Duration::from_millis(defaults::LINGER_MS), endpoint.wait_idle()).await.is_err() {
         tracing::debug!("some QUIC peers did not answer the end of their connection");
     }
     local.shard.borrow().report();
@@ -260,52 +275,51 @@ async fn next(listener: &tokio::net::TcpListener, draining: &mut Draining) -> Op
     }
 }
 
-fn http<S: Stream + Send>(local: Rc<Local>, router: Router, echo: bool, header_timeout: Duration) -> Rc<Http<S>> {
+fn http<S: Stream>(
+    local: &Rc<Local>,
+    frame: Rc<Frame>,
+    echo: bool,
+    header_timeout: Duration,
+    draining: Draining,
+) -> Rc<Http<S>> {
+    let open = Rc::clone(&local.http);
+    let local = Rc::clone(local);
     let (authenticate, clock) = (Arc::clone(&local.shard.borrow().shared().authenticate), local.clock);
     let known = Box::new(move |token: &str| {
         authenticate(&nobody(token), clock()).map_err(|(code, text)| Problem::new(code, text))
     });
-    let upgraded = Box::new(move |upgraded| match upgraded {
-        Upgraded::Link(link, already) => {
-            spawn_local(Task::new(Rc::clone(&local), link, already.to_vec()));
+    let upgraded = Box::new(move |wanted, stream, peer, already: Bytes| match wanted {
+        Wanted::Frames => {
+            spawn_local(Task::new(Rc::clone(&local), Pipe::websocket(stream, peer), already.to_vec()));
         }
-        Upgraded::Echo(stream, already) => {
+        Wanted::Json(identity) => {
+            spawn_local(Task::new(Rc::clone(&local), Pipe::json(stream, peer, identity), already.to_vec()));
+        }
+        Wanted::Echo => {
             spawn_local(super::echo::run(stream, already));
         }
     });
-    Rc::new(Http { router, echo, header_timeout, known, upgraded })
+    Rc::new(Http { frame, echo, header_timeout, draining, open, known, upgraded })
 }
 
-async fn accept_plain(
-    local: Rc<Local>,
-    listener: tokio::net::TcpListener,
-    router: Router,
-    echo: bool,
-    handshake: Duration,
-    mut draining: Draining,
-) {
-    let http = http(local, router, echo, handshake);
+async fn accept_plain(listener: tokio::net::TcpListener, http: Rc<Http<TcpStream>>, mut draining: Draining) {
     while let Some((stream, peer)) = next(&listener, &mut draining).await {
-        spawn_local(websocket::serve(stream, peer, Rc::clone(&http)));
+        spawn_local(http::serve(stream, peer, Rc::clone(&http)));
     }
 }
 
 async fn accept_tls(
-    local: Rc<Local>,
     listener: tokio::net::TcpListener,
     tls: TlsAcceptor,
-    router: Router,
-    echo: bool,
-    handshake: Duration,
+    http: Rc<Http<TlsStream<TcpStream>>>,
     mut draining: Draining,
 ) {
-    let http = http(local, router, echo, handshake);
     while let Some((stream, peer)) = next(&listener, &mut draining).await {
         let (tls, http) = (tls.clone(), Rc::clone(&http));
         spawn_local(Box::pin(async move {
-            match tokio::time::timeout(handshake, tls.accept(stream)).await {
+            match timeout(http.header_timeout, tls.accept(stream)).await {
                 Ok(Ok(stream)) => {
-                    spawn_local(websocket::serve(stream, peer, http));
+                    spawn_local(http::serve(stream, peer, http));
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                 Err(_) => tracing::debug!("a TLS handshake took too long"),

@@ -43,8 +43,17 @@ impl Shard {
             Command::Unsubscribe(unsubscribe) => {
                 self.answer_fault(index, fault, Some(unsubscribe.id), None, &unsubscribe.session);
             }
+            Command::AnswerHandoff(_) => self.say_fault(index, fault),
             Command::Hello(_) | Command::Request(_) | Command::Close => {}
         }
+    }
+
+    /// Tells a fault that answers nothing that could be named.
+    pub(super) fn say_fault(&mut self, index: u32, fault: Fault) {
+        self.metrics().refused.of(fault.code).increment();
+        let mut error = message::Error::new(fault.code, fault.text);
+        error.retry_after_ms = fault.retry_after_ms;
+        self.say(index, &error.into());
     }
 
     pub(super) fn answer_fault(

@@ -125,25 +125,23 @@ impl Shard {
     }
 
     pub(super) fn activate(&mut self, activation: Activation) {
-        let Activation { conn: id, session, prelude, presence, notices, held, durable } = activation;
+        let Activation { conn: id, session, prelude, notices, held, durable } = activation;
         let index = super::index_of(id);
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.id == id) else {
             // `remove` drains the inbox before it forgets a connection, so nobody subscribes for one that is gone.
             debug_assert!(false, "a subscription of a connection that is gone");
             return;
         };
-        for frame in prelude {
-            conn.send(Class::Session, frame);
-        }
         let form = conn.framing.form();
-        // In flat JSON the list comes behind the state, which is one message and may still be being encoded.
-        let (now, later) = if held && form == Form::Json { (None, presence) } else { (presence, None) };
-        if let Some(presence) = now {
-            conn.send(Class::Session, presence);
-        }
         let mut topics = vec![session.state_topic()];
-        if notices {
+        if notices.is_some() {
             topics.push(session.notice_topic());
+        }
+        // In flat JSON they come behind the state, which is one message and may still be being encoded.
+        let notices = notices.unwrap_or_default();
+        let (now, later) = if held && form == Form::Json { (Vec::new(), notices) } else { (notices, Vec::new()) };
+        for frame in prelude.into_iter().chain(now) {
+            conn.send(Class::Session, frame);
         }
         for topic in topics {
             let held = held && topic == session.state_topic();

@@ -4,6 +4,7 @@
 mod answers;
 mod attendance;
 mod conflicts;
+mod handoffs;
 mod ops;
 mod prepared;
 mod resume;

@@ -110,6 +110,10 @@ impl Store {
                 kept.deltas.retain(|delta| delta.version > version);
                 (kept.document, kept.document_version) = (document, version);
             }
+            Write::Meta { epoch, meta, .. } => {
+                self.begin(epoch);
+                self.kept().meta = meta;
+            }
             other => panic!("a session's core does not write {other:?}"),
         }
     }

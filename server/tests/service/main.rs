@@ -10,3 +10,4 @@ mod host;
 mod http;
 
 mod basics;
+mod story;

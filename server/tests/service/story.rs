@@ -35,7 +35,7 @@ async fn socket(http: &Http, token: &str, device: &str) -> Socket {
 #[tokio::test]
 async fn a_session_lives_on_all_devices_of_its_people_from_registration_to_logout() {
     let (_folder, server) = server();
-    let http = Http::new(server.listen);
+    let http = Http::new(server.clients);
 
     // Ann registers, and signs in on her phone.
     let account = json!({"email": "ann@example.org", "password": "correct horse battery", "name": "Ann"});

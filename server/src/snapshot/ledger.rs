@@ -115,6 +115,11 @@ impl Known {
         self.entries.lock().kept.iter().any(|entry| entry.id == id && now_ms <= entry.expires_ms)
     }
 
+    /// All that are there.
+    pub fn ids(&self) -> Vec<Id> {
+        self.entries.lock().kept.iter().map(|entry| entry.id).collect()
+    }
+
     /// A snapshot was removed.
     pub fn forget(&self, id: Id) {
         self.entries.lock().kept.retain(|entry| entry.id != id);

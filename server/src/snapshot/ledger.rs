@@ -80,8 +80,9 @@ fn read(engine: &dyn Engine, scope: &Scope, now_ms: u64) -> Result<Arc<Known>, F
     let mut kept = Vec::new();
     let mut after = None;
     loop {
-        let rows =
-            engine.scan(Table::Snapshot, scope.prefix(), after.as_deref(), AT_ONCE, now_ms).map_err(unreadable)?;
+        let rows = engine
+            .scan(Table::Snapshot, scope.prefix(), after.as_deref(), AT_ONCE, now_ms)
+            .map_err(|error| unreadable(&error))?;
         let last = rows.len() < AT_ONCE;
         after = rows.last().map(|(key, _)| key.clone());
         for (key, row) in rows {

@@ -48,6 +48,13 @@ pub const OPERATIONS: usize = 1_000;
 /// From the first byte to `Hello` (and a TLS or WebSocket handshake before it): three round trips of a slow mobile link
 /// (1 s each) with two retransmissions after 1 s and 2 s are 6 s.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// From the first byte of a flat JSON connection to its `auth`: a person signs in on the page that has opened it already.
+pub const JSON_AUTH: Duration = Duration::from_mins(1);
+/// Messages of a flat JSON connection that are none, less those that are, before it is closed: who is merely newer or
+/// older than this server goes on, who sends rubbish does not.
+pub const JSON_ERRORS: u32 = 64;
+/// Updates with an `id` that one flat JSON connection may have unanswered: 1,024 × (256 + 32 B) = 288 KiB at the worst.
+pub const JSON_UNANSWERED: usize = 1_024;
 /// Head of an HTTP request. Same arithmetic as [`HANDSHAKE`].
 pub const HTTP_HEADER: Duration = Duration::from_secs(10);
 /// Body of an HTTP request: 1 MiB at 50 KiB/s, a bad mobile link, are 21 s.
@@ -284,10 +291,8 @@ pub const HANDOFF_OFFERS: usize = 65_536;
 pub const HANDOFF_OFFERS_OF_USER: usize = 64;
 /// Rows that one read brings when a process begins: 1,024 × 300 B = 300 KiB.
 pub const HANDOFF_SCAN: usize = 1_024;
-/// Failed attempts a minute, of one address and for one session, before no attempt is heard.
+/// Failed attempts to complete a handoff in a minute, from one address and for one session, before none is heard.
 pub const HANDOFF_FAILURES: u64 = 10;
-/// Addresses and sessions whose failed attempts are counted: 48 B each, so 3 MiB each.
-pub const HANDOFF_ATTEMPT_KEYS: usize = 65_536;
 /// How long the active device has to let a session go (`ask`): a person looks at the other device and decides.
 pub const HANDOFF_ANSWER: Duration = Duration::from_secs(60);
 

@@ -88,10 +88,7 @@ pub const QUOTA_USERS: usize = 65_536;
 pub const QUOTA_IDLE: Duration = Duration::from_mins(1);
 /// Bytes of sessions above 64 KiB that are kept as REST shows them, all together: 16 of the largest.
 pub const LARGE_VIEWS_BYTES: usize = 64 * MIB;
-/// Snapshots that are removed with their session in one commit: more than one may have. What is made while that goes on
-/// expires by itself.
-pub const DELETED_SNAPSHOTS: usize = 10_000;
-/// Items that one page of a list has at most, about 100 bytes each: 100 KiB.
+/// Items that one page of a list has at most, some 100 to 300 bytes each: 300 KiB.
 pub const PAGE_MAX: usize = 1_000;
 /// Items of a page when the client does not say.
 pub const PAGE: usize = 100;

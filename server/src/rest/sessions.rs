@@ -16,7 +16,7 @@ use syncbridge_codec::{
     message::{self, Durability, Position, Update},
 };
 use syncbridge_document::{Limits, Value};
-use syncbridge_storage::{Table, Write};
+use syncbridge_storage::Table;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -30,6 +30,7 @@ use crate::{
     defaults,
     hub::{self, Fault, Shown, Updated, off_shard},
     session::{Base, Keyed, Op, Target, membership, work},
+    snapshot::Scope,
 };
 
 /// The media type of RFC 6902.
@@ -286,7 +287,7 @@ struct Replacement {
 
 /// Where a session stands after a change.
 #[derive(Debug, Serialize, ToSchema)]
-struct Changed {
+pub(super) struct Changed {
     /// The version that the change made, or found when it changed nothing.
     version: u64,
 }
@@ -382,7 +383,7 @@ fn condition(headers: &HeaderMap) -> &[u8] {
 }
 
 /// Reads a document, off the shard when it is large.
-async fn document(api: &Api, text: Bytes) -> Result<Value, Problem> {
+pub(super) async fn document(api: &Api, text: Bytes) -> Result<Value, Problem> {
     let limits = *api.hub.limits();
     let read = move |text: &[u8], limits: &Limits| {
         Value::parse(text, limits).map_err(|invalid| Fault::new(work::invalid_code(&invalid), invalid.to_string()))
@@ -394,7 +395,7 @@ async fn document(api: &Api, text: Bytes) -> Result<Value, Problem> {
 }
 
 /// Changes a document; the answer, once that is durable.
-async fn change(
+pub(super) async fn change(
     api: &Api,
     caller: &Caller,
     session: &Arc<hub::Session>,
@@ -435,14 +436,10 @@ async fn change(
 )]
 async fn delete(State(api): State<Api>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let session = find(&api, &caller, &id, Operation::Delete).await?;
-    let (hub, name, now) = (Arc::clone(&api.hub), id, (api.clock)());
+    let born = api.hub.look(&session, &caller, Operation::Delete, |meta| meta.born)?;
     // What is made of it while this goes on expires by itself, and belongs to no session of this id that is made later.
-    let rows = off_shard(move || {
-        let prefix = [name.as_bytes(), &[0]].concat();
-        hub.engine().scan(Table::Snapshot, &prefix, None, defaults::DELETED_SNAPSHOTS, now.wall_ms)
-    });
-    let rows = rows.await?.map_err(|error| unreadable(&error))?;
-    let writes = rows.into_iter().map(|(key, _)| Write::Remove { table: Table::Snapshot, key }).collect();
+    let writes = api.snapshots.removal(&Scope::new(&id, born)).await?;
+    let now = (api.clock)();
     api.hub.ask_delete(&session, &caller, now, writes).await?;
     Ok(StatusCode::NO_CONTENT)
 }

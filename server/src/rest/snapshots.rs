@@ -3,27 +3,26 @@
 use axum::{
     extract::State,
     http::{HeaderValue, StatusCode, header},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
-use syncbridge_codec::{
-    ErrorCode,
-    message::{Durability, Update},
-};
-use syncbridge_document::{Limits, Value};
+use syncbridge_codec::ErrorCode;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Api, Caller, Json, Path, Problem, Query, sessions::find, time::rfc3339};
+use super::{
+    Api, BASE, Caller, IdempotencyKey, Json, Path, Problem, Query,
+    page::{self, Page},
+    sessions::{Changed, change, document, find},
+    time::rfc3339,
+};
 use crate::{
     auth::{self, access::Operation},
     defaults,
-    hub::{Fault, Moment, Updated, off_shard},
-    session::{
-        op::{Base, Op, Target},
-        work::invalid_code,
-    },
+    hub::Moment,
+    session::{Base, Target},
     snapshot::{About, Id, New, Scope},
 };
 
@@ -67,7 +66,7 @@ struct Metadata {
 }
 
 /// A snapshot that was made.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Made {
     /// Its id.
@@ -122,33 +121,6 @@ impl Snapshot {
     }
 }
 
-/// Snapshots, the newest first.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Snapshots {
-    items: Vec<Snapshot>,
-    /// `cursor` of the next page; absent on the last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
-}
-
-/// Which part of a list.
-#[derive(Debug, Deserialize)]
-struct Paging {
-    /// `nextCursor` of the page before.
-    cursor: Option<String>,
-    /// How many; 50 unless it says otherwise, at most 500.
-    limit: Option<usize>,
-}
-
-/// What became of a restore.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Restored {
-    /// The session's version now.
-    version: u64,
-}
-
 /// Keeps a session's document as it is, or the state that is given.
 #[utoipa::path(
     post,
@@ -165,6 +137,7 @@ struct Restored {
 async fn make(
     State(api): State<Api>,
     caller: Caller,
+    key: IdempotencyKey,
     Path(id): Path<String>,
     wanted: Option<Json<Wanted>>,
 ) -> Result<impl IntoResponse, Problem> {
@@ -180,36 +153,46 @@ async fn make(
         return Err(Problem::new(ErrorCode::InvalidField, what));
     }
     let session = find(&api, &caller, &id, Operation::Snapshot).await?;
-    let Moment { at, document, born } = api.hub.moment(&session, &caller, Operation::Snapshot)?;
-    let document = match state {
-        None => document,
-        Some(state) => {
-            let limits = limits(&api);
-            off_shard(move || parse(state.get().as_bytes(), &limits)).await??
-        }
-    };
-    let device =
-        if caller.device.is_empty() { device_id.as_deref().unwrap_or("").into() } else { caller.device.clone() };
-    let new = New { document, version: at.version, label, user: caller.user.clone(), device };
-    let (snapshot, about) = api.snapshots.make(&Scope::new(&id, born), new).await?;
-    let body =
-        Made { snapshot_id: snapshot.to_string(), version: about.version, created_at: rfc3339(about.created_ms) };
-    let location = HeaderValue::from_str(&format!("{}/sessions/{id}/snapshots/{snapshot}", super::BASE))
+    let said = |text: &Option<String>| text.as_ref().map_or_else(String::new, |text| format!("={text}"));
+    let (state_text, label_text, device_text) =
+        (state.as_ref().map_or("", |state| state.get()), said(&label), said(&device_id));
+    let asked = [state_text.as_bytes(), label_text.as_bytes(), device_text.as_bytes()];
+    let keyed = key.keyed(&caller, &format!("POST sessions/{id}/snapshot"), &asked);
+    let made = api.once.run(&api, keyed, async |record| {
+        let Moment { at, document: current, born } = api.hub.moment(&session, &caller, Operation::Snapshot)?;
+        let kept = match state {
+            None => current,
+            Some(state) => document(&api, Bytes::from(Box::<str>::from(state).into_boxed_bytes())).await?,
+        };
+        let device = match &device_id {
+            Some(device) if caller.device.is_empty() => device.as_str().into(),
+            _ => caller.device.clone(),
+        };
+        let new = New { document: kept, version: at.version, label, user: caller.user.clone(), device };
+        let answer = |id: Id, about: &About| {
+            let (version, created_at) = (about.version, rfc3339(about.created_ms));
+            serde_json::to_vec(&Made { snapshot_id: id.to_string(), version, created_at }).unwrap_or_default()
+        };
+        let also = |id, about: &About| record.writes(&answer(id, about)).unwrap_or_default();
+        let (id, about) = api.snapshots.make(&Scope::new(&session.id, born), new, also).await?;
+        Ok(answer(id, &about).into())
+    });
+    let made: Made = serde_json::from_slice(&made.await?).map_err(|error| {
+        tracing::error!(%error, "what was recorded of a snapshot's making cannot be read");
+        Problem::new(ErrorCode::Internal, "the recorded answer cannot be read")
+    })?;
+    let location = HeaderValue::from_str(&format!("{BASE}/sessions/{id}/snapshots/{}", made.snapshot_id))
         .map_err(|_| Problem::new(ErrorCode::Internal, "an id is not what a path takes"))?;
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(body)))
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(made)))
 }
 
 /// A session's snapshots.
 #[utoipa::path(
     get,
     path = "/sessions/{id}/snapshots",
-    params(
-        ("id" = String, Path, description = "The session's id."),
-        ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before."),
-        ("limit" = Option<usize>, Query, description = "How many; 50 unless it says otherwise, at most 500."),
-    ),
+    params(("id" = String, Path, description = "The session's id."), page::Wanted),
     responses(
-        (status = 200, body = Snapshots),
+        (status = 200, body = inline(Page<Snapshot>)),
         (status = 404, body = Problem, description = "No such session, or none that the caller may see."),
     ),
 )]
@@ -217,19 +200,16 @@ async fn list(
     State(api): State<Api>,
     caller: Caller,
     Path(id): Path<String>,
-    Query(Paging { cursor, limit }): Query<Paging>,
-) -> Result<axum::Json<Snapshots>, Problem> {
-    let invalid = |text: String| Problem::new(ErrorCode::InvalidRequest, text);
-    let limit = limit.unwrap_or(defaults::PAGE);
-    if !(1..=defaults::PAGE_MAX).contains(&limit) {
-        return Err(invalid(format!("limit: 1 to {}", defaults::PAGE_MAX)));
-    }
-    let after = cursor.map(|cursor| cursor.parse()).transpose();
-    let after = after.map_err(|()| invalid("cursor: not one that a list gave".to_owned()))?;
+    Query(wanted): Query<page::Wanted>,
+) -> Result<axum::Json<Page<Snapshot>>, Problem> {
+    let (after, limit) = (wanted.after()?, wanted.limit()?);
+    let after = after.map(|after| after.parse()).transpose();
+    let after = after.map_err(|()| Problem::new(ErrorCode::InvalidRequest, "`cursor` is none that was given out"))?;
     let scope = scope(&api, &caller, &id, Operation::ReadSnapshots).await?;
-    let page = api.snapshots.list(&scope, after, limit).await?;
-    let items = page.items.into_iter().map(|(id, about)| Snapshot::of(id, about, None)).collect();
-    Ok(axum::Json(Snapshots { items, next_cursor: page.next.map(|id| id.to_string()) }))
+    // One more than are shown says whether there are more.
+    let found = api.snapshots.list(&scope, after, limit + 1).await?;
+    let items = found.into_iter().map(|(id, about)| Snapshot::of(id, about, None)).collect();
+    Ok(axum::Json(Page::of(items, limit, |item: &Snapshot| &item.snapshot_id, |item| item)))
 }
 
 /// A snapshot with its state.
@@ -287,7 +267,7 @@ async fn remove(
         ("snapshot" = String, Path, description = "The snapshot's id."),
     ),
     responses(
-        (status = 200, body = Restored),
+        (status = 200, body = Changed),
         (status = 404, body = Problem, description = "No such snapshot, or no such session that the caller may see."),
         (status = 409, body = Problem, description = "Another device is the active one, and only that may write."),
     ),
@@ -295,30 +275,21 @@ async fn remove(
 async fn restore(
     State(api): State<Api>,
     caller: Caller,
+    key: IdempotencyKey,
     Path((id, name)): Path<(String, String)>,
-) -> Result<axum::Json<Restored>, Problem> {
+) -> Result<Response, Problem> {
     let session = find(&api, &caller, &id, Operation::Update).await?;
-    let born = api.hub.moment(&session, &caller, Operation::Update)?.born;
+    let born = api.hub.look(&session, &caller, Operation::Update, |meta| meta.born)?;
     let (_, _, text) = stored(&api, &Scope::new(&id, born), &name).await?;
-    let limits = limits(&api);
-    let document = off_shard(move || parse(&text, &limits)).await??;
-    let op = Op {
-        update: Update { session: id.into(), durability: Durability::Durable, ..Update::default() },
-        keyed: None,
-        target: Some(Target::Whole(document)),
-        base: Base::Now,
-        tag: 0,
-    };
-    match api.hub.ask_update(&session, &caller, &op, api.clock).await? {
-        Updated::Accepted(accepted) => Ok(axum::Json(Restored { version: accepted.at.version })),
-        Updated::Conflict(_) => Err(Problem::new(ErrorCode::Conflict, "others changed the session at the same time")),
-    }
+    let target = Target::Whole(document(&api, text.into()).await?);
+    let keyed = key.keyed(&caller, &format!("POST sessions/{id}/snapshots/{name}/restore"), &[]);
+    change(&api, &caller, &session, keyed, Some(target), Bytes::new(), Base::Now).await
 }
 
 /// Where a session's snapshots are, for who may do `operation` to them.
 async fn scope(api: &Api, caller: &Caller, id: &str, operation: Operation) -> Result<Scope, Problem> {
     let session = find(api, caller, id, operation).await?;
-    Ok(Scope::new(id, api.hub.moment(&session, caller, operation)?.born))
+    Ok(Scope::new(id, api.hub.look(&session, caller, operation, |meta| meta.born)?))
 }
 
 async fn stored(api: &Api, scope: &Scope, name: &str) -> Result<(Id, About, Vec<u8>), Problem> {
@@ -329,15 +300,6 @@ async fn stored(api: &Api, scope: &Scope, name: &str) -> Result<(Id, About, Vec<
 
 fn unknown(name: &str) -> Problem {
     Problem::new(ErrorCode::NotFound, format!("there is no snapshot {name:?} of this session"))
-}
-
-fn limits(api: &Api) -> Limits {
-    let limits = &api.config.limits;
-    Limits { depth: limits.json_depth, document_bytes: limits.max_document, ..Limits::default() }
-}
-
-fn parse(text: &[u8], limits: &Limits) -> Result<Value, Fault> {
-    Value::parse(text, limits).map_err(|invalid| Fault::new(invalid_code(&invalid), invalid.to_string()))
 }
 
 /// A document's text, as it goes into an answer.

@@ -80,8 +80,9 @@ fn read(engine: &dyn Engine, scope: &Scope, now_ms: u64) -> Result<Arc<Known>, F
     let mut kept = Vec::new();
     let mut after = None;
     loop {
-        let rows =
-            engine.scan(Table::Snapshot, scope.prefix(), after.as_deref(), AT_ONCE, now_ms).map_err(unreadable)?;
+        let rows = engine
+            .scan(Table::Snapshot, scope.prefix(), after.as_deref(), AT_ONCE, now_ms)
+            .map_err(|error| unreadable(&error))?;
         let last = rows.len() < AT_ONCE;
         after = rows.last().map(|(key, _)| key.clone());
         for (key, row) in rows {
@@ -113,6 +114,11 @@ impl Known {
     /// Whether there is one of this id.
     pub fn has(&self, id: Id, now_ms: u64) -> bool {
         self.entries.lock().kept.iter().any(|entry| entry.id == id && now_ms <= entry.expires_ms)
+    }
+
+    /// All that are there.
+    pub fn ids(&self) -> Vec<Id> {
+        self.entries.lock().kept.iter().map(|entry| entry.id).collect()
     }
 
     /// A snapshot was removed.

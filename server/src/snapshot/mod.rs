@@ -44,15 +44,6 @@ pub struct New {
     pub device: Arc<str>,
 }
 
-/// A part of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// Snapshots, the newest first.
-    pub items: Vec<(Id, About)>,
-    /// Where the next part begins, if there is more.
-    pub next: Option<Id>,
-}
-
 /// See the file's head.
 pub struct Snapshots {
     hub: Arc<Hub>,
@@ -71,11 +62,17 @@ impl Snapshots {
         Arc::clone(self.hub.engine())
     }
 
-    /// Makes a snapshot: its id, durably. When the session has as many as it may, the oldest without a label gives way.
+    /// Makes a snapshot, in one commit with what `also` says of it: its id, durably. When the session has as many as it may,
+    /// the oldest without a label gives way.
     ///
     /// # Errors
     /// [`Fault`]: all of them have a label (`limit_reached`), or the store is busy or failed.
-    pub async fn make(&self, scope: &Scope, new: New) -> Result<(Id, About), Fault> {
+    pub async fn make(
+        &self,
+        scope: &Scope,
+        new: New,
+        also: impl FnOnce(Id, &About) -> Vec<Write>,
+    ) -> Result<(Id, About), Fault> {
         let now = (self.clock)();
         self.hub.accepting(now)?;
         let id = Id::new(now.wall_ms);
@@ -92,7 +89,7 @@ impl Snapshots {
         let (about, mut writes) = off_shard(move || {
             let text = new.document.to_json();
             let look = |hash: &tree::Hash| engine.get(Table::Chunk, &of.chunk(hash), now.wall_ms);
-            let (root, rows) = tree::keep(&text, &look, now.wall_ms, ttl_ms).map_err(unreadable)?;
+            let (root, rows) = tree::keep(&text, &look, now.wall_ms, ttl_ms).map_err(|error| unreadable(&error))?;
             let New { version, label, user, device, .. } = new;
             let about = About { created_ms: now.wall_ms, expires_ms, version, root, label, user, device };
             let mut writes = vec![put(Table::Snapshot, of.snapshot(id), about.encode(), expires_ms)];
@@ -103,6 +100,7 @@ impl Snapshots {
         })
         .await??;
         writes.extend(place.given_up().map(|old| Write::Remove { table: Table::Snapshot, key: scope.snapshot(old) }));
+        writes.extend(also(id, &about));
         self.commit(writes).await?;
         place.keep();
         Ok((id, about))
@@ -112,20 +110,25 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`Fault`] when they cannot be read.
-    pub async fn list(&self, scope: &Scope, after: Option<Id>, limit: usize) -> Result<Page, Fault> {
+    pub async fn list(&self, scope: &Scope, after: Option<Id>, limit: usize) -> Result<Vec<(Id, About)>, Fault> {
         let (engine, scope, now) = (self.engine(), scope.clone(), (self.clock)());
         off_shard(move || {
             let after = after.map(|id| scope.snapshot(id));
-            let rows = engine
-                .scan(Table::Snapshot, scope.prefix(), after.as_deref(), limit + 1, now.wall_ms)
-                .map_err(unreadable)?;
-            let mut items = rows.into_iter().map(|(key, row)| entry(&key, row)).collect::<Result<Vec<_>, _>>()?;
-            let more = items.len() > limit;
-            items.truncate(limit);
-            let next = items.last().filter(|_| more).map(|(id, _)| *id);
-            Ok(Page { items, next })
+            let rows = engine.scan(Table::Snapshot, scope.prefix(), after.as_deref(), limit, now.wall_ms);
+            rows.map_err(|error| unreadable(&error))?.into_iter().map(|(key, row)| entry(&key, row)).collect()
         })
         .await?
+    }
+
+    /// What removes all snapshots of a session, with whatever ends it. Nobody finds its chunks any more; they go when their
+    /// time is over.
+    ///
+    /// # Errors
+    /// [`Fault`] when they cannot be read.
+    pub async fn removal(&self, scope: &Scope) -> Result<Vec<Write>, Fault> {
+        let known = self.ledger.of(scope, &self.engine(), (self.clock)().wall_ms).await?;
+        let remove = |id| Write::Remove { table: Table::Snapshot, key: scope.snapshot(id) };
+        Ok(known.ids().into_iter().map(remove).collect())
     }
 
     /// A snapshot with its document's text; `None`: there is none of that id.
@@ -135,13 +138,14 @@ impl Snapshots {
     pub async fn read(&self, scope: &Scope, id: Id) -> Result<Option<(About, Vec<u8>)>, Fault> {
         let (engine, scope, now) = (self.engine(), scope.clone(), (self.clock)());
         off_shard(move || {
-            let row = engine.get(Table::Snapshot, &scope.snapshot(id), now.wall_ms).map_err(unreadable)?;
+            let row =
+                engine.get(Table::Snapshot, &scope.snapshot(id), now.wall_ms).map_err(|error| unreadable(&error))?;
             let Some(row) = row else { return Ok(None) };
             let about = About::decode(row).map_err(|malformed| damaged(id, &malformed))?;
             let look = |hash: &tree::Hash| engine.get(Table::Chunk, &scope.chunk(hash), now.wall_ms);
             match tree::read(&about.root, &look) {
                 Ok(text) => Ok(Some((about, text))),
-                Err(tree::Unreadable::Storage(error)) => Err(unreadable(error)),
+                Err(tree::Unreadable::Storage(error)) => Err(unreadable(&error)),
                 Err(why @ tree::Unreadable::Damaged(_)) => Err(damaged(id, &why)),
             }
         })
@@ -189,7 +193,7 @@ fn damaged(id: Id, why: &dyn std::fmt::Display) -> Fault {
     Fault::new(ErrorCode::SessionDamaged, format!("the snapshot {id} is damaged: {why}"))
 }
 
-fn unreadable(error: storage::Error) -> Fault {
+fn unreadable(error: &storage::Error) -> Fault {
     tracing::error!(%error, "snapshots cannot be read");
     let code = match error {
         storage::Error::Damaged { .. } => ErrorCode::SessionDamaged,

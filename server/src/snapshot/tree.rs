@@ -160,17 +160,16 @@ impl Keeper<'_> {
             return Ok(*until);
         }
         let known = (self.look)(&hash)?.and_then(decode).map(|(until, _)| until);
-        let until = match known.filter(|until| *until >= self.needed_ms) {
-            Some(until) => until,
-            None => {
-                let mut until = self.fresh_ms;
-                for child in self.levels[level][at].children.clone() {
-                    until = until.min(self.ensure(level - 1, child)?);
-                }
-                let value = encode(until, &self.levels[level][at].body);
-                self.rows.push(Row { hash, value, expires_at_ms: until });
-                until
+        let until = if let Some(until) = known.filter(|until| *until >= self.needed_ms) {
+            until
+        } else {
+            let mut until = self.fresh_ms;
+            for child in self.levels[level][at].children.clone() {
+                until = until.min(self.ensure(level - 1, child)?);
             }
+            let value = encode(until, &self.levels[level][at].body);
+            self.rows.push(Row { hash, value, expires_at_ms: until });
+            until
         };
         self.seen.insert(hash, until);
         Ok(until)

@@ -1,5 +1,6 @@
 //! The composition root: the one place that wires the parts, starts them in order and stops them in order.
 
+mod accounts;
 mod banner;
 mod status;
 
@@ -24,7 +25,7 @@ use tokio::sync::watch;
 
 use crate::{
     admin::{self, Metrics, Shown},
-    auth::{Authenticator, KeyError},
+    auth::{Authenticator, KeyError, Keys, Revoked},
     config::{self, Config},
     connection::{Identity, Timing},
     data, defaults, hub,
@@ -39,6 +40,7 @@ use crate::{
         inbox::{Inbox, Item},
         runtime::Parts,
     },
+    snapshot::{self, Snapshots},
     transport::{memory, quic, tcp, tls},
 };
 
@@ -208,11 +210,11 @@ impl Server {
         spawn("checkpoints", move || Hub::write_checkpoints(&writer, &checkpoints, clock::now))?;
 
         let config = Arc::new(config);
-        let authenticator = Arc::new(Authenticator::with_data_folder(
-            &config.data,
-            crate::auth::Revoked::load(&**persist.engine(), clock::now().wall_ms)?,
-            config.open,
-        )?);
+        let now_ms = clock::now().wall_ms;
+        let revoked = Revoked::load(&**persist.engine(), now_ms)?;
+        let keys = Keys::create_or_load(&config.data, now_ms / 1_000)?;
+        let authenticator = Arc::new(Authenticator::new(keys, revoked, config.open));
+        let (accounts, devices) = accounts::make(&config, &hub, &authenticator)?;
         let steering = quic[0].steering();
         let status = Arc::new(Running::new(Arc::clone(&hub), Arc::clone(&persist), steering, config.open, clock::now));
         let shown = Shown { metrics: Arc::clone(&metrics), status };
@@ -229,8 +231,12 @@ impl Server {
         };
         let api = Arc::new(rest::Parts {
             hub: Arc::clone(&hub),
-            authenticator,
+            authenticator: Arc::clone(&authenticator),
+            accounts,
+            devices: Arc::clone(&devices),
+            snapshots: Snapshots::new(Arc::clone(&hub), snapshot_bounds(&config), clock::now),
             config: Arc::clone(&config),
+            once: rest::idempotency::Once::with_data_folder(&config.data).map_err(Error::Data)?,
             clock: clock::now,
         });
         let (router, templates) = rest::router(api, shown.clone());
@@ -257,6 +263,15 @@ impl Server {
             };
             shards.push(spawn(&format!("shard-{index}"), move || shard::runtime::run(parts))?);
         }
+        // It ends with the shards, and is waited for like one: what it writes last is still to be written.
+        shards.push({
+            let (config, hub, drained) = (Arc::clone(&config), Arc::clone(&hub), drained.clone());
+            spawn("accounts", move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(accounts::look_after(&config, &hub, &authenticator, &devices, clock::now, drained));
+                Ok(())
+            })?
+        });
         let (admin_stop, stopped) = watch::channel(false);
         let router = admin::router(shown);
         let admin_thread = spawn("admin", move || serve_admin(admin_listener, &router, stopped))?;
@@ -340,6 +355,8 @@ fn hub_bounds(config: &Config) -> hub::Bounds {
     hub::Bounds {
         unload_after_ms: defaults::UNLOAD_AFTER.as_millis() as u64,
         max_inbox: defaults::SHARD_INBOX,
+        max_sessions: limits.sessions_per_user,
+        max_members: limits.members,
         max_connections: u32::try_from(limits.connections_per_user).unwrap_or(u32::MAX),
         session: session::Bounds {
             document: Limits {
@@ -354,6 +371,10 @@ fn hub_bounds(config: &Config) -> hub::Bounds {
             ..session::Bounds::default()
         },
     }
+}
+
+fn snapshot_bounds(config: &Config) -> snapshot::Bounds {
+    snapshot::Bounds { ttl_ms: config.snapshots.ttl_seconds * 1_000, max: config.snapshots.per_session }
 }
 
 fn shard_bounds(config: &Config) -> Bounds {

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Largest secret that is read: a certificate chain with its key is some KiB.
@@ -44,7 +44,27 @@ pub fn random<const N: usize>(path: &Path) -> io::Result<[u8; N]> {
     })
 }
 
-fn load(path: &Path) -> io::Result<Vec<u8>> {
+/// Puts another secret in the place of the one at `path`: whoever reads finds the one or the other, whole. It is on the
+/// disk when this returns.
+///
+/// # Errors
+/// What the file system says.
+pub fn replace(path: &Path, secret: &[u8]) -> io::Result<()> {
+    let (folder, draft) = draft(path)?;
+    let replaced = write_durably(&draft, secret).and_then(|()| fs::rename(&draft, path));
+    if replaced.is_err() {
+        // The reason why it failed is the one to tell; a draft that stays is closed to others, and read by nobody.
+        let _ = fs::remove_file(&draft);
+    }
+    replaced?;
+    File::open(folder)?.sync_all()
+}
+
+/// The secret at `path`.
+///
+/// # Errors
+/// What the file system says; [`io::ErrorKind::InvalidData`] for a file that is empty or far too large.
+pub fn load(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.len() == 0 || metadata.len() > MAX_BYTES {
@@ -62,13 +82,7 @@ fn load(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Writes a file under a name nobody reads, makes it durable, then gives it its name, unless that is taken by now.
 fn publish(path: &Path, secret: &[u8]) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let name = path.file_name().ok_or_else(|| io::Error::other("is not the name of a file"))?;
-    let unique = getrandom::u64().map_err(io::Error::other)?;
-    let draft = folder.join(format!(".{}.{unique:016x}", name.to_string_lossy()));
+    let (folder, draft) = draft(path)?;
     let published = write_durably(&draft, secret).and_then(|()| match fs::hard_link(&draft, path) {
         // Another process was first: its secret is the one.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -78,6 +92,17 @@ fn publish(path: &Path, secret: &[u8]) -> io::Result<()> {
     published?;
     removed?;
     File::open(folder)?.sync_all()
+}
+
+/// The folder of a secret, and a name in it that nobody reads.
+fn draft(path: &Path) -> io::Result<(&Path, PathBuf)> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().ok_or_else(|| io::Error::other("is not the name of a file"))?;
+    let unique = getrandom::u64().map_err(io::Error::other)?;
+    Ok((folder, folder.join(format!(".{}.{unique:016x}", name.to_string_lossy()))))
 }
 
 fn write_durably(path: &Path, secret: &[u8]) -> io::Result<()> {
@@ -123,6 +148,17 @@ mod tests {
             assert!(error.to_string().contains("key"), "{error}");
             assert_eq!(fs::read(&path).unwrap(), content);
         }
+    }
+
+    #[test]
+    fn another_secret_takes_the_place_of_one_with_mode_0600_and_nothing_else_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        random::<32>(&path).unwrap();
+        replace(&path, b"another").unwrap();
+        assert_eq!(load(&path).unwrap(), b"another");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! What is asked here is done to its end even when nobody waits for it any more, if the caller sees to that
 //! (`rest::finish`): between fence, commit and revocation nothing may be given up.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use syncbridge_codec::ErrorCode;
@@ -15,6 +15,7 @@ use super::{
     devices::{Devices, invalid_id},
     family::{Family, FamilyId, Worth},
     is_id,
+    limit::{Limiter, counted},
     passwords::Passwords,
     recent::Recent,
     refresh::{Presented, RefreshKey, digest},
@@ -28,6 +29,17 @@ use crate::{
     hub::{Fault, Hub, Revoked, off_shard},
     session::Now,
 };
+
+/// What is limited by how often it goes wrong.
+#[derive(Debug)]
+pub struct Limits {
+    /// Failed logins of an account.
+    pub by_account: Limiter,
+    /// Failed logins from an address.
+    pub by_address: Limiter,
+    /// Registrations from an address.
+    pub registrations: Limiter,
+}
 
 /// How accounts are kept.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +61,7 @@ pub struct Accounts {
     refresh_key: RefreshKey,
     passwords: Passwords,
     recent: Recent,
+    limits: Limits,
     settings: Settings,
 }
 
@@ -94,9 +107,10 @@ impl Accounts {
         refresh_key: RefreshKey,
         passwords: Passwords,
         recent: Recent,
+        limits: Limits,
         settings: Settings,
     ) -> Self {
-        Self { hub, authenticator, devices, turns, refresh_key, passwords, recent, settings }
+        Self { hub, authenticator, devices, turns, refresh_key, passwords, recent, limits, settings }
     }
 
     /// Tokens for a user who is known, and the writes to commit with whatever lets them in. The user's other logins wait
@@ -135,6 +149,15 @@ impl Accounts {
         off_shard(move || user(&hub, &id)).await?
     }
 
+    /// The addresses of users, in their order.
+    ///
+    /// # Errors
+    /// [`Fault`] when the store cannot be read.
+    pub async fn emails(&self, ids: Vec<Arc<str>>) -> Result<Vec<Option<Arc<str>>>, Fault> {
+        let hub = Arc::clone(&self.hub);
+        off_shard(move || ids.iter().map(|id| Ok(user(&hub, id)?.email)).collect()).await?
+    }
+
     /// The user whose address this is.
     ///
     /// # Errors
@@ -144,11 +167,21 @@ impl Accounts {
         off_shard(move || by_email(&hub, &email)).await?
     }
 
-    /// Makes an account and lets its user in.
+    /// Makes an account and lets its user in; `peer`: from where.
     ///
     /// # Errors
-    /// [`Fault`]: the address is taken, a field cannot be, the server is busy.
-    pub async fn register(&self, registration: Registration, now: Now) -> Result<Tokens, Fault> {
+    /// [`Fault`]: the e-mail address is taken, a field cannot be, too many came from there, the server is busy.
+    pub async fn register(&self, registration: Registration, peer: IpAddr, now: Now) -> Result<Tokens, Fault> {
+        let taken = self.limits.registrations.take(counted(peer), now).map_err(|ms| limited("registrations", ms))?;
+        let made = self.register_unlimited(registration, now).await;
+        // Who asks whether an address has an account counts, whoever mistyped something does not.
+        if made.as_ref().is_err_and(|fault| fault.code != ErrorCode::AlreadyExists) {
+            self.limits.registrations.give_back(taken);
+        }
+        made
+    }
+
+    async fn register_unlimited(&self, registration: Registration, now: Now) -> Result<Tokens, Fault> {
         let Registration { email, password, name } = registration;
         if password.len() < defaults::MIN_PASSWORD {
             let least = defaults::MIN_PASSWORD;
@@ -160,12 +193,27 @@ impl Accounts {
         self.make(&email, password, name, None, false, now).await?.ok_or_else(taken)
     }
 
-    /// Lets somebody in who knows an account's password. An address that nobody has costs the same time as a wrong
-    /// password.
+    /// Lets somebody in who knows an account's password; `peer`: from where. An e-mail address that nobody has costs the
+    /// same time as a wrong password.
     ///
     /// # Errors
-    /// [`Fault`]: wrong address or password, the server is busy.
-    pub async fn login(&self, login: Login, now: Now) -> Result<Tokens, Fault> {
+    /// [`Fault`]: wrong address or password, too often so for the account or from there, the server is busy.
+    pub async fn login(&self, login: Login, peer: IpAddr, now: Now) -> Result<Tokens, Fault> {
+        let Limits { by_account, by_address, .. } = &self.limits;
+        let address = by_address.take(counted(peer), now).map_err(|ms| limited("failed logins", ms))?;
+        let account = by_account.take(&login.email, now).map_err(|ms| {
+            by_address.give_back(address);
+            limited("failed logins", ms)
+        })?;
+        let tokens = self.login_unlimited(login, now).await;
+        if tokens.as_ref().err().is_none_or(|fault| fault.code != ErrorCode::InvalidCredentials) {
+            by_address.give_back(address);
+            by_account.give_back(account);
+        }
+        tokens
+    }
+
+    async fn login_unlimited(&self, login: Login, now: Now) -> Result<Tokens, Fault> {
         let Login { email, password, device, rotate } = login;
         if device.as_deref().is_some_and(|device| !is_id(device)) {
             return Err(invalid_id());
@@ -194,6 +242,9 @@ impl Accounts {
         };
         let turn = self.turns.of(&user.id).await;
         let (tokens, writes) = self.begin(turn, &user, device.as_deref(), rotate, now).await?;
+        if let Some(device) = &device {
+            self.hub.seen().note_device(&user.id, &device.as_str().into(), now);
+        }
         self.settle(tokens, writes, device.as_deref(), now).await?.ok_or_else(unknown)
     }
 
@@ -206,6 +257,7 @@ impl Accounts {
         let access_ttl = self.settings.access_ttl;
         let (family, user) = self.presented(&presented, now).await?;
         if let Worth::Good { write: false } = family.worth(&presented.digest, self.settings.rotate, access_ttl, now) {
+            self.hub.seen().note_device(&presented.user, &family.device, now);
             return self.tokens(&user, &family, token.to_owned(), Vec::new(), now);
         }
         // Something is to be written: once more, now that nobody else does.
@@ -218,6 +270,7 @@ impl Accounts {
                 self.tokens(&user, &family, token.to_owned(), Vec::new(), now)
             }
             Worth::Once => {
+                self.hub.seen().note_device(&presented.user, &family.device, now);
                 let next = self.refresh_key.make(&presented.user, family.id).map_err(no_randomness)?;
                 let family = Family { current: digest(&next), rotating: true, ..family.used(access_ttl, now) };
                 store::commit(&self.hub, vec![family.put(&presented.user)], now).await?;
@@ -452,6 +505,12 @@ fn user(hub: &Hub, id: &Arc<str>) -> Result<User, Fault> {
 fn by_email(hub: &Hub, email: &Email) -> Result<Option<User>, Fault> {
     let id = store::get(hub.engine(), Table::Credential, email.key(), 0, |_, value| decode_credential(value))?;
     id.map(|id| user(hub, &id)).transpose()
+}
+
+fn limited(what: &str, retry_after_ms: u64) -> Fault {
+    let mut fault = Fault::new(ErrorCode::RateLimited, format!("too many {what}"));
+    fault.retry_after_ms = Some(retry_after_ms);
+    fault
 }
 
 fn unknown() -> Fault {

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncbridge_codec::ErrorCode;
+use syncbridge_codec::{Blame, ErrorCode};
 use syncbridge_storage::{Table, Write};
 
 use super::{
     Authenticator, Revoked as Revocations,
     device::{self, Device},
     family::Family,
-    is_id, store,
+    is_id,
+    seen::Sighting,
+    store,
     turns::Turns,
 };
 use crate::{
@@ -26,6 +28,7 @@ pub struct Devices {
     turns: Arc<Turns>,
     access_ttl: u64,
     most: usize,
+    open: bool,
 }
 
 /// A device in a list.
@@ -48,14 +51,16 @@ pub struct Said {
 
 impl Devices {
     /// The devices that `hub`'s store keeps; at most `most` a user. Access tokens of logins live `access_ttl` seconds.
+    /// `open`: a device that connects and is unknown comes into being.
     pub const fn new(
         hub: Arc<Hub>,
         authenticator: Arc<Authenticator>,
         turns: Arc<Turns>,
         access_ttl: u64,
         most: usize,
+        open: bool,
     ) -> Self {
-        Self { hub, authenticator, turns, access_ttl, most }
+        Self { hub, authenticator, turns, access_ttl, most, open }
     }
 
     /// A device, if it is registered.
@@ -93,7 +98,7 @@ impl Devices {
     ///
     /// # Errors
     /// [`Fault`].
-    pub async fn register(&self, user: &Arc<str>, id: &str, said: Said, now: Now) -> Result<Device, Fault> {
+    pub async fn register(&self, user: &Arc<str>, id: &str, said: Said, now: Now) -> Result<Listed, Fault> {
         let text = |what: &str, text: Option<String>, former: &Arc<str>| match text {
             None => Ok(Arc::clone(former)),
             Some(text) if text.len() <= defaults::MAX_NAME && !text.chars().any(char::is_control) => Ok(text.into()),
@@ -114,15 +119,23 @@ impl Devices {
             writes.push(device.put(user));
         }
         store::commit(&self.hub, writes, now).await?;
-        Ok(device)
+        let seen_ms = now.wall_ms;
+        Ok(Listed { device, seen_ms })
     }
 
     /// At most `limit` devices with ids after `after`, by id.
     ///
     /// # Errors
     /// [`Fault`] when the store cannot be read.
-    pub async fn list(&self, user: &str, after: Option<&str>, limit: usize) -> Result<Vec<Listed>, Fault> {
-        let (hub, prefix, user) = (Arc::clone(&self.hub), Device::prefix(user), user.to_owned());
+    pub async fn list(
+        &self,
+        user: &Arc<str>,
+        after: Option<&str>,
+        limit: usize,
+        now: Now,
+    ) -> Result<Vec<Listed>, Fault> {
+        self.settle(self.hub.seen().take(user), now).await?;
+        let (hub, prefix, user) = (Arc::clone(&self.hub), Device::prefix(user), Arc::clone(user));
         let after = after.map(|id| Device::key(&user, id));
         off_shard(move || {
             let engine = hub.engine();
@@ -139,6 +152,44 @@ impl Devices {
                 .collect()
         })
         .await?
+    }
+
+    /// Writes down when devices were last seen. Under `--open` those that are unknown come into being by that.
+    ///
+    /// # Errors
+    /// [`Fault`] when the store failed.
+    pub async fn settle(&self, sightings: Vec<Sighting>, now: Now) -> Result<(), Fault> {
+        for some in sightings.chunks(defaults::SCAN) {
+            let (hub, some) = (Arc::clone(&self.hub), some.to_vec());
+            let (known, unknown): (Vec<_>, Vec<_>) = off_shard(move || {
+                let known = |user: &str, device: &str| {
+                    let key = Device::key(user, device);
+                    store::get(hub.engine(), Table::Device, key, 0, Device::decode).map(|device| device.is_some())
+                };
+                let mut sorted = (Vec::new(), Vec::new());
+                for sighting in some {
+                    let of = if known(&sighting.0, &sighting.1)? { &mut sorted.0 } else { &mut sorted.1 };
+                    of.push(sighting);
+                }
+                Ok::<_, Fault>(sorted)
+            })
+            .await??;
+            let writes = known.iter().map(|(user, device, at_ms)| device::put_seen(user, device, *at_ms)).collect();
+            store::commit(&self.hub, writes, now).await?;
+            if !self.open {
+                continue;
+            }
+            for (user, device, _) in unknown {
+                let _turn = self.turns.of(&user).await;
+                match self.ensure(&user, &device, now).await {
+                    Ok((_, writes)) => store::commit(&self.hub, writes, now).await?,
+                    // A name that no device can have, or one too many: nothing comes into being.
+                    Err(fault) if fault.code.blame() != Blame::Server => {}
+                    Err(fault) => return Err(fault),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Removes a device: its tokens end at once, its logins are over, its connections closed. Resolves when that is

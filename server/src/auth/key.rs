@@ -2,12 +2,16 @@
 
 use std::{io, path::Path};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use rcgen::PublicKeyData as _;
 use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use sha2::{Digest as _, Sha256};
 
+use super::keys::Jwk;
 use crate::secret;
 
 /// RFC 8410 §7: the DER of a `OneAsymmetricKey` of version 1 for Ed25519, up to the 32 bytes of the seed. Version 2,
@@ -37,6 +41,8 @@ pub struct SigningKey {
     pub(super) checking: DecodingKey,
     /// Names the key in a token's head: the first 16 hexadecimal digits of the public key's SHA-256.
     pub(super) id: String,
+    /// The public key's 32 bytes.
+    raw: Vec<u8>,
 }
 
 impl std::fmt::Debug for SigningKey {
@@ -56,6 +62,21 @@ impl SigningKey {
         Self::from_pem(&pem).map_err(|why| KeyError::NotAKey { path: path.display().to_string(), why })
     }
 
+    /// The key in a file that there is.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn load(path: &Path) -> Result<Self, KeyError> {
+        let pem = secret::load(path)?;
+        Self::from_pem(&pem).map_err(|why| KeyError::NotAKey { path: path.display().to_string(), why })
+    }
+
+    /// Its public half.
+    pub(super) fn public(&self) -> Jwk {
+        let x = URL_SAFE_NO_PAD.encode(&self.raw);
+        Jwk { kty: "OKP", crv: "Ed25519", alg: "EdDSA", r#use: "sig", kid: self.id.clone(), x }
+    }
+
     /// A key from the text of a PEM file. The error says what is wrong with it.
     pub(super) fn from_pem(pem: &[u8]) -> Result<Self, String> {
         let der = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|error| error.to_string())?;
@@ -65,7 +86,7 @@ impl SigningKey {
         let digest: [u8; 32] = Sha256::digest(public).into();
         let id = format!("{:016x}", digest.first_chunk().map_or(0, |head| u64::from_be_bytes(*head)));
         let signing = EncodingKey::from_ed_der(der.secret_pkcs8_der());
-        Ok(Self { signing, checking: DecodingKey::from_ed_der(public), id })
+        Ok(Self { signing, checking: DecodingKey::from_ed_der(public), id, raw: public.to_vec() })
     }
 }
 

@@ -8,21 +8,26 @@ pub mod device;
 pub mod devices;
 pub mod family;
 mod key;
+pub mod keys;
+pub mod limit;
 pub mod passwords;
 pub mod recent;
 pub mod refresh;
 mod revoked;
+pub mod seen;
 mod store;
 mod token;
 pub mod tokens;
 pub mod turns;
 pub mod user;
 
-use std::path::Path;
+use std::sync::Arc;
 
 use bytestring::ByteString;
 use cache::Cache;
 pub use key::{KeyError, SigningKey};
+pub use keys::{Jwks, Keys};
+use parking_lot::RwLock;
 pub use revoked::Revoked;
 use syncbridge_codec::ErrorCode;
 pub use token::{Claims, IssueError};
@@ -81,24 +86,40 @@ impl Denied {
 /// Checks tokens. Shared by all shards.
 #[derive(Debug)]
 pub struct Authenticator {
-    key: SigningKey,
-    verified: Cache,
+    keyring: RwLock<Arc<Keyring>>,
     revoked: Revoked,
     open: bool,
 }
 
+/// The keys, and the tokens that were checked with them: when the keys are others, none of those counts any more.
+#[derive(Debug)]
+struct Keyring {
+    keys: Keys,
+    verified: Cache,
+}
+
+impl Keyring {
+    fn new(keys: Keys) -> Arc<Self> {
+        Arc::new(Self { keys, verified: Cache::new(defaults::TOKEN_CACHE) })
+    }
+}
+
 impl Authenticator {
-    /// One that knows the key; `open` lets those in who have no token, or a placeholder.
-    pub fn new(key: SigningKey, revoked: Revoked, open: bool) -> Self {
-        Self { key, verified: Cache::new(defaults::TOKEN_CACHE), revoked, open }
+    /// One that knows the keys and what was revoked; `open` lets those in who have no token, or a placeholder.
+    pub fn new(keys: Keys, revoked: Revoked, open: bool) -> Self {
+        Self { keyring: RwLock::new(Keyring::new(keys)), revoked, open }
     }
 
-    /// One with the key of a data folder, which is made when it is missing.
-    ///
-    /// # Errors
-    /// [`KeyError`] when the key cannot be read or made.
-    pub fn with_data_folder(folder: &Path, revoked: Revoked, open: bool) -> Result<Self, KeyError> {
-        Ok(Self::new(SigningKey::create_or_load(&folder.join(KEY_FILE))?, revoked, open))
+    /// Takes other keys from here on; the same ones change nothing.
+    pub fn take_keys(&self, keys: Keys) {
+        if !self.keyring().keys.same(&keys) {
+            tracing::info!(kid = keys.current.id, former = keys.former.len(), "tokens are signed with another key");
+            *self.keyring.write() = Keyring::new(keys);
+        }
+    }
+
+    fn keyring(&self) -> Arc<Keyring> {
+        Arc::clone(&self.keyring.read())
     }
 
     /// Who comes with this token (empty: none) at `now`, in Unix seconds.
@@ -118,12 +139,13 @@ impl Authenticator {
         if token.len() > defaults::MAX_TOKEN {
             return Err(Denied::Invalid("it is too long"));
         }
-        let actor = match self.verified.get(token) {
+        let Keyring { keys, verified } = &*self.keyring();
+        let actor = match verified.get(token) {
             Some(known) if known.expires_at.is_some_and(|end| now >= end) => return Err(Denied::Expired),
             Some(known) => known,
             None => {
-                let actor = self.key.verify(token, now)?;
-                self.verified.insert(token, actor.clone());
+                let actor = token::verify(token, keys, now)?;
+                verified.insert(token, actor.clone());
                 actor
             }
         };
@@ -135,9 +157,14 @@ impl Authenticator {
         &self.revoked
     }
 
-    /// The key, to make tokens with.
-    pub fn key(&self) -> &SigningKey {
-        &self.key
+    /// The key to make tokens with.
+    pub fn key(&self) -> SigningKey {
+        self.keyring().keys.current.clone()
+    }
+
+    /// The public keys, for others who check tokens.
+    pub fn public_keys(&self, now: u64) -> Jwks {
+        self.keyring().keys.public(now)
     }
 }
 

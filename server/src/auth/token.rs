@@ -6,7 +6,7 @@ use std::{sync::LazyLock, time::Duration};
 use jsonwebtoken::{Algorithm, Header, Validation, errors::ErrorKind};
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, Denied, SigningKey, is_id};
+use super::{Actor, Denied, Keys, SigningKey, is_id};
 use crate::defaults;
 
 /// The only `kind` there is so far; others will be good for other things and never for this.
@@ -111,45 +111,48 @@ impl SigningKey {
         let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::EdDSA) };
         jsonwebtoken::encode(&header, claims, &self.signing).map_err(|error| IssueError::Failed(error.to_string()))
     }
+}
 
-    /// Who the token was made for. Costs a signature check; [`super::Authenticator`] remembers the answer.
-    ///
-    /// # Errors
-    /// [`Denied`].
-    pub fn verify(&self, token: &str, now: u64) -> Result<Actor, Denied> {
-        let decoded = jsonwebtoken::decode::<Claims>(token, &self.checking, &VALIDATION).map_err(|error| {
-            Denied::Invalid(match error.kind() {
-                ErrorKind::InvalidSignature => "this server's key did not sign it",
-                ErrorKind::InvalidAlgorithm => "it is not signed with EdDSA",
-                _ => "it is not one of this server's tokens",
-            })
-        })?;
-        if decoded.header.crit.is_some() {
-            // RFC 7515 §4.1.11: what is critical and not understood makes a token invalid.
-            return Err(Denied::Invalid("it demands an extension that is not known"));
-        }
-        if decoded.header.kid.is_some_and(|id| id != self.id) {
-            return Err(Denied::Invalid("it names another key"));
-        }
-        let claims = decoded.claims;
-        if claims.kind != ACCESS {
-            return Err(Denied::Invalid("it is not an access token"));
-        }
-        if !is_id(&claims.sub) || !claims.dev.as_deref().is_none_or(is_id) {
-            return Err(Denied::Invalid("it names a user or device that cannot be"));
-        }
-        if claims.nbf.is_some_and(|start| now < start) {
-            return Err(Denied::Invalid("it is not good yet"));
-        }
-        if now >= claims.exp {
-            return Err(Denied::Expired);
-        }
-        Ok(Actor {
-            user: claims.sub.into(),
-            device: claims.dev.map(Into::into),
-            family: claims.fam.map(Into::into),
-            expires_at: Some(claims.exp),
-            issued_at: claims.iat,
-        })
+/// Who the token was made for. Costs a signature check; [`super::Authenticator`] remembers the answer.
+///
+/// # Errors
+/// [`Denied`].
+pub(super) fn verify(token: &str, keys: &Keys, now: u64) -> Result<Actor, Denied> {
+    let not_ours = Denied::Invalid("it is not one of this server's tokens");
+    let head = jsonwebtoken::decode_header(token).map_err(|_| not_ours)?;
+    if head.alg != Algorithm::EdDSA {
+        return Err(Denied::Invalid("it is not signed with EdDSA"));
     }
+    if head.crit.is_some() {
+        // RFC 7515 §4.1.11: what is critical and not understood makes a token invalid.
+        return Err(Denied::Invalid("it demands an extension that is not known"));
+    }
+    let key = keys.named(head.kid.as_deref(), now).ok_or(Denied::Invalid("it names another key"))?;
+    let decoded = jsonwebtoken::decode::<Claims>(token, &key.checking, &VALIDATION).map_err(|error| {
+        if *error.kind() == ErrorKind::InvalidSignature {
+            Denied::Invalid("this server's key did not sign it")
+        } else {
+            not_ours
+        }
+    })?;
+    let claims = decoded.claims;
+    if claims.kind != ACCESS {
+        return Err(Denied::Invalid("it is not an access token"));
+    }
+    if !is_id(&claims.sub) || !claims.dev.as_deref().is_none_or(is_id) {
+        return Err(Denied::Invalid("it names a user or device that cannot be"));
+    }
+    if claims.nbf.is_some_and(|start| now < start) {
+        return Err(Denied::Invalid("it is not good yet"));
+    }
+    if now >= claims.exp {
+        return Err(Denied::Expired);
+    }
+    Ok(Actor {
+        user: claims.sub.into(),
+        device: claims.dev.map(Into::into),
+        family: claims.fam.map(Into::into),
+        expires_at: Some(claims.exp),
+        issued_at: claims.iat,
+    })
 }

@@ -46,7 +46,7 @@ settings! {
         tls: Tls;
         /// HTTP from outside.
         http: Http;
-        /// Tokens.
+        /// Accounts and tokens.
         auth: Auth;
         /// What one client, one user and one document may cost.
         limits: Limits;
@@ -60,6 +60,8 @@ settings! {
         fanout: Fanout;
         /// Commits on their way to storage.
         persist: Persist;
+        /// Documents kept as they were.
+        snapshots: Snapshots;
         /// Going down.
         drain: Drain;
     }
@@ -108,10 +110,20 @@ settings! {
 }
 
 settings! {
-    /// Tokens.
+    /// Accounts and tokens.
     Auth {
         /// How long an access token is good for. There is no leeway when it ends.
         access_ttl_seconds: u64 = defaults::ACCESS_TTL.as_secs(), 1..=defaults::ACCESS_TTL_MAX.as_secs();
+        /// Every use of a refresh token gives a new one, and the use of an old one ends the login; without this only for
+        /// logins that ask for it with `rotateRefresh`.
+        rotate_refresh: bool = false;
+        /// Seconds for which a login that was right is remembered in memory, so that the same login again costs no
+        /// argon2; 0: not at all.
+        recent_login_seconds: u64 = defaults::RECENT_LOGIN.as_secs(), 0..=86_400;
+        /// Threads that hash passwords; 0 means half as many as there are cores, at least one.
+        password_threads: usize = 0, 0..=64;
+        /// Passwords that may wait for them; more are answered `busy`.
+        password_queue: usize = defaults::PASSWORD_QUEUE, 1..=65_536;
     }
 }
 
@@ -132,8 +144,20 @@ settings! {
         operations: usize = defaults::OPERATIONS, 1..=100_000;
         /// Sessions that one connection may subscribe to.
         subscriptions: usize = defaults::SUBSCRIPTIONS, 1..=1_000_000;
+        /// Sessions that one user may have made.
+        sessions_per_user: usize = defaults::SESSIONS_PER_USER, 1..=1_000_000;
+        /// Members that one session may have.
+        members: usize = defaults::MEMBERS, 1..=100_000;
         /// Connections that one user may have.
         connections_per_user: usize = defaults::CONNECTIONS_PER_USER, 1..=10_000_000;
+        /// Devices that one user may have.
+        devices_per_user: usize = defaults::DEVICES_PER_USER, 1..=1_000_000;
+        /// Failed logins of one account in a minute; 0: as many as one likes.
+        login_failures_per_account: u64 = defaults::LOGIN_FAILURES_PER_ACCOUNT, 0..=60_000;
+        /// Failed logins from one address in a minute; 0: as many as one likes.
+        login_failures_per_address: u64 = defaults::LOGIN_FAILURES_PER_ADDRESS, 0..=60_000;
+        /// Registrations from one address in an hour; 0: as many as one likes.
+        registrations_per_address: u64 = defaults::REGISTRATIONS_PER_ADDRESS, 0..=3_600_000;
         /// Seconds from a connection's first byte to the end of its handshake.
         handshake_seconds: u64 = defaults::HANDSHAKE.as_secs(), 1..=300;
         /// Seconds from a flat JSON connection's first byte to its `auth`; the first message is due within
@@ -195,6 +219,17 @@ settings! {
         queue: usize = defaults::PERSIST_QUEUE, 1..=1_048_576;
         /// Bytes of commits that may wait; more are answered `busy`.
         queue_bytes: usize = defaults::PERSIST_QUEUE_BYTES, 65_536..=4_294_967_296;
+    }
+}
+
+settings! {
+    /// Documents kept as they were.
+    Snapshots {
+        /// Seconds that a snapshot is kept.
+        ttl_seconds: u64 = defaults::SNAPSHOT_TTL.as_secs(), 1..=31_536_000;
+        /// Snapshots that one session may have. The oldest without a label gives way to a new one; when all have a label
+        /// there is no more room.
+        per_session: usize = defaults::SNAPSHOTS_PER_SESSION, 1..=100_000;
     }
 }
 

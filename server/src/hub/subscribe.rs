@@ -151,7 +151,7 @@ impl Hub {
                         reason,
                         at: at.clone(),
                         last_kept,
-                        state: text(live),
+                        state: text(session, live),
                     });
                     let whole = matches!(&reset, Message::Reset(reset) if reset.state.is_some());
                     // In JSON one too large for here comes whole, once it is encoded.
@@ -245,17 +245,9 @@ pub(super) fn resumed(session: &Session, id: Option<u64>, after: u64, at: &Posit
 }
 
 /// The document as text when it is small enough to be sent in one piece; encoded once per version.
-fn text(live: &mut Live) -> Option<Bytes> {
-    let version = live.core.position().version;
-    if let Some((encoded, text)) = &live.text
-        && *encoded == version
-    {
-        return Some(text.clone());
-    }
+fn text(session: &Session, live: &mut Live) -> Option<Bytes> {
     if live.core.document().json_size() > SNAPSHOT_PART {
         return None;
     }
-    let text = Bytes::from(live.core.document().to_json());
-    live.text = Some((version, text.clone()));
-    Some(text)
+    Some(super::view::small(session, live).text())
 }

@@ -352,6 +352,7 @@ impl Shard {
         self.dirty.retain(|dirty| *dirty != index);
         if let Some(identity) = conn.core.identity() {
             self.shared.hub.disconnected(identity, conn.id);
+            self.shared.hub.seen().note(identity, self.now);
         }
         self.metrics().closed.of(conn.transport()).increment();
     }

@@ -242,6 +242,7 @@ impl Shard {
         }
         if conn.confirmed {
             self.shared.hub.take_over(&identity, conn.id);
+            self.shared.hub.seen().note(&identity, self.now);
         }
         conn.core.welcome(identity);
         let deadline = conn.core.deadline_ms(self.shared.timing);

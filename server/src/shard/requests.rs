@@ -51,6 +51,7 @@ impl Shard {
         let (id, transport) = (conn.id, conn.transport());
         if let Some(identity) = conn.core.identity().cloned() {
             self.shared.hub.take_over(&identity, id);
+            self.shared.hub.seen().note(&identity, self.now);
             self.drain_inbox(usize::MAX);
             for session in self.sessions_of(index).into_iter().filter(|_| !identity.device.is_empty()) {
                 self.shared.hub.attach(&session, id, &identity, transport, self.now);

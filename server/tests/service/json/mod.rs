@@ -9,17 +9,18 @@ use serde_json::{Value, json};
 
 use crate::host::{Host, Socket};
 
-/// A session that this user owns.
-async fn session(host: &Host, user: &str, id: &str, state: Value) {
-    session_of(host, user, id, state, json!({})).await;
+/// A session that this user owns; its epoch.
+async fn session(host: &Host, user: &str, id: &str, state: Value) -> u64 {
+    session_of(host, user, id, state, json!({})).await
 }
 
 /// The same, with this policy.
-async fn session_of(host: &Host, user: &str, id: &str, state: Value, policy: Value) {
+async fn session_of(host: &Host, user: &str, id: &str, state: Value, policy: Value) -> u64 {
     let mut socket = signed_in(host, user, "maker").await;
     socket.say(json!({"type": "create", "id": 1, "sessionId": id, "state": state, "policy": policy})).await;
     let made = socket.next().await.unwrap();
     assert_eq!(made, json!({"type": "created", "id": 1, "sessionId": id, "version": 1, "epoch": made["epoch"]}));
+    made["epoch"].as_u64().unwrap()
 }
 
 async fn signed_in(host: &Host, user: &str, device: &str) -> Socket {

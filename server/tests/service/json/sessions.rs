@@ -12,16 +12,16 @@ fn set(path: &str, value: Value) -> Value {
 #[tokio::test]
 async fn who_names_its_last_version_gets_what_it_missed_and_then_what_comes() {
     let host = Host::new();
-    session(&host, "ann", "s", json!({})).await;
+    let epoch = session(&host, "ann", "s", json!({})).await;
     let mut writer = signed_in(&host, "ann", "laptop").await;
     for number in 1..=4u64 {
         writer.say(update("s", number, set(&format!("/n{number}"), json!(number)))).await;
         writer.next().await.unwrap();
     }
-    for epoch in [Value::Null, json!(1), json!(0)] {
+    for named in [Value::Null, json!(epoch), json!(0)] {
         let mut phone = signed_in(&host, "ann", "phone").await;
         phone
-            .say(json!({"type": "subscribe", "sessionId": "s", "lastVersion": 3, "epoch": epoch, "notices": false}))
+            .say(json!({"type": "subscribe", "sessionId": "s", "lastVersion": 3, "epoch": named, "notices": false}))
             .await;
         for version in [4, 5] {
             let delta = phone.next().await.unwrap();
@@ -31,7 +31,7 @@ async fn who_names_its_last_version_gets_what_it_missed_and_then_what_comes() {
         phone.say(json!({"type": "subscribe", "id": 9, "sessionId": "s", "lastVersion": 5, "notices": false})).await;
         assert_eq!(
             phone.next().await.unwrap(),
-            json!({"type": "resumed", "id": 9, "sessionId": "s", "after": 5, "version": 5, "epoch": 1})
+            json!({"type": "resumed", "id": 9, "sessionId": "s", "after": 5, "version": 5, "epoch": epoch})
         );
     }
     for (last, reason) in [(99, "unknown_epoch"), (0, "initial")] {

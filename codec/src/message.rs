@@ -189,7 +189,7 @@ record! {
 record! {
     /// A place in a session's state.
     Position {
-        /// The epoch that the version was counted in.
+        /// The epoch that the version was counted in; from a client, 0 means the current one.
         epoch: u64,
         /// The version.
         version: u64,

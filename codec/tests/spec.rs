@@ -263,7 +263,8 @@ fn the_bounds_on_the_pages_are_those_of_the_codec() {
 
 #[test]
 fn links_between_the_pages_lead_somewhere() {
-    let names = ["framing.md", "handshake.md", "messages.md", "errors.md", "transports.md", "vectors/README.md"];
+    let names =
+        ["framing.md", "handshake.md", "messages.md", "errors.md", "transports.md", "json.md", "vectors/README.md"];
     let anchors = |name: &str| -> Vec<String> {
         let anchor = |line: &str| {
             let kept = |c: &char| c.is_alphanumeric() || *c == '-' || *c == ' ';

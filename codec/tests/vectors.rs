@@ -7,6 +7,8 @@
 mod broken;
 #[path = "vectors/generate.rs"]
 mod generate;
+#[path = "vectors/json.rs"]
+mod json_texts;
 mod reference;
 #[path = "vectors/samples.rs"]
 mod samples;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arbitrary::Unstructured;
 use serde_json::{Map, Value, json};
 
-use super::{broken, samples::samples};
+use super::{broken, json_texts, samples::samples};
 use crate::reference::{
     Row, any_fields, encode_fields, frame, hex, least_fields, most_fields, quic_varint, registry, row,
 };
@@ -20,6 +20,8 @@ pub fn files() -> BTreeMap<String, Value> {
     for (path, value) in [
         ("valid/_evolution.json", json!({"cases": evolution()})),
         ("valid/_streams.json", json!({"cases": streams()})),
+        ("valid/_json.json", json!({"cases": json_texts::texts()})),
+        ("invalid/json.json", json!({"cases": json_texts::broken()})),
         ("valid/_websocket.json", json!({"max_message": 100, "cases": websockets()})),
         ("invalid/frames.json", json!({"max_frame": broken::MAX_FRAME, "cases": broken::frames()})),
         ("invalid/messages.json", json!({"cases": broken::messages()})),

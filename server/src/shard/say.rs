@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use syncbridge_codec::{
-    ErrorCode, Message,
+    ErrorCode, Message, id,
     message::{self, Class},
     websocket,
 };
 
 use super::{conn::Ending, core::Shard, routed::UnderWay};
-use crate::{connection::Command, hub::Fault};
+use crate::{connection::Command, hub::Fault, session::defaults::ERROR_TEXT_BYTES};
 
 impl Shard {
     /// Queues a message of the server.
@@ -65,8 +65,11 @@ impl Shard {
         session: &bytestring::ByteString,
     ) {
         self.metrics().refused.of(fault.code).increment();
-        let mut error = message::Error::new(fault.code, fault.text);
-        (error.answers, error.op, error.session) = (answers, op, Some(session.clone()));
+        // No answer repeats whatever was sent in place of an id.
+        let text = &fault.text[..fault.text.floor_char_boundary(ERROR_TEXT_BYTES)];
+        let mut error = message::Error::new(fault.code, text);
+        (error.answers, error.op) = (answers, op);
+        error.session = Some(session.clone()).filter(|session| session.len() <= id::MAX_LEN);
         error.retry_after_ms = fault.retry_after_ms;
         self.say(index, &error.into());
     }

@@ -119,6 +119,16 @@ impl Socket {
         self.0.send(Message::text(text.to_owned())).await.expect("sent");
     }
 
+    /// Sends one message, or finds that the connection has ended.
+    pub async fn say_if_open(&mut self, message: Value) {
+        let _ended = self.0.send(Message::text(message.to_string())).await;
+    }
+
+    /// Sends a binary message.
+    pub async fn say_binary(&mut self, bytes: &[u8]) {
+        self.0.send(Message::binary(bytes.to_vec())).await.expect("sent");
+    }
+
     /// The next message; `Err`: the close code that ended the connection, 1006 when there was none.
     pub async fn next(&mut self) -> Result<Value, u16> {
         self.next_text().await.map(|text| serde_json::from_str(&text).unwrap())

@@ -180,7 +180,7 @@ fn what_does_not_fit_together_is_damaged_and_not_guessed_at() {
         ("ends at version", |stored| stored.version += 1),
         ("change 4", |stored| stored.deltas[2].change = Bytes::from_static(b"\x01a")),
         ("answers", |stored| stored.incarnations[0].answers[0].1 = Bytes::new()),
-        ("epoch 3", |stored| stored.epoch = 3),
+        ("epoch 4294967296", |stored| stored.epoch = epoch::of_process(1)),
         ("change 2", |stored| stored.document = Bytes::from_static(b"7")),
     ];
     for (what, harm) in harms {

@@ -40,6 +40,7 @@ use crate::{
         inbox::{Inbox, Item},
         runtime::Parts,
     },
+    snapshot::{self, Snapshots},
     transport::{memory, quic, tcp, tls},
 };
 
@@ -222,6 +223,7 @@ impl Server {
             authenticate: authenticate(Arc::clone(&authenticator), Arc::clone(&metrics)),
             timing: Timing {
                 hello_ms: config.limits.handshake_seconds * 1_000,
+                auth_ms: (!config.open).then_some(config.limits.auth_seconds * 1_000),
                 heartbeat_ms: config.connection.heartbeat_ms,
             },
             bounds: shard_bounds(&config),
@@ -232,6 +234,7 @@ impl Server {
             authenticator: Arc::clone(&authenticator),
             accounts,
             devices: Arc::clone(&devices),
+            snapshots: Snapshots::new(Arc::clone(&hub), snapshot_bounds(&config), clock::now),
             config: Arc::clone(&config),
             once: rest::idempotency::Once::with_data_folder(&config.data).map_err(Error::Data)?,
             clock: clock::now,
@@ -368,6 +371,10 @@ fn hub_bounds(config: &Config) -> hub::Bounds {
             ..session::Bounds::default()
         },
     }
+}
+
+fn snapshot_bounds(config: &Config) -> snapshot::Bounds {
+    snapshot::Bounds { ttl_ms: config.snapshots.ttl_seconds * 1_000, max: config.snapshots.per_session }
 }
 
 fn shard_bounds(config: &Config) -> Bounds {

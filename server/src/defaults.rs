@@ -48,6 +48,13 @@ pub const OPERATIONS: usize = 1_000;
 /// From the first byte to `Hello` (and a TLS or WebSocket handshake before it): three round trips of a slow mobile link
 /// (1 s each) with two retransmissions after 1 s and 2 s are 6 s.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// From the first byte of a flat JSON connection to its `auth`: a person signs in on the page that has opened it already.
+pub const JSON_AUTH: Duration = Duration::from_mins(1);
+/// Messages of a flat JSON connection that are none, less those that are, before it is closed: who is merely newer or
+/// older than this server goes on, who sends rubbish does not.
+pub const JSON_ERRORS: u32 = 64;
+/// Updates with an `id` that one flat JSON connection may have unanswered: 1,024 × (256 + 32 B) = 288 KiB at the worst.
+pub const JSON_UNANSWERED: usize = 1_024;
 /// Head of an HTTP request. Same arithmetic as [`HANDSHAKE`].
 pub const HTTP_HEADER: Duration = Duration::from_secs(10);
 /// Body of an HTTP request: 1 MiB at 50 KiB/s, a bad mobile link, are 21 s.
@@ -84,6 +91,10 @@ pub const LARGE_VIEWS_BYTES: usize = 64 * MIB;
 /// Snapshots that are removed with their session in one commit: more than one may have. What is made while that goes on
 /// expires by itself.
 pub const DELETED_SNAPSHOTS: usize = 10_000;
+/// Items that one page of a list has at most, about 100 bytes each: 100 KiB.
+pub const PAGE_MAX: usize = 1_000;
+/// Items of a page when the client does not say.
+pub const PAGE: usize = 100;
 /// Longest `Idempotency-Key` and `id`, bytes: a UUID has 36.
 pub const IDEMPOTENCY_KEY: usize = 255;
 /// Connections of one user: at ≤1.5 KiB each idle (DESIGN §5.4), 1,000 are 1.5 MiB.
@@ -169,6 +180,19 @@ pub const FRAME_ABOVE_DOCUMENT: usize = 64 * KIB;
 /// Frames cut for slow connections, bytes a shard: 64 of the largest client frames.
 pub const MAX_CUT_BYTES: usize = 64 * MIB;
 
+// ---- snapshots -----------------------------------------------------------------------------------------------------
+
+/// How long a snapshot is kept: what went wrong on a Monday is noticed by the next one.
+pub const SNAPSHOT_TTL: Duration = Duration::from_hours(7 * 24);
+/// Snapshots of one session. Each that is all different costs a whole document: 100 × 4 MiB = 400 MiB at the most; small
+/// changes cost some KiB each.
+pub const SNAPSHOTS_PER_SESSION: usize = 100;
+/// Sessions whose snapshots are counted in memory: 4,096 × 100 × 40 B = 16 MiB. Beyond, those are let go that nobody is
+/// using, and counted again.
+pub const SNAPSHOT_LEDGER: usize = 4_096;
+/// Longest label, bytes: a line for people.
+pub const LABEL: usize = 256;
+
 // ---- tokens --------------------------------------------------------------------------------------------------------
 
 /// How long an access token is good for: what is stolen with one ends a quarter of an hour later by itself, and a client
@@ -250,10 +274,6 @@ pub const FORGET_EVERY: Duration = Duration::from_mins(1);
 /// For how long others may keep our public keys: a new one is asked for when a token names it, so an hour would do; a
 /// dropped one is gone after that long.
 pub const JWKS_MAX_AGE: Duration = Duration::from_mins(5);
-/// Items of a page when nobody says how many, and the most there are.
-pub const PAGE: usize = 100;
-/// See [`PAGE`].
-pub const PAGE_MAX: usize = 1_000;
 /// Devices of one user: a list of all of them is some 200 KB.
 pub const DEVICES_PER_USER: usize = 1_000;
 

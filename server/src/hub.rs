@@ -36,11 +36,13 @@ use syncbridge_storage::Engine;
 pub use ask::{Updated, off_shard};
 pub use calls::{Call, Calls};
 pub use handoff::{Bound, Question};
+
 pub(crate) use make::random;
 pub use members::Who;
 pub use revoke::{Revocation, Revoked};
 pub use subscribe::{Request, Snapshot, Subscribed};
 pub use view::{Large, Shown, View, conflict_name, devices_name};
+pub use work::Moment;
 
 use crate::{
     admin::Metrics,
@@ -152,14 +154,14 @@ pub struct Hub {
     clients: DashMap<Client, ConnId>,
     /// Requests that no connection makes.
     calls: Arc<Calls>,
+    /// Devices that came and went.
+    seen: Seen,
     /// Sessions that each user has made.
     quotas: Quotas,
     /// Sessions that this process has deleted.
     deletions: AtomicU64,
     /// Bytes of large views that are kept.
     large_views: Arc<AtomicUsize>,
-    /// Devices that came and went.
-    seen: Seen,
     /// Sessions whose active device is asked about a handoff, by the handoff's id.
     asked: DashMap<ByteString, Arc<Session>>,
     timers: Mutex<BinaryHeap<Reverse<Timer>>>,
@@ -199,10 +201,10 @@ impl Hub {
             users: DashMap::new(),
             clients: DashMap::new(),
             calls: Arc::default(),
+            seen: Seen::default(),
             quotas: Quotas::default(),
             deletions: AtomicU64::new(0),
             large_views: Arc::default(),
-            seen: Seen::default(),
             asked: DashMap::new(),
             timers: Mutex::default(),
             draining: AtomicBool::new(false),

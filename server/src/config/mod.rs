@@ -60,6 +60,8 @@ settings! {
         fanout: Fanout;
         /// Commits on their way to storage.
         persist: Persist;
+        /// Documents kept as they were.
+        snapshots: Snapshots;
         /// Going down.
         drain: Drain;
     }
@@ -158,6 +160,9 @@ settings! {
         registrations_per_address: u64 = defaults::REGISTRATIONS_PER_ADDRESS, 0..=3_600_000;
         /// Seconds from a connection's first byte to the end of its handshake.
         handshake_seconds: u64 = defaults::HANDSHAKE.as_secs(), 1..=300;
+        /// Seconds from a flat JSON connection's first byte to its `auth`; the first message is due within
+        /// `handshake_seconds`. No limit under `open`.
+        auth_seconds: u64 = defaults::JSON_AUTH.as_secs(), 1..=3_600;
         /// Seconds for the head of an HTTP request.
         header_seconds: u64 = defaults::HTTP_HEADER.as_secs(), 1..=300;
         /// Seconds for the body of an HTTP request.
@@ -214,6 +219,17 @@ settings! {
         queue: usize = defaults::PERSIST_QUEUE, 1..=1_048_576;
         /// Bytes of commits that may wait; more are answered `busy`.
         queue_bytes: usize = defaults::PERSIST_QUEUE_BYTES, 65_536..=4_294_967_296;
+    }
+}
+
+settings! {
+    /// Documents kept as they were.
+    Snapshots {
+        /// Seconds that a snapshot is kept.
+        ttl_seconds: u64 = defaults::SNAPSHOT_TTL.as_secs(), 1..=31_536_000;
+        /// Snapshots that one session may have. The oldest without a label gives way to a new one; when all have a label
+        /// there is no more room.
+        per_session: usize = defaults::SNAPSHOTS_PER_SESSION, 1..=100_000;
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
 };
 
 use bytes::Bytes;
@@ -32,9 +32,23 @@ thread_local! {
     static EFFECTS: RefCell<Vec<Effect>> = const { RefCell::new(Vec::new()) };
 }
 
+/// A session at one moment.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    /// Its version.
+    pub at: Position,
+    /// Its document; shares its structure with the live one.
+    pub document: Value,
+    /// Drawn when it was made.
+    pub born: u128,
+}
+
 impl Hub {
     /// Whether new work is taken.
-    pub(super) fn accepting(&self, now: Now) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// [`Fault`]: not now, or not any more.
+    pub(crate) fn accepting(&self, now: Now) -> Result<(), Fault> {
         if self.draining.load(Ordering::Relaxed) {
             return Err(Fault {
                 code: ErrorCode::Busy,
@@ -139,6 +153,17 @@ impl Hub {
         Ok((live.core.position(), live.core.document().clone(), live.core.active_device()))
     }
 
+    /// What a session is at this moment, to who may do `operation` to it.
+    ///
+    /// # Errors
+    /// [`Fault`] when the asker may not.
+    pub fn moment(&self, session: &Arc<Session>, who: &Identity, operation: Operation) -> Result<Moment, Fault> {
+        let live = session.live.lock();
+        Self::check(who, operation, session, &live)?;
+        let (at, document) = (live.core.position(), live.core.document().clone());
+        Ok(Moment { at, document, born: live.core.meta().born })
+    }
+
     /// Asks the one function that decides, about a session that is in memory.
     pub(super) fn check(who: &Identity, operation: Operation, session: &Session, live: &Live) -> Result<(), Fault> {
         if live.over || live.core.is_deleted() {
@@ -170,11 +195,11 @@ impl Hub {
     pub(super) fn hand_out(&self, session: &Arc<Session>, live: &mut Live, effects: &mut Vec<Effect>, now: Now) {
         for effect in effects.drain(..) {
             match effect {
-                Effect::Event { topic, seq, frame, origin } => {
+                Effect::Event { topic, seq, frame, origin, withheld } => {
                     if topic == message::TopicKind::State {
                         live.view = None;
                     }
-                    self.publish(session, live, topic, seq, frame, origin);
+                    self.publish(session, live, (topic, seq), frame, origin, withheld);
                 }
                 Effect::Answer { conn, frame } if Calls::has(conn) => self.calls.answer(conn, frame),
                 Effect::Answer { conn, frame } => {
@@ -219,10 +244,10 @@ impl Hub {
         &self,
         session: &Session,
         live: &Live,
-        kind: message::TopicKind,
-        seq: u64,
+        (kind, seq): (message::TopicKind, u64),
         frame: Bytes,
         origin: Option<(ConnId, Bytes)>,
+        withheld: Option<ConnId>,
     ) {
         let (topic, wanted): (_, fn(&Interest) -> u32) = match kind {
             message::TopicKind::State => (session.state_topic(), |interest| interest.state),
@@ -239,7 +264,7 @@ impl Hub {
             origin => origin,
         };
         let home = origin.as_ref().map(|(conn, _)| shard_of(*conn));
-        let event = Arc::new(Event { topic, seq, frame, origin });
+        let event = Arc::new(Event { topic, seq, frame, origin, withheld, text: OnceLock::new() });
         for (shard, (inbox, interest)) in self.inboxes.iter().zip(&live.interest).enumerate() {
             // The writer's own shard hears of it in any case: the answer to the writer travels in the event.
             if wanted(interest) > 0 || home == Some(shard) {

@@ -19,6 +19,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     core::{Shard, Shared},
+    flat::nobody,
     flush::Sockets,
     inbox::Inbox,
     routed::Asked,
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::{
     config, defaults,
-    rest::{frame::Frame, native},
+    rest::{Problem, frame::Frame, native},
     session::Now,
     transport::{
         http::{self, Http, Open},
@@ -78,7 +79,7 @@ pub struct Local {
     /// Connections that speak HTTP, and are none of the shard's yet.
     http: Rc<Open>,
     clock: fn() -> Now,
-    router: Router,
+    frame: Rc<Frame>,
     blocking: tokio::runtime::Handle,
 }
 
@@ -123,7 +124,7 @@ impl Local {
                 tokio::select! {
                     biased;
                     _ = ended => {}
-                    response = native::answer(&local.router, request, caller, peer, max) => {
+                    response = native::answer(&local.frame, request, caller, peer, max) => {
                         local.with(|shard| shard.answer_asked(conn, key, response));
                     }
                 }
@@ -174,14 +175,14 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
 
 async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Result<()> {
     let Parts { index, shared, inbox, tcp, tls, quic, router, echo, handshake, clock, mut draining, .. } = parts;
-    let frame = Rc::new(Frame::new(router.clone(), &parts.http, &parts.templates, &shared.metrics));
+    let frame = Rc::new(Frame::new(router, &parts.http, &parts.templates, &shared.metrics));
     let local = Rc::new(Local {
         shard: RefCell::new(Shard::new(index, shared, Arc::clone(&inbox), clock())),
         scratch: RefCell::new(vec![0; defaults::READ_BYTES]),
         gone: tokio::sync::Notify::new(),
         http: Rc::default(),
         clock,
-        router,
+        frame: Rc::clone(&frame),
         blocking,
     });
     let flusher = Rc::clone(&local);
@@ -283,15 +284,22 @@ fn http<S: Stream>(
 ) -> Rc<Http<S>> {
     let open = Rc::clone(&local.http);
     let local = Rc::clone(local);
+    let (authenticate, clock) = (Arc::clone(&local.shard.borrow().shared().authenticate), local.clock);
+    let known = Box::new(move |token: &str| {
+        authenticate(&nobody(token), clock()).map_err(|(code, text)| Problem::new(code, text))
+    });
     let upgraded = Box::new(move |wanted, stream, peer, already: Bytes| match wanted {
         Wanted::Frames => {
             spawn_local(Task::new(Rc::clone(&local), Pipe::websocket(stream, peer), already.to_vec()));
+        }
+        Wanted::Json(identity) => {
+            spawn_local(Task::new(Rc::clone(&local), Pipe::json(stream, peer, identity), already.to_vec()));
         }
         Wanted::Echo => {
             spawn_local(super::echo::run(stream, already));
         }
     });
-    Rc::new(Http { frame, echo, header_timeout, draining, open, upgraded })
+    Rc::new(Http { frame, echo, header_timeout, draining, open, known, upgraded })
 }
 
 async fn accept_plain(listener: tokio::net::TcpListener, http: Rc<Http<TcpStream>>, mut draining: Draining) {

@@ -8,8 +8,12 @@ mod support;
 
 mod host;
 mod http;
+mod raw;
 
 mod accounts;
 mod basics;
+mod frame;
+mod json;
 mod members;
 mod sessions;
+mod snapshots;

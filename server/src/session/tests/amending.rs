@@ -72,16 +72,15 @@ fn a_session_that_is_deleted_is_gone_at_once_and_its_subscribers_hear_of_it_when
 #[test]
 fn one_that_is_made_again_knows_no_place_of_the_one_that_was_deleted() {
     let first = epoch::of_process(7);
-    let before = epoch::Epochs::first(first + 3);
-    let restarted =
-        epoch::Epochs::restore(&[storage::EpochStart { epoch: first + 4, base: 0 }], 20, epoch::of_process(8));
-    let again = epoch::Epochs::first(first + 4);
+    let before = Epochs::first(first + 3);
+    let restarted = Epochs::restore(&[storage::EpochStart { epoch: first + 4, base: 0 }], 20, epoch::of_process(8));
+    let again = Epochs::first(first + 4);
     for version in [1, 2, 20] {
         let place = Position { epoch: before.current(), version };
-        assert_eq!(again.place(&place, 20), epoch::Place::Unknown);
-        assert_eq!(restarted.place(&place, 20), epoch::Place::Unknown);
+        assert_eq!(again.place(&place, 20), Place::Unknown);
+        assert_eq!(restarted.place(&place, 20), Place::Unknown);
         let place = Position { epoch: again.current(), version };
-        assert_eq!(restarted.place(&place, 20), epoch::Place::Kept(version), "its own places are kept");
+        assert_eq!(restarted.place(&place, 20), Place::Kept(version), "its own places are kept");
     }
     assert!(epoch::of_process(1 << 20) + epoch::DELETIONS < 1 << 53, "JSON keeps it");
 }

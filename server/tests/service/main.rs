@@ -17,3 +17,4 @@ mod json;
 mod members;
 mod sessions;
 mod snapshots;
+mod together;

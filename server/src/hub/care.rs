@@ -12,6 +12,7 @@ use syncbridge_storage::{Outcome, Write};
 
 use super::{Checkpoint, Hub, Live, Session};
 use crate::{
+    connection::Identity,
     persist::Persist,
     session::{Effect, Now},
     shard::inbox::Item,
@@ -121,6 +122,13 @@ impl Hub {
         live.core.abandon(code, &mut answers);
         self.hand_out(session, &mut live, &mut answers, Now::default());
         self.end_topic(session, &live, &frame);
+    }
+
+    /// What a member is told of a session that was deleted, durably; `None` when it was not, or for a stranger.
+    pub fn deleted(&self, session: &Session, who: &Identity) -> Option<message::SessionDeleted> {
+        let live = session.live.lock();
+        let gone = live.over && live.core.is_deleted() && live.core.meta().role(&who.user).is_some();
+        gone.then(|| message::SessionDeleted { session: session.id.as_ref().into() })
     }
 
     /// Ends every subscription of a session with this frame.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use syncbridge_codec::{ErrorCode, message::Role};
 
 use super::{Fault, Hub, Revoked, Session};
@@ -49,7 +48,7 @@ impl Hub {
         if role.is_none() {
             // Their subscriptions ended in order with the events. This comes after that in every shard's inbox, so once
             // it was seen there, so was that.
-            self.revoke(Revoked::Member { session: Arc::clone(session), user, last: Bytes::new() }).await;
+            self.revoke(Revoked::Nothing).await;
         }
         Ok(())
     }

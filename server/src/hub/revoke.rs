@@ -39,6 +39,8 @@ pub enum Revoked {
         /// The last that they are told of it: a whole native frame.
         last: Bytes,
     },
+    /// Nothing: who waits for it knows that every shard has seen what came before it.
+    Nothing,
 }
 
 /// A [`Revoked`] on its way through the shards.
@@ -56,7 +58,7 @@ impl Revocation {
         match &self.what {
             Revoked::Family { user, family } => who.user == *user && who.family.as_ref() == Some(family),
             Revoked::Device { user, device } => who.user == *user && who.device == *device,
-            Revoked::Member { .. } => false,
+            Revoked::Member { .. } | Revoked::Nothing => false,
         }
     }
 

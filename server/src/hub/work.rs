@@ -214,7 +214,7 @@ impl Hub {
                     self.persist.submit(Some((Arc::clone(session), number)), writes, now);
                 }
                 Effect::Removed { user, last } => {
-                    // In order with the events; who removed them waits for another of these (`members.rs`).
+                    // In order with the events; who removed them waits until every shard has seen it (`members.rs`).
                     drop(self.revoke(Revoked::Member { session: Arc::clone(session), user, last }));
                 }
                 Effect::Deleted { frame } => {

@@ -124,15 +124,76 @@ impl Framing {
 pub struct Outbox {
     /// The rest of a frame of which something was sent already. Nothing may come before it.
     cut: Bytes,
-    queue: VecDeque<(Class, Bytes)>,
+    queue: VecDeque<Waiting>,
     bytes: usize,
+    /// What QUIC was given and has not sent yet.
+    handed: Option<Box<Handed>>,
+}
+
+/// Whole frames that wait.
+#[derive(Debug)]
+struct Waiting {
+    class: Class,
+    /// The state topic of the session that they tell of, if they tell of one.
+    of: Option<TopicId>,
+    wire: Bytes,
+}
+
+/// What lies in a QUIC link's queue of the session stream, frame by frame, and what of it is not to be sent any more.
+#[derive(Debug, Default)]
+struct Handed {
+    /// Of which session, and how long it was: the link shortens a frame of which something was sent.
+    frames: VecDeque<(Option<TopicId>, usize)>,
+    revoked: Vec<TopicId>,
+    all: bool,
 }
 
 impl Outbox {
-    /// Appends complete wire bytes.
+    /// Appends complete wire bytes that tell of no session.
     pub fn push(&mut self, class: Class, wire: Bytes) {
+        self.push_of(None, class, wire);
+    }
+
+    /// Appends complete wire bytes; `of`: the state topic of the session that they tell of.
+    pub fn push_of(&mut self, of: Option<TopicId>, class: Class, wire: Bytes) {
         self.bytes += wire.len();
-        self.queue.push_back((class, wire));
+        self.queue.push_back(Waiting { class, of, wire });
+    }
+
+    /// Drops what waits and tells of this session, but for the rest of a frame of which something was sent.
+    pub fn revoke(&mut self, of: TopicId) {
+        self.queue.retain(|waiting| waiting.of != Some(of));
+        self.bytes = self.queue.iter().map(|waiting| waiting.wire.len()).sum();
+        if let Some(handed) = &mut self.handed {
+            handed.revoked.push(of);
+        }
+    }
+
+    /// Takes what was revoked out of a QUIC link's queue of the session stream.
+    pub fn take_back(&mut self, queue: &mut VecDeque<Bytes>) {
+        let Some(handed) = &mut self.handed else { return };
+        while handed.frames.len() > queue.len() {
+            handed.frames.pop_front();
+        }
+        if handed.all || !handed.revoked.is_empty() {
+            let keep = |at: usize, frame: &Bytes, (of, length): &(Option<TopicId>, usize)| {
+                let begun = at == 0 && frame.len() < *length;
+                begun || !(handed.all || of.is_some_and(|of| handed.revoked.contains(&of)))
+            };
+            let kept: Vec<bool> =
+                queue.iter().zip(&handed.frames).enumerate().map(|(at, (frame, of))| keep(at, frame, of)).collect();
+            let (mut in_queue, mut in_frames) = (kept.iter().copied(), kept.iter().copied());
+            queue.retain(|_| in_queue.next().unwrap_or(true));
+            handed.frames.retain(|_| in_frames.next().unwrap_or(true));
+            (handed.revoked, handed.all) = (Vec::new(), false);
+        }
+        if queue.is_empty() {
+            self.handed = None;
+        }
+    }
+
+    fn hand(&mut self, of: Option<TopicId>, frame: &Bytes) {
+        self.handed.get_or_insert_default().frames.push_back((of, frame.len()));
     }
 
     /// Bytes that wait.
@@ -153,16 +214,31 @@ impl Outbox {
     /// Drops what waits, but for the rest of a frame of which something was sent.
     pub fn clear(&mut self) {
         (self.queue, self.bytes) = (VecDeque::new(), 0);
+        if let Some(handed) = &mut self.handed {
+            handed.all = true;
+        }
     }
 
-    fn pop(&mut self) -> Option<(Class, Bytes)> {
-        let (class, wire) = self.queue.pop_front()?;
-        self.bytes -= wire.len();
+    fn pop(&mut self) -> Option<Waiting> {
+        let waiting = self.queue.pop_front()?;
+        self.bytes -= waiting.wire.len();
         if self.queue.is_empty() {
             // An idle connection holds no queue.
             self.queue = VecDeque::new();
         }
-        Some((class, wire))
+        Some(waiting)
+    }
+
+    /// `sent` bytes of `waiting` went out, not all: keeps what its frame lacks, and puts the frames behind that back.
+    fn keep_rest(&mut self, waiting: Waiting, sent: usize, websocket: bool) {
+        let Waiting { class, of, mut wire } = waiting;
+        let end = if websocket { frame_end(&wire, sent) } else { wire.len() };
+        let behind = wire.split_off(end);
+        self.cut = wire.split_off(sent);
+        if !behind.is_empty() {
+            self.bytes += behind.len();
+            self.queue.push_front(Waiting { class, of, wire: behind });
+        }
     }
 }
 
@@ -242,11 +318,30 @@ impl Conn {
         }
     }
 
+    /// [`Conn::send`] of what tells of the session with this state topic.
+    pub fn send_of(&mut self, of: TopicId, class: Class, frame: Bytes) {
+        let payload = match self.framing.flat() {
+            None => Some(frame),
+            Some(flat) => flat.text(&frame),
+        };
+        if let Some(payload) = payload {
+            self.send_payload_of(of, class, payload);
+        }
+    }
+
     /// Queues what is in the connection's own form already.
     pub fn send_payload(&mut self, class: Class, payload: Bytes) {
         if self.closing.is_none() {
             let wire = self.framing.wire(payload);
             self.outbox.push(class, wire);
+        }
+    }
+
+    /// [`Conn::send_payload`] of what tells of the session with this state topic.
+    pub fn send_payload_of(&mut self, of: TopicId, class: Class, payload: Bytes) {
+        if self.closing.is_none() {
+            let wire = self.framing.wire(payload);
+            self.outbox.push_of(Some(of), class, wire);
         }
     }
 
@@ -294,7 +389,7 @@ impl Conn {
     /// Copies what goes out next, about `max` bytes of it: the cut frame, the queue, then what the rings have.
     /// For links that are one pipe of bytes.
     pub fn gather(&self, rings: &Slab<Ring>, out: &mut Vec<u8>, max: usize) {
-        let waiting = std::iter::once(&self.outbox.cut).chain(self.outbox.queue.iter().map(|(_, wire)| wire));
+        let waiting = std::iter::once(&self.outbox.cut).chain(self.outbox.queue.iter().map(|waiting| &waiting.wire));
         for bytes in waiting {
             out.extend_from_slice(bytes);
             if out.len() >= max {
@@ -330,14 +425,11 @@ impl Conn {
             self.outbox.cut = Bytes::new();
         }
         while sent > 0 {
-            let Some((_, mut wire)) = self.outbox.pop() else { break };
-            let taken = sent.min(wire.len());
-            sent -= taken;
-            if taken < wire.len() {
-                wire.advance(taken);
-                self.outbox.cut = wire;
-                return;
+            let Some(waiting) = self.outbox.pop() else { break };
+            if sent < waiting.wire.len() {
+                return self.outbox.keep_rest(waiting, sent, self.framing.is_websocket());
             }
+            sent -= waiting.wire.len();
         }
         for index in 0..self.subs.len() {
             if sent == 0 {
@@ -357,12 +449,20 @@ impl Conn {
     /// Moves what goes out next into the two streams' queues, about `max` bytes of it, without copying.
     pub fn take_frames(&mut self, rings: &mut Slab<Ring>, streams: &mut [VecDeque<Bytes>; 2], max: usize) {
         let mut taken = 0;
+        if streams[class_index(Class::Session)].is_empty() {
+            self.outbox.handed = None;
+        }
         while taken < max {
-            let Some((class, wire)) = self.outbox.pop() else { break };
+            let Some(Waiting { class, of, wire }) = self.outbox.pop() else { break };
             taken += wire.len();
+            if class == Class::Session {
+                self.outbox.hand(of, &wire);
+            }
             streams[class_index(class)].push_back(wire);
         }
-        for (ring, slot) in self.flowing() {
+        let ending = self.closing.is_some();
+        for sub in self.subs.iter().filter(|sub| !sub.held && !ending) {
+            let Some((ring, slot)) = sub.ring else { continue };
             if taken >= max || !self.outbox.is_empty() {
                 return;
             }
@@ -374,6 +474,7 @@ impl Conn {
                 }
                 taken += frame.len();
                 cursor = end;
+                self.outbox.hand(Some(sub.session.state_topic()), frame);
                 streams[class_index(Class::Session)].push_back(frame.clone());
             }
             ring.slot_mut(slot).cursor = cursor;
@@ -426,10 +527,100 @@ impl Outbox {
     }
 }
 
+/// Where the frame ends that the byte at `at` belongs to, in whole frames of a WebSocket server (RFC 6455 §5.2: not
+/// masked).
+fn frame_end(wire: &[u8], at: usize) -> usize {
+    let mut end = 0;
+    while end <= at {
+        let length = match wire.get(end + 1) {
+            Some(126) => {
+                wire.get(end + 2..end + 4).map(|bytes| 4 + usize::from(u16::from_be_bytes([bytes[0], bytes[1]])))
+            }
+            Some(127) => wire
+                .get(end + 2..end + 10)
+                .and_then(|bytes| u64::from_be_bytes(bytes.try_into().ok()?).try_into().ok())
+                .map(|length: usize| length.saturating_add(10)),
+            Some(short) => Some(2 + usize::from(*short)),
+            None => None,
+        };
+        end = length.and_then(|length| end.checked_add(length)).map_or(wire.len(), |end| end.min(wire.len()));
+        if end == wire.len() {
+            break;
+        }
+    }
+    end
+}
+
 /// Which QUIC stream carries a class.
 pub const fn class_index(class: Class) -> usize {
     match class {
         Class::Control => 0,
         Class::Session => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: TopicId = TopicId(2);
+    const THERE: TopicId = TopicId(4);
+
+    fn frames(sizes: &[usize]) -> Bytes {
+        let mut wire = BytesMut::new();
+        for size in sizes {
+            websocket::write_frame(&mut wire, Opcode::Binary, &vec![7; *size]);
+        }
+        wire.freeze()
+    }
+
+    #[test]
+    fn a_frame_ends_where_the_next_begins_whatever_its_length() {
+        let sizes = [0, 1, 125, 126, 65_535, 65_536, 3];
+        let wire = frames(&sizes);
+        let mut begin = 0;
+        for size in sizes {
+            let end = begin + websocket::header_size(size) + size;
+            for at in [begin, begin + 1, end - 1] {
+                assert_eq!(frame_end(&wire, at), end, "{size} bytes, at {at}");
+            }
+            begin = end;
+        }
+        assert_eq!(begin, wire.len());
+    }
+
+    #[test]
+    fn of_what_is_revoked_only_the_frame_that_was_begun_goes_out() {
+        let mut outbox = Outbox::default();
+        outbox.push_of(Some(HERE), Class::Session, frames(&[10, 20, 30]));
+        outbox.push_of(Some(THERE), Class::Session, frames(&[40]));
+        let first = outbox.pop().expect("pushed");
+        outbox.keep_rest(first, 15, true);
+        assert_eq!((outbox.cut_bytes(), outbox.bytes()), (22 + 12 - 15, 22 + 12 - 15 + 32 + 42));
+        outbox.revoke(HERE);
+        assert_eq!((outbox.cut_bytes(), outbox.bytes()), (19, 19 + 42));
+        assert_eq!(outbox.pop().map(|waiting| waiting.of), Some(Some(THERE)));
+    }
+
+    #[test]
+    fn what_is_revoked_is_taken_back_from_quic_but_for_a_frame_that_was_begun() {
+        let mut outbox = Outbox::default();
+        let frame = Bytes::from_static(b"0123456789");
+        for of in [HERE, HERE, THERE, HERE] {
+            outbox.hand(Some(of), &frame);
+        }
+        // One is gone, of the second a part.
+        let mut queue = VecDeque::from([frame.slice(4..), frame.clone(), frame.clone()]);
+        outbox.take_back(&mut queue);
+        assert_eq!(queue.len(), 3);
+        outbox.revoke(HERE);
+        outbox.take_back(&mut queue);
+        assert_eq!(queue, [frame.slice(4..), frame.clone()]);
+        outbox.clear();
+        outbox.take_back(&mut queue);
+        assert_eq!(queue, [frame.slice(4..)], "all that was not begun");
+        queue.clear();
+        outbox.take_back(&mut queue);
+        assert!(outbox.handed.is_none(), "an idle connection holds nothing");
     }
 }

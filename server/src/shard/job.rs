@@ -40,8 +40,8 @@ pub enum Job {
     Read(Box<CatchUp>),
     /// Encode a document that a held subscription begins with.
     Reset(Box<Snapshot>),
-    /// Encode a document that was asked for once.
-    Document(Box<Snapshot>),
+    /// Encode a document that was asked for once, by the request with this id.
+    Document(u64, Box<Snapshot>),
 }
 
 /// What came of a [`Job`].
@@ -57,8 +57,8 @@ pub enum Done {
     Read(Box<CatchUp>, Result<Option<Vec<Bytes>>, Fault>),
     /// What follows, or is, the `Reset`, in the connection's form.
     Reset(Arc<Session>, Vec<Bytes>),
-    /// The answer, in the connection's form.
-    Document(Vec<Bytes>),
+    /// The answer to this request about this session, in the connection's form.
+    Document(Arc<Session>, u64, Vec<Bytes>),
 }
 
 impl Job {
@@ -84,13 +84,13 @@ impl Job {
                 let frames = snapshot.encode();
                 Done::Reset(snapshot.session, frames)
             }
-            Self::Document(snapshot) => {
+            Self::Document(id, snapshot) => {
                 let mut frames = Vec::new();
                 if snapshot.form == Form::Native {
                     frames.push(snapshot.head.to_frame());
                 }
                 frames.extend(snapshot.encode());
-                Done::Document(frames)
+                Done::Document(snapshot.session, id, frames)
             }
         }
     }

@@ -205,6 +205,13 @@ impl Shard {
         }
     }
 
+    /// For QUIC: takes what was revoked since out of the session stream's queue.
+    pub fn take_back(&mut self, index: u32, session: &mut VecDeque<Bytes>) {
+        if let Some(conn) = self.conns.get_mut(index as usize) {
+            conn.outbox.take_back(session);
+        }
+    }
+
     /// For QUIC: moves what goes out next into the streams' queues, about [`SEND_BYTES`]. Whether it moved anything.
     pub fn output_frames(&mut self, index: u32, streams: &mut [VecDeque<Bytes>; 2]) -> bool {
         loop {

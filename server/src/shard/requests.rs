@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use syncbridge_codec::{
-    ErrorCode, handshake,
+    ErrorCode, Message, handshake,
     message::{self, Class},
 };
 
@@ -12,6 +12,7 @@ use super::{
     job::{CatchUp, Done, Job},
 };
 use crate::{
+    auth::access::Operation,
     connection::{Command, Identity, Subscription},
     defaults::CATCH_UP_BELOW,
     fanout::Form,
@@ -206,11 +207,15 @@ impl Shard {
         };
         if document.json_size() <= syncbridge_codec::SNAPSHOT_PART {
             answer.state = Some(document.to_json().into());
-            self.say(index, &answer.into());
+            let answer = Message::from(answer).to_frame();
+            if let Some(conn) = self.conns.get_mut(index as usize) {
+                conn.send_of(session.state_topic(), Class::Session, answer);
+                self.mark(index);
+            }
         } else {
             let form = self.conns.get(index as usize).map_or(Form::Native, |conn| conn.framing.form());
             let snapshot = Snapshot { session: Arc::clone(session), at, document, head: answer.into(), form };
-            self.start(index, Job::Document(Box::new(snapshot)));
+            self.start(index, Job::Document(get.id, Box::new(snapshot)));
         }
     }
 
@@ -260,12 +265,29 @@ impl Shard {
                 self.start(index, Job::Read(Box::new(catch_up)));
             }
             Err(fault) => {
-                let name = bytestring::ByteString::from(session.id.as_ref());
-                self.answer_fault(index, fault, request.id, None, &name);
+                self.taken_away(index, session, request.id, fault);
                 return false;
             }
         }
         true
+    }
+
+    /// A subscription that is beginning, or a large answer, is of a session that the connection may not see any more.
+    fn taken_away(&mut self, index: u32, session: &Arc<Session>, answers: Option<u64>, fault: Fault) {
+        let Some(identity) = self.conns.get(index as usize).and_then(|conn| conn.core.identity()) else { return };
+        if let Some(deleted) = self.shared.hub.deleted(session, identity) {
+            self.say(index, &deleted.into());
+        } else {
+            let name = bytestring::ByteString::from(session.id.as_ref());
+            self.answer_fault(index, fault, answers, None, &name);
+        }
+    }
+
+    /// Whether the connection may still do that, asked once more after it had to wait.
+    fn still_may(&self, index: u32, session: &Arc<Session>, operation: Operation) -> Result<(), Fault> {
+        let identity = self.conns.get(index as usize).and_then(|conn| conn.core.identity());
+        let identity = identity.ok_or_else(|| Fault::not_found(&session.id))?;
+        self.shared.hub.look(session, identity, operation, |_| ())
     }
 
     pub(super) fn start(&mut self, index: u32, job: Job) {
@@ -299,12 +321,18 @@ impl Shard {
                 self.updated(index, session, *op, result);
             }
             Done::Read(catch_up, Ok(Some(frames))) => {
-                for frame in frames {
-                    conn.send(Class::Session, frame);
+                match self.still_may(index, &catch_up.session, Operation::Subscribe) {
+                    Ok(()) => {
+                        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+                        for frame in frames {
+                            conn.send_of(catch_up.session.state_topic(), Class::Session, frame);
+                        }
+                        conn.catch_up = Some(catch_up);
+                        self.mark(index);
+                        self.go_on(index);
+                    }
+                    Err(fault) => self.taken_away(index, &catch_up.session, catch_up.request.id, fault),
                 }
-                conn.catch_up = Some(catch_up);
-                self.mark(index);
-                self.go_on(index);
             }
             Done::Read(catch_up, Ok(None)) => {
                 let request =
@@ -319,20 +347,27 @@ impl Shard {
                 // The `Reset` itself lies in the inbox if it was not sent yet.
                 self.drain_inbox(usize::MAX);
                 let Some(conn) = self.conns.get_mut(index as usize) else { return };
-                for payload in frames {
-                    conn.send_payload(Class::Session, payload);
+                // It may have ended in between, by a revocation or with the session.
+                if conn.subscribes(&session) {
+                    for payload in frames {
+                        conn.send_payload_of(session.state_topic(), Class::Session, payload);
+                    }
                 }
                 for sub in conn.subs.iter_mut().filter(|sub| Arc::ptr_eq(&sub.session, &session)) {
                     sub.held = false;
                 }
                 self.release(index, &session);
             }
-            Done::Document(frames) => {
-                for payload in frames {
-                    conn.send_payload(Class::Session, payload);
+            Done::Document(session, id, frames) => match self.still_may(index, &session, Operation::Get) {
+                Ok(()) => {
+                    let Some(conn) = self.conns.get_mut(index as usize) else { return };
+                    for payload in frames {
+                        conn.send_payload_of(session.state_topic(), Class::Session, payload);
+                    }
+                    self.mark(index);
                 }
-                self.mark(index);
-            }
+                Err(fault) => self.taken_away(index, &session, Some(id), fault),
+            },
         }
         self.run(index);
         if let Some(conn) = self.conns.get_mut(index as usize) {

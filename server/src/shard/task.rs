@@ -163,6 +163,10 @@ impl Output for Source<'_> {
         self.local.with(|shard| shard.sent(self.index, bytes));
     }
 
+    fn take_back(&mut self, session: &mut VecDeque<Bytes>) {
+        self.local.with(|shard| shard.take_back(self.index, session));
+    }
+
     fn frames(&mut self, streams: &mut [VecDeque<Bytes>; 2]) -> bool {
         self.local.with(|shard| shard.output_frames(self.index, streams))
     }

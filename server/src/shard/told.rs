@@ -120,7 +120,7 @@ impl Shard {
             Some(_) => self.flush_ring_part(index, topic),
             None => {}
         }
-        self.conns[index as usize].send(Class::Session, frame);
+        self.conns[index as usize].send_of(topic, Class::Session, frame);
         self.mark(index);
     }
 
@@ -141,7 +141,7 @@ impl Shard {
         let notices = notices.unwrap_or_default();
         let (now, later) = if held && form == Form::Json { (Vec::new(), notices) } else { (notices, Vec::new()) };
         for frame in prelude.into_iter().chain(now) {
-            conn.send(Class::Session, frame);
+            conn.send_of(session.state_topic(), Class::Session, frame);
         }
         for topic in topics {
             let held = held && topic == session.state_topic();
@@ -174,7 +174,7 @@ impl Shard {
             let conn = &mut self.conns[index as usize];
             let behind = conn.sub_mut(topic).map(|sub| std::mem::take(&mut sub.behind)).unwrap_or_default();
             for frame in behind {
-                conn.send(Class::Session, frame);
+                conn.send_of(topic, Class::Session, frame);
             }
         }
         self.mark(index);
@@ -198,17 +198,18 @@ impl Shard {
     /// Moves what the connection has not been given of a topic into its outbox, so that what follows comes after it.
     pub(super) fn flush_ring_part(&mut self, index: u32, topic: TopicId) {
         let conn = &mut self.conns[index as usize];
-        let Some((ring, slot)) = conn.sub_mut(topic).filter(|sub| !sub.held).and_then(|sub| sub.ring) else { return };
+        let Some(sub) = conn.sub_mut(topic).filter(|sub| !sub.held) else { return };
+        let (Some((ring, slot)), of) = (sub.ring, Some(sub.session.state_topic())) else { return };
         let ring = &mut self.rings[ring as usize];
         let cursor = ring.slots()[slot as usize].cursor;
         if conn.framing.is_websocket() {
             let bytes = ring.bytes_after(cursor);
             if !bytes.is_empty() {
-                conn.outbox.push(Class::Session, Bytes::copy_from_slice(bytes));
+                conn.outbox.push_of(of, Class::Session, Bytes::copy_from_slice(bytes));
             }
         } else {
             for (_, frame) in ring.frames_after(cursor) {
-                conn.outbox.push(Class::Session, frame.clone());
+                conn.outbox.push_of(of, Class::Session, frame.clone());
             }
         }
         let end = ring.end();
@@ -216,9 +217,10 @@ impl Shard {
     }
 
     pub(super) fn end_topic(&mut self, topic: TopicId, frame: &Bytes) {
-        let rings = Form::ALL.iter().filter_map(|form| self.topics.get(&(topic, *form)));
-        let slots = rings.flat_map(|ring| self.rings[*ring as usize].slots());
-        let conns: Vec<u32> = slots.map(|slot| slot.conn).collect();
+        // Not by the rings' slots: who lags behind, or is caught up with what the store has, has none.
+        let subscribed = |conn: &Conn| conn.subs.iter().any(|sub| sub.topic == topic);
+        let conns: Vec<u32> =
+            self.conns.iter().filter(|(_, conn)| subscribed(conn)).map(|(index, _)| index as u32).collect();
         for index in conns {
             self.flush_ring_part(index, topic);
             let conn = &mut self.conns[index as usize];
@@ -248,7 +250,8 @@ impl Shard {
                     let session = sub.session.id.as_ref().into();
                     let end = ring.end();
                     ring.slot_mut(slot).cursor = end;
-                    conn.send(Class::Session, Message::from(message::Lagged { session, from, to }).to_frame());
+                    let of = sub.session.state_topic();
+                    conn.send_of(of, Class::Session, Message::from(message::Lagged { session, from, to }).to_frame());
                 }
             }
             self.mark(index);
@@ -261,11 +264,18 @@ impl Shard {
         for index in self.conns.iter().map(|(index, _)| index as u32).collect::<Vec<_>>() {
             let Some(who) = self.conns[index as usize].core.identity() else { continue };
             match &revocation.what {
-                Revoked::Member { session, user, last }
-                    if who.user == *user && self.conns[index as usize].subscribes(session) =>
-                {
-                    self.leave(index, session, false);
-                    self.conns[index as usize].send(Class::Session, last.clone());
+                Revoked::Member { session, user, last } if who.user == *user => {
+                    let conn = &mut self.conns[index as usize];
+                    let catches_up = conn.catch_up.take_if(|catch_up| Arc::ptr_eq(&catch_up.session, session));
+                    let subscribed = conn.subscribes(session);
+                    if subscribed {
+                        self.leave(index, session, false);
+                    }
+                    let conn = &mut self.conns[index as usize];
+                    conn.outbox.revoke(session.state_topic());
+                    if subscribed || catches_up.is_some() {
+                        conn.send(Class::Session, last.clone());
+                    }
                     self.mark(index);
                 }
                 _ if revocation.ends(who) => {

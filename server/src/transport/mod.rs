@@ -52,6 +52,8 @@ pub trait Output {
     fn bytes(&mut self, out: &mut Vec<u8>);
     /// So many of those bytes went out.
     fn sent(&mut self, bytes: usize);
+    /// For links that are two streams: takes out of the session stream's queue what is not to be sent any more.
+    fn take_back(&mut self, session: &mut VecDeque<Bytes>);
     /// For links that are two streams: moves what goes out next into their queues. Whether there was anything.
     fn frames(&mut self, streams: &mut [VecDeque<Bytes>; 2]) -> bool;
 }

@@ -18,3 +18,4 @@ mod members;
 mod sessions;
 mod snapshots;
 mod story;
+mod together;

@@ -1,10 +1,12 @@
 //! A session with a store and some clients, for the tests of its rules (a file each) and
 //! for the simulation of many of them at once (`simulation.rs`).
 
+mod amending;
 mod answers;
 mod attendance;
 mod conflicts;
 mod handoffs;
+mod keyed;
 mod ops;
 mod prepared;
 mod resume;

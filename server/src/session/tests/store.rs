@@ -1,7 +1,10 @@
 //! A store as small as it can be: what the trait of `storage` promises of one session, with commits that end when the
 //! test says so, and a crash that loses the others.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use syncbridge_storage::{Applied, DEDUP_WINDOW, EpochStart, Incarnation, StoredDelta, StoredSession, Write};
@@ -10,6 +13,8 @@ use syncbridge_storage::{Applied, DEDUP_WINDOW, EpochStart, Incarnation, StoredD
 pub struct Store {
     under_way: VecDeque<(u64, Vec<Write>)>,
     kept: Option<StoredSession>,
+    /// Rows of tables, by their keys.
+    rows: BTreeMap<Bytes, Bytes>,
     /// Every change ever committed; `kept.deltas` begins at the checkpoint.
     all: Vec<StoredDelta>,
 }
@@ -44,6 +49,11 @@ impl Store {
     pub fn crash(&mut self) -> Option<StoredSession> {
         self.under_way.clear();
         self.kept.clone()
+    }
+
+    /// A row that is durable.
+    pub fn row(&self, key: &[u8]) -> Option<Bytes> {
+        self.rows.get(key).cloned()
     }
 
     pub fn version(&self) -> u64 {
@@ -114,7 +124,9 @@ impl Store {
                 self.begin(epoch);
                 self.kept().meta = meta;
             }
-            other => panic!("a session's core does not write {other:?}"),
+            Write::Put { key, value, .. } => drop(self.rows.insert(key, value)),
+            Write::Remove { key, .. } => drop(self.rows.remove(&key)),
+            Write::DeleteSession { .. } => self.kept = None,
         }
     }
 

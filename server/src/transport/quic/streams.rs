@@ -69,6 +69,7 @@ impl Link for Streams {
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, output: &mut dyn Output) -> Poll<io::Result<()>> {
+        output.take_back(&mut self.queues[1]);
         loop {
             // Both are tried: a client that does not read one stream must not block the other.
             let control = self.link.poll_send(cx, Class::Control, &mut self.queues[0]).map_err(gone)?;

@@ -89,9 +89,22 @@ pub struct Registration {
     pub name: Option<String>,
 }
 
+/// Who wants another password.
+pub struct Change<'a> {
+    /// The user.
+    pub user: &'a Arc<str>,
+    /// The login that asks, and stays.
+    pub keep: Option<FamilyId>,
+    /// The present password.
+    pub current: String,
+    /// The one to take its place.
+    pub new: String,
+}
+
 /// What a password is to an address.
 enum Checked {
-    Right(User),
+    /// Its own; whether the hash that is kept costs less than one that is made now.
+    Right(User, bool),
     Wrong,
     Nobody,
 }
@@ -174,10 +187,7 @@ impl Accounts {
 
     async fn register_unlimited(&self, registration: Registration, now: Now) -> Result<Tokens, Fault> {
         let Registration { email, password, name } = registration;
-        if password.len() < defaults::MIN_PASSWORD {
-            let least = defaults::MIN_PASSWORD;
-            return Err(Fault::new(ErrorCode::InvalidField, format!("a password has at least {least} bytes")));
-        }
+        password_fits(&password)?;
         if self.by_email(&email).await?.is_some() {
             return Err(taken());
         }
@@ -190,18 +200,30 @@ impl Accounts {
     /// # Errors
     /// [`Fault`]: wrong address or password, too often so for the account or from there, the server is busy.
     pub async fn login(&self, login: Login, peer: IpAddr, now: Now) -> Result<Tokens, Fault> {
+        let email = login.email.clone();
+        self.counted(&email, peer, now, self.login_unlimited(login, now)).await
+    }
+
+    /// Something that costs one of the tries of an account and of an address when the password is wrong.
+    async fn counted<T>(
+        &self,
+        email: &Email,
+        peer: IpAddr,
+        now: Now,
+        tried: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
         let Limits { by_account, by_address, .. } = &self.limits;
         let address = by_address.take(counted(peer), now).map_err(|ms| limited("failed logins", ms))?;
-        let account = by_account.take(&login.email, now).map_err(|ms| {
+        let account = by_account.take(email, now).map_err(|ms| {
             by_address.give_back(address);
             limited("failed logins", ms)
         })?;
-        let tokens = self.login_unlimited(login, now).await;
-        if tokens.as_ref().err().is_none_or(|fault| fault.code != ErrorCode::InvalidCredentials) {
+        let result = tried.await;
+        if !result.as_ref().is_err_and(|fault| fault.code == ErrorCode::InvalidCredentials) {
             by_address.give_back(address);
             by_account.give_back(account);
         }
-        tokens
+        result
     }
 
     async fn login_unlimited(&self, login: Login, now: Now) -> Result<Tokens, Fault> {
@@ -212,10 +234,11 @@ impl Accounts {
         if password.len() > defaults::MAX_PASSWORD {
             return Err(too_long());
         }
-        let user = match self.recent.find(&email, &password, now) {
-            Some(user) => user,
+        let changes = self.recent.changes();
+        let (user, cheap) = match self.recent.find(&email, &password, now) {
+            Some(user) => (user, false),
             None => match self.check(&email, &password, now).await? {
-                Checked::Right(user) => user,
+                Checked::Right(user, cheap) => (user, cheap),
                 Checked::Nobody if self.settings.open => {
                     if let Some(tokens) =
                         self.make(&email, password.clone(), None, device.as_deref(), rotate, now).await?
@@ -224,7 +247,7 @@ impl Accounts {
                     }
                     // Somebody registered the address meanwhile; with the same password, if it was the same person.
                     match self.check(&email, &password, now).await? {
-                        Checked::Right(user) => user,
+                        Checked::Right(user, cheap) => (user, cheap),
                         Checked::Wrong | Checked::Nobody => return Err(unknown()),
                     }
                 }
@@ -232,7 +255,15 @@ impl Accounts {
             },
         };
         let turn = self.turns.of(&user.id).await;
-        let (tokens, writes) = self.begin(turn, &user, device.as_deref(), rotate, now).await?;
+        if self.recent.changes() != changes {
+            // Somebody's password was changed meanwhile; if it was this one, its logins have just been ended.
+            let Checked::Right(..) = self.check(&email, &password, now).await? else { return Err(unknown()) };
+        }
+        let (tokens, mut writes) = self.begin(turn, &user, device.as_deref(), rotate, now).await?;
+        if cheap {
+            let hash = self.passwords.hash(password).await?;
+            writes.push(User::password(&user.id, &hash));
+        }
         if let Some(device) = &device {
             self.hub.seen().note_device(&user.id, &device.as_str().into(), now);
         }
@@ -293,6 +324,42 @@ impl Accounts {
         family.remembered(self.settings.access_ttl, now)
     }
 
+    /// Gives an account another password, and ends all its logins but the one that asks (`keep`).
+    ///
+    /// # Errors
+    /// [`Fault`]: the user has no account, the present password is another, the new one cannot be, too many failures.
+    pub async fn change_password(&self, change: Change<'_>, peer: IpAddr, now: Now) -> Result<(), Fault> {
+        let Change { user, keep, current, new } = change;
+        let user = self.user(user).await?;
+        let Some(email) = user.email.as_deref().and_then(Email::parse) else {
+            return Err(Fault::new(ErrorCode::NotFound, "you have no account with a password"));
+        };
+        password_fits(&new)?;
+        let right = async {
+            match self.check(&email, &current, now).await? {
+                Checked::Right(..) => Ok(()),
+                Checked::Wrong | Checked::Nobody => Err(unknown()),
+            }
+        };
+        self.counted(&email, peer, now, right).await?;
+        let hash = self.passwords.hash(new).await?;
+        let _turn = self.turns.of(&user.id).await;
+        let mut writes = vec![User::password(&user.id, &hash)];
+        let families = store::families(&self.hub, &user.id, now).await?;
+        let over: Vec<_> = families.iter().filter(|family| Some(family.id) != keep).collect();
+        for family in &over {
+            let until = self.remembered(family, now);
+            self.authenticator.revoked().fence(family.id, until);
+            writes.extend([Family::remove(&user.id, family.id), Ended::put(family.id, until)]);
+        }
+        self.recent.forget(&email);
+        store::commit(&self.hub, writes, now).await?;
+        for family in over {
+            self.close(&user.id, family.id).await;
+        }
+        Ok(())
+    }
+
     /// Fence, commit, close.
     async fn end(&self, user: &Arc<str>, family: &Family, now: Now) -> Result<(), Fault> {
         let until = self.remembered(family, now);
@@ -310,6 +377,7 @@ impl Accounts {
     /// Whether a password is an account's. Whatever comes of it has cost one run of argon2.
     async fn check(&self, email: &Email, password: &str, now: Now) -> Result<Checked, Fault> {
         let (hub, address) = (Arc::clone(&self.hub), email.clone());
+        let changes = self.recent.changes();
         let known = off_shard(move || -> Result<_, Fault> {
             let Some(user) = by_email(&hub, &address)? else { return Ok(None) };
             let key = User::password_key(&user.id);
@@ -319,13 +387,13 @@ impl Accounts {
         .await??;
         let (user, hash) = known.map_or((None, None), |(user, hash)| (Some(user), hash));
         // Without a hash a password of nobody's is checked: the answer takes as long.
-        let good = self.passwords.verify(password.to_owned(), hash).await?;
+        let verified = self.passwords.verify(password.to_owned(), hash).await?;
         Ok(match user {
             None => Checked::Nobody,
-            Some(_) if !good => Checked::Wrong,
+            Some(_) if !verified.good => Checked::Wrong,
             Some(user) => {
-                self.recent.keep(email, password, &user, now);
-                Checked::Right(user)
+                self.recent.keep(email, password, &user, changes, now);
+                Checked::Right(user, verified.cheap)
             }
         })
     }
@@ -357,13 +425,14 @@ impl Accounts {
             name: name.into(),
             created_ms: now.wall_ms,
         };
+        let changes = self.recent.changes();
         let hash = self.passwords.hash(password.clone()).await?;
         let turn = self.turns.of(&user.id).await;
         let (tokens, writes) = self.begin(turn, &user, device, rotate, now).await?;
         let writes = user.register(email, &hash).into_iter().chain(writes).collect();
         let made = self.settle(tokens, writes, device, now).await?;
         if made.is_some() {
-            self.recent.keep(email, &password, &user, now);
+            self.recent.keep(email, &password, &user, changes, now);
         }
         Ok(made)
     }
@@ -514,6 +583,17 @@ fn spent() -> Fault {
 
 fn taken() -> Fault {
     Fault::new(ErrorCode::AlreadyExists, "the e-mail address has an account")
+}
+
+fn password_fits(password: &str) -> Result<(), Fault> {
+    let least = defaults::MIN_PASSWORD;
+    match password.len() {
+        length if length < least => {
+            Err(Fault::new(ErrorCode::InvalidField, format!("a password has at least {least} bytes")))
+        }
+        length if length > defaults::MAX_PASSWORD => Err(too_long()),
+        _ => Ok(()),
+    }
 }
 
 fn too_long() -> Fault {

@@ -78,6 +78,15 @@ impl Hash {
     }
 }
 
+/// What came of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified {
+    /// The password is the one that was hashed.
+    pub good: bool,
+    /// The hash costs less than one would that is made now (it was made under `--open`, or long ago).
+    pub cheap: bool,
+}
+
 enum Work {
     Hash(String, oneshot::Sender<Result<String, String>>),
     Verify(String, Hash, oneshot::Sender<Result<bool, String>>),
@@ -136,14 +145,16 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Fault`]: too many wait, or the hash is none.
-    pub async fn verify(&self, password: String, hash: Option<Arc<str>>) -> Result<bool, Fault> {
+    pub async fn verify(&self, password: String, hash: Option<Arc<str>>) -> Result<Verified, Fault> {
         let hash = match hash {
             None => self.nobody.clone(),
             Some(text) => Hash::parse(&text).ok_or_else(|| failed("a kept hash is none"))?,
         };
+        let work = |cost: Cost| u64::from(cost.memory_kib) * u64::from(cost.passes);
+        let cheap = work(hash.cost) < work(self.pool.cost);
         let (answer, done) = oneshot::channel();
         self.push(Work::Verify(password, hash, answer))?;
-        outcome(done.await)
+        Ok(Verified { good: outcome(done.await)?, cheap })
     }
 
     /// How often argon2 has run.
@@ -222,4 +233,60 @@ fn outcome<T>(done: Result<Result<T, String>, oneshot::error::RecvError>) -> Res
 fn failed(error: &str) -> Fault {
     tracing::error!(error, "a password cannot be checked");
     Fault::new(ErrorCode::Internal, "the password cannot be checked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_is_known_by_its_hash_and_every_check_runs_argon2_once() {
+        let passwords = Passwords::new(Cost::SMALLEST, 1, 8).unwrap();
+        let hash: Arc<str> = passwords.hash("secret".to_owned()).await.unwrap().into();
+        assert!(hash.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{hash}");
+        let again = passwords.hash("secret".to_owned()).await.unwrap();
+        assert_ne!(*hash, *again, "salted");
+        for (password, kept, good) in [
+            ("secret", Some(&hash), true),
+            ("Secret", Some(&hash), false),
+            ("", Some(&hash), false),
+            ("secret", None, false),
+        ] {
+            let before = passwords.runs();
+            let verified = passwords.verify(password.to_owned(), kept.cloned()).await.unwrap();
+            assert_eq!((verified.good, passwords.runs() - before), (good, 1), "{password:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_costs_less_than_a_new_one_is_told() {
+        let small = Passwords::new(Cost::SMALLEST, 1, 8).unwrap();
+        let dearer = Passwords::new(Cost { memory_kib: 16, passes: 1 }, 1, 8).unwrap();
+        let hash: Arc<str> = small.hash("secret".to_owned()).await.unwrap().into();
+        let told = dearer.verify("secret".to_owned(), Some(Arc::clone(&hash))).await.unwrap();
+        assert_eq!(told, Verified { good: true, cheap: true });
+        let told =
+            small.verify("secret".to_owned(), Some(dearer.hash("secret".to_owned()).await.unwrap().into())).await;
+        assert_eq!(told, Ok(Verified { good: true, cheap: false }));
+    }
+
+    #[tokio::test]
+    async fn a_kept_hash_that_is_none_is_our_fault_and_lets_nobody_in() {
+        let passwords = Passwords::new(Cost::SMALLEST, 1, 8).unwrap();
+        for hash in ["", "$argon2i$v=19$m=8,t=1,p=1$AAAA$AAAA", "$argon2id$v=19$m=8,t=1,p=1$AAAA$AAAA", "plain"] {
+            let fault = passwords.verify("x".to_owned(), Some(hash.into())).await.unwrap_err();
+            assert_eq!(fault.code, ErrorCode::Internal, "{hash:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_sends_people_away_with_a_time_to_come_back() {
+        let none = Passwords::new(Cost::SMALLEST, 0, 2).unwrap();
+        let (first, second) = (none.hash("a".to_owned()), none.hash("b".to_owned()));
+        let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(first.as_mut().poll(&mut cx).is_pending() && second.as_mut().poll(&mut cx).is_pending());
+        let fault = none.verify("c".to_owned(), None).await.unwrap_err();
+        assert_eq!((fault.code, fault.retry_after_ms), (ErrorCode::Busy, Some(defaults::PASSWORD_RETRY_MS)));
+    }
 }

@@ -40,6 +40,7 @@ use crate::{
         inbox::{Inbox, Item},
         runtime::Parts,
     },
+    snapshot::{self, Snapshots},
     transport::{memory, quic, tcp, tls},
 };
 
@@ -232,7 +233,9 @@ impl Server {
             authenticator: Arc::clone(&authenticator),
             accounts,
             devices: Arc::clone(&devices),
+            snapshots: Snapshots::new(Arc::clone(&hub), snapshot_bounds(&config), clock::now),
             config: Arc::clone(&config),
+            once: rest::idempotency::Once::with_data_folder(&config.data).map_err(Error::Data)?,
             clock: clock::now,
         });
         let (router, templates) = rest::router(api, shown.clone());
@@ -351,6 +354,8 @@ fn hub_bounds(config: &Config) -> hub::Bounds {
     hub::Bounds {
         unload_after_ms: defaults::UNLOAD_AFTER.as_millis() as u64,
         max_inbox: defaults::SHARD_INBOX,
+        max_sessions: limits.sessions_per_user,
+        max_members: limits.members,
         max_connections: u32::try_from(limits.connections_per_user).unwrap_or(u32::MAX),
         session: session::Bounds {
             document: Limits {
@@ -365,6 +370,10 @@ fn hub_bounds(config: &Config) -> hub::Bounds {
             ..session::Bounds::default()
         },
     }
+}
+
+fn snapshot_bounds(config: &Config) -> snapshot::Bounds {
+    snapshot::Bounds { ttl_ms: config.snapshots.ttl_seconds * 1_000, max: config.snapshots.per_session }
 }
 
 fn shard_bounds(config: &Config) -> Bounds {

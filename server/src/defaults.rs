@@ -70,6 +70,26 @@ pub const REQUESTS_UNDER_WAY: usize = 16;
 pub const REQUEST_HEADERS: usize = 64;
 /// Subscriptions of one connection: a slot is ≤64 B, so 1,000 are 64 KiB.
 pub const SUBSCRIPTIONS: usize = 1_000;
+/// Sessions that one user may have made: two rows of about 100 bytes each in the store beside the session itself.
+pub const SESSIONS_PER_USER: usize = 10_000;
+/// Members of one session: a row of about 100 bytes each, and as much in the session's meta, which is written whole with
+/// each change of a member: 100 KiB.
+pub const MEMBERS: usize = 1_000;
+/// Users whose sessions are counted in memory, about 150 bytes each: 10 MiB. Beyond, those go who made none lately.
+pub const QUOTA_USERS: usize = 65_536;
+/// A count that nobody used for so long has nothing under way to the disk.
+pub const QUOTA_IDLE: Duration = Duration::from_mins(1);
+/// Bytes of sessions above 64 KiB that are kept as REST shows them, all together: 16 of the largest.
+pub const LARGE_VIEWS_BYTES: usize = 64 * MIB;
+/// Snapshots that are removed with their session in one commit: more than one may have. What is made while that goes on
+/// expires by itself.
+pub const DELETED_SNAPSHOTS: usize = 10_000;
+/// Items that one page of a list has at most, about 100 bytes each: 100 KiB.
+pub const PAGE_MAX: usize = 1_000;
+/// Items of a page when the client does not say.
+pub const PAGE: usize = 100;
+/// Longest `Idempotency-Key` and `id`, bytes: a UUID has 36.
+pub const IDEMPOTENCY_KEY: usize = 255;
 /// Connections of one user: at ≤1.5 KiB each idle (DESIGN §5.4), 1,000 are 1.5 MiB.
 pub const CONNECTIONS_PER_USER: usize = 1_000;
 /// Bytes that wait for one connection before it is no longer read from: it gets no more answers until it reads some.
@@ -153,6 +173,19 @@ pub const FRAME_ABOVE_DOCUMENT: usize = 64 * KIB;
 /// Frames cut for slow connections, bytes a shard: 64 of the largest client frames.
 pub const MAX_CUT_BYTES: usize = 64 * MIB;
 
+// ---- snapshots -----------------------------------------------------------------------------------------------------
+
+/// How long a snapshot is kept: what went wrong on a Monday is noticed by the next one.
+pub const SNAPSHOT_TTL: Duration = Duration::from_hours(7 * 24);
+/// Snapshots of one session. Each that is all different costs a whole document: 100 × 4 MiB = 400 MiB at the most; small
+/// changes cost some KiB each.
+pub const SNAPSHOTS_PER_SESSION: usize = 100;
+/// Sessions whose snapshots are counted in memory: 4,096 × 100 × 40 B = 16 MiB. Beyond, those are let go that nobody is
+/// using, and counted again.
+pub const SNAPSHOT_LEDGER: usize = 4_096;
+/// Longest label, bytes: a line for people.
+pub const LABEL: usize = 256;
+
 // ---- tokens --------------------------------------------------------------------------------------------------------
 
 /// How long an access token is good for: what is stolen with one ends a quarter of an hour later by itself, and a client
@@ -234,10 +267,6 @@ pub const FORGET_EVERY: Duration = Duration::from_mins(1);
 /// For how long others may keep our public keys: a new one is asked for when a token names it, so an hour would do; a
 /// dropped one is gone after that long.
 pub const JWKS_MAX_AGE: Duration = Duration::from_mins(5);
-/// Items of a page when nobody says how many, and the most there are.
-pub const PAGE: usize = 100;
-/// See [`PAGE`].
-pub const PAGE_MAX: usize = 1_000;
 /// Devices of one user: a list of all of them is some 200 KB.
 pub const DEVICES_PER_USER: usize = 1_000;
 

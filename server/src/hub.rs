@@ -1,13 +1,18 @@
 //! The map of live sessions, and who shares it. `make.rs`: how a session comes into memory; `work.rs`: what clients ask of
-//! it; `ask.rs`, `calls.rs`: the same, asked by no connection; `handoff.rs`: another device becomes active; `subscribe.rs`: how a subscription begins; `revoke.rs`: how it is ended; `care.rs`: what happens to it without anybody's asking.
+//! it; `ask.rs`, `calls.rs`: the same, asked by no connection; `view.rs`: what REST shows of it; `quota.rs`: how many a
+//! user may make; `members.rs`: who may do what; `handoff.rs`: another device becomes active; `subscribe.rs`: how a
+//! subscription begins; `revoke.rs`: how it is ended; `care.rs`: what happens to it without anybody's asking.
 
 mod ask;
 mod calls;
 mod care;
 mod handoff;
 mod make;
+mod members;
+mod quota;
 mod revoke;
 mod subscribe;
+mod view;
 mod work;
 
 use std::{
@@ -15,25 +20,28 @@ use std::{
     collections::BinaryHeap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use bytes::Bytes;
 use bytestring::ByteString;
 use care::Timer;
 use dashmap::DashMap;
 use parking_lot::Mutex;
+use quota::Quotas;
 use syncbridge_codec::ErrorCode;
-use syncbridge_document::Value;
+use syncbridge_document::{Limits, Value};
 use syncbridge_storage::Engine;
 
 pub use ask::{Updated, off_shard};
 pub use calls::{Call, Calls};
 pub use handoff::{Bound, Question};
-pub(crate) use make::random;
+
+pub use members::Who;
 pub use revoke::{Revocation, Revoked};
 pub use subscribe::{Request, Snapshot, Subscribed};
+pub use view::{Large, Shown, View, conflict_name, devices_name};
+pub use work::Moment;
 
 use crate::{
     admin::Metrics,
@@ -41,7 +49,7 @@ use crate::{
     connection::Identity,
     fanout::TopicId,
     persist::Persist,
-    session::{self, ConnId, Core},
+    session::{self, ConnId, Core, epoch},
     shard::inbox::{Inbox, Item},
 };
 
@@ -72,8 +80,8 @@ struct Live {
     core: Core,
     /// What the connections of each shard subscribe to.
     interest: Vec<Interest>,
-    /// The document as text, encoded once per version.
-    text: Option<(u64, Bytes)>,
+    /// The session as REST shows it, its document's text in it: made once a version.
+    view: Option<view::Kept>,
     /// It is no longer this server's, or its store failed: nothing it says is true any more.
     over: bool,
     used_ms: u64,
@@ -121,6 +129,10 @@ pub struct Bounds {
     pub max_inbox: usize,
     /// Connections that one user may have.
     pub max_connections: u32,
+    /// Sessions that one user may have made.
+    pub max_sessions: usize,
+    /// Members that one session may have.
+    pub max_members: usize,
     /// The rules of the session core.
     pub session: session::Bounds,
 }
@@ -143,6 +155,12 @@ pub struct Hub {
     calls: Arc<Calls>,
     /// Devices that came and went.
     seen: Seen,
+    /// Sessions that each user has made.
+    quotas: Quotas,
+    /// Sessions that this process has deleted.
+    deletions: AtomicU64,
+    /// Bytes of large views that are kept.
+    large_views: Arc<AtomicUsize>,
     /// Sessions whose active device is asked about a handoff, by the handoff's id.
     asked: DashMap<ByteString, Arc<Session>>,
     timers: Mutex<BinaryHeap<Reverse<Timer>>>,
@@ -183,6 +201,9 @@ impl Hub {
             clients: DashMap::new(),
             calls: Arc::default(),
             seen: Seen::default(),
+            quotas: Quotas::default(),
+            deletions: AtomicU64::new(0),
+            large_views: Arc::default(),
             asked: DashMap::new(),
             timers: Mutex::default(),
             draining: AtomicBool::new(false),
@@ -199,9 +220,19 @@ impl Hub {
         self.persist.engine()
     }
 
-    /// The server's epoch.
+    /// The first epoch of this process.
     pub fn epoch(&self) -> u64 {
-        self.engine().epoch()
+        epoch::of_process(self.engine().epoch())
+    }
+
+    /// The epoch of a session that is made now: above any that a session deleted before ever had.
+    pub(super) fn epoch_now(&self) -> u64 {
+        self.epoch() + self.deletions.load(Ordering::Acquire)
+    }
+
+    /// Limits of documents and patches.
+    pub const fn limits(&self) -> &Limits {
+        &self.bounds.session.document
     }
 
     /// The calls under way.

@@ -224,7 +224,7 @@ impl<'a> Scanner<'a> {
                 _ => return Err(self.wrong("a value is expected")),
             };
             // A value is behind us, or a level was opened: find where the next value begins.
-            let mut first = opened;
+            let first = opened;
             loop {
                 if depth == 0 {
                     return Ok(&self.text[start..self.at]);

@@ -60,6 +60,8 @@ settings! {
         fanout: Fanout;
         /// Commits on their way to storage.
         persist: Persist;
+        /// Documents kept as they were.
+        snapshots: Snapshots;
         /// Going down.
         drain: Drain;
     }
@@ -142,6 +144,10 @@ settings! {
         operations: usize = defaults::OPERATIONS, 1..=100_000;
         /// Sessions that one connection may subscribe to.
         subscriptions: usize = defaults::SUBSCRIPTIONS, 1..=1_000_000;
+        /// Sessions that one user may have made.
+        sessions_per_user: usize = defaults::SESSIONS_PER_USER, 1..=1_000_000;
+        /// Members that one session may have.
+        members: usize = defaults::MEMBERS, 1..=100_000;
         /// Connections that one user may have.
         connections_per_user: usize = defaults::CONNECTIONS_PER_USER, 1..=10_000_000;
         /// Devices that one user may have.
@@ -210,6 +216,17 @@ settings! {
         queue: usize = defaults::PERSIST_QUEUE, 1..=1_048_576;
         /// Bytes of commits that may wait; more are answered `busy`.
         queue_bytes: usize = defaults::PERSIST_QUEUE_BYTES, 65_536..=4_294_967_296;
+    }
+}
+
+settings! {
+    /// Documents kept as they were.
+    Snapshots {
+        /// Seconds that a snapshot is kept.
+        ttl_seconds: u64 = defaults::SNAPSHOT_TTL.as_secs(), 1..=31_536_000;
+        /// Snapshots that one session may have. The oldest without a label gives way to a new one; when all have a label
+        /// there is no more room.
+        per_session: usize = defaults::SNAPSHOTS_PER_SESSION, 1..=100_000;
     }
 }
 

@@ -1,11 +1,14 @@
 //! What is asked of a session by no connection, and waited for: an update, a change of who may do what, its end. The
 //! same commands as every connection's, through [`Calls`](super::Calls).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use syncbridge_codec::{
     ErrorCode, Message,
-    message::{Accepted, Conflict},
+    message::{self, Accepted, Conflict},
 };
 use syncbridge_storage::Write;
 
@@ -14,7 +17,7 @@ use crate::{
     auth::access::Operation,
     connection::Identity,
     defaults,
-    session::{Meta, Now, Op, amend::Untold},
+    session::{Meta, Now, Op, amend::Untold, epoch, membership},
 };
 
 /// What became of an update.
@@ -76,6 +79,29 @@ impl Hub {
         }
     }
 
+    /// Makes a session, in one commit with what `more` says for it. Resolves when it is durable.
+    ///
+    /// # Errors
+    /// [`Fault`]: the id is taken or none, the state is no document, or the user has too many sessions.
+    pub async fn ask_create(
+        self: &Arc<Self>,
+        who: &Arc<Identity>,
+        create: message::Create,
+        now: Now,
+        more: impl FnOnce(&message::Created) -> Vec<Write> + Send + 'static,
+    ) -> Result<message::Created, Fault> {
+        let call = self.calls().begin();
+        let (hub, who, conn) = (Arc::clone(self), Arc::clone(who), call.conn);
+        off_shard(move || hub.create_with(conn, &who, &create, now, more)).await??;
+        match call.await? {
+            Message::Created(created) => Ok(created),
+            other => {
+                tracing::error!(message = other.name(), "a create was answered with something else");
+                Err(Fault::new(ErrorCode::Internal, "the create was answered with something else"))
+            }
+        }
+    }
+
     /// Changes what a session is besides its document: `change` gets its meta, under the session's lock, and says what is
     /// committed with it and told after it. Resolves when that is durable.
     ///
@@ -101,26 +127,53 @@ impl Hub {
         call.await.map(drop)
     }
 
-    /// Deletes a session, in one commit with `writes`. Resolves when that is durable.
+    /// Deletes a session with the rows of its members, in one commit with `writes`. Resolves when that is durable.
     ///
     /// # Errors
     /// [`Fault`]: the asker may not.
     pub async fn ask_delete(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         who: &Identity,
         now: Now,
-        writes: impl FnOnce(&Meta) -> Vec<Write>,
+        writes: Vec<Write>,
     ) -> Result<(), Fault> {
+        let maker = self.look(session, who, Operation::Delete, |meta| Arc::clone(&meta.owner))?;
+        let (hub, user) = (Arc::clone(self), Arc::clone(&maker));
+        off_shard(move || hub.quotas.know(&user, hub.bounds.max_sessions, &**hub.engine(), now)).await??;
         self.accepting(now)?;
         let call = self.calls().begin();
         self.run(session, now, |live, out| {
             Self::check(who, Operation::Delete, session, live)?;
-            let writes = writes(live.core.meta());
-            live.core.delete(writes, call.conn, out);
+            // Before the id is free: what is made of it then is at an epoch above all of this one's.
+            if self.deletions.fetch_add(1, Ordering::AcqRel) >= epoch::DELETIONS {
+                self.deletions.fetch_sub(1, Ordering::AcqRel);
+                return Err(Fault::new(ErrorCode::Internal, "no more sessions can be deleted before a restart"));
+            }
+            let mut all = membership::deleted(&session.id, live.core.meta());
+            all.extend(writes);
+            live.core.delete(all, call.conn, out);
             Ok(())
         })?;
-        call.await.map(drop)
+        call.await?;
+        self.quotas.give_back(&maker);
+        Ok(())
+    }
+
+    /// Looks at what a session is besides its document, for somebody who may do `operation`.
+    ///
+    /// # Errors
+    /// [`Fault`]: they may not.
+    pub fn look<T>(
+        &self,
+        session: &Arc<Session>,
+        who: &Identity,
+        operation: Operation,
+        look: impl FnOnce(&Meta) -> T,
+    ) -> Result<T, Fault> {
+        let live = session.live.lock();
+        Self::check(who, operation, session, &live)?;
+        Ok(look(live.core.meta()))
     }
 }
 

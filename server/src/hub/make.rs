@@ -9,13 +9,14 @@ use base64::Engine as _;
 use parking_lot::{Mutex, MutexGuard};
 use syncbridge_codec::{ErrorCode, message};
 use syncbridge_document::Value;
+use syncbridge_storage::Write;
 
 use super::{Fault, Hub, Interest, Live, STRIPES, Session};
 use crate::{
     auth::access::{self, Decision, Operation, Resource},
     connection::Identity,
     fanout::TopicId,
-    session::{ConnId, Core, Meta, Now, Writer, work},
+    session::{ConnId, Core, Meta, Now, Writer, membership, work},
 };
 
 impl Hub {
@@ -46,7 +47,7 @@ impl Hub {
             live: Mutex::new(Live {
                 core,
                 interest: vec![Interest::default(); self.inboxes.len()],
-                text: None,
+                view: None,
                 over: false,
                 used_ms: now.mono_ms,
             }),
@@ -59,6 +60,18 @@ impl Hub {
     /// # Errors
     /// [`Fault`] to answer at once.
     pub fn create(&self, conn: ConnId, who: &Identity, create: &message::Create, now: Now) -> Result<(), Fault> {
+        self.create_with(conn, who, create, now, |_| Vec::new())
+    }
+
+    /// [`Hub::create`], in one commit with the writes that `more` says for the session's id and place.
+    pub(super) fn create_with(
+        &self,
+        conn: ConnId,
+        who: &Identity,
+        create: &message::Create,
+        now: Now,
+        more: impl FnOnce(&message::Created) -> Vec<Write>,
+    ) -> Result<(), Fault> {
         self.accepting(now)?;
         let id: Arc<str> = if create.session.is_empty() {
             random_id().into()
@@ -81,7 +94,7 @@ impl Hub {
         let state = Value::parse(&create.state, &self.bounds.session.document)
             .map_err(|invalid| Fault::new(work::invalid_code(&invalid), invalid.to_string()))?;
         let meta = Meta::owned(&who.user, create.conflict, create.devices, &who.device, random());
-        self.make(id, meta, state, &writer, create.counter, now);
+        self.make(id, meta, state, &writer, create.counter, now, more)?;
         Ok(())
     }
 
@@ -113,10 +126,11 @@ impl Hub {
         // No connection waits for an answer, and counter 0 is nobody's op.
         let writer =
             Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn: ConnId(u64::MAX) };
-        Ok(Some(self.make(id.into(), meta, Value::object(), &writer, 0, now)))
+        self.make(id.into(), meta, Value::object(), &writer, 0, now, |_| Vec::new()).map(Some)
     }
 
-    pub(super) fn make(
+    #[expect(clippy::too_many_arguments, reason = "all that a new session is made of, once")]
+    fn make(
         &self,
         id: Arc<str>,
         meta: Meta,
@@ -124,16 +138,21 @@ impl Hub {
         writer: &Writer<'_>,
         counter: u64,
         now: Now,
-    ) -> Arc<Session> {
+        more: impl FnOnce(&message::Created) -> Vec<Write>,
+    ) -> Result<Arc<Session>, Fault> {
+        self.quotas.take(&meta.owner, self.bounds.max_sessions, &**self.engine(), now)?;
+        let epoch = self.epoch_now();
+        let mut writes = membership::made(&id, &meta);
+        writes.extend(more(&message::Created { counter, session: (&*id).into(), epoch, version: 1 }));
         let mut out = Vec::new();
         let core = Core::create(
             Arc::clone(&id),
-            self.epoch(),
+            epoch,
             meta,
             state,
             writer,
             counter,
-            Vec::new(),
+            writes,
             now,
             self.bounds.session,
             &mut out,
@@ -144,11 +163,11 @@ impl Hub {
         self.sessions.insert(Arc::clone(&session.id), Arc::clone(&session));
         self.hand_out(&session, &mut live, &mut out, now);
         drop(live);
-        session
+        Ok(session)
     }
 }
 
-fn storage_fault(error: &syncbridge_storage::Error) -> Fault {
+pub(super) fn storage_fault(error: &syncbridge_storage::Error) -> Fault {
     match error {
         syncbridge_storage::Error::Damaged { what } => Fault::new(ErrorCode::SessionDamaged, what.clone()),
         other => {

@@ -127,7 +127,7 @@ impl Hub {
                     if let Some(metrics) = self.metrics.shards.get(crate::shard::shard_of(conn)) {
                         metrics.resets.of(reason).increment();
                     }
-                    let state = text(live);
+                    let state = text(session, live);
                     if state.is_none() {
                         let document = live.core.document().clone();
                         held = Some(Snapshot { session: Arc::clone(session), at: at.clone(), document });
@@ -220,17 +220,9 @@ pub(super) fn resumed(session: &Session, id: Option<u64>, after: u64, at: &Posit
 }
 
 /// The document as text when it is small enough to be sent in one piece; encoded once per version.
-fn text(live: &mut Live) -> Option<Bytes> {
-    let version = live.core.position().version;
-    if let Some((encoded, text)) = &live.text
-        && *encoded == version
-    {
-        return Some(text.clone());
-    }
+fn text(session: &Session, live: &mut Live) -> Option<Bytes> {
     if live.core.document().json_size() > SNAPSHOT_PART {
         return None;
     }
-    let text = Bytes::from(live.core.document().to_json());
-    live.text = Some((version, text.clone()));
-    Some(text)
+    Some(super::view::small(session, live).text())
 }

@@ -16,7 +16,7 @@ use syncbridge_codec::{
 use syncbridge_document::Value;
 use syncbridge_storage::Table;
 
-use super::{Calls, Checkpoint, Fault, Hub, Interest, Live, Session};
+use super::{Calls, Checkpoint, Fault, Hub, Interest, Live, Revoked, Session};
 use crate::{
     auth::access::{self, Decision, Operation, Resource, Role},
     connection::Identity,
@@ -32,9 +32,23 @@ thread_local! {
     static EFFECTS: RefCell<Vec<Effect>> = const { RefCell::new(Vec::new()) };
 }
 
+/// A session at one moment.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    /// Its version.
+    pub at: Position,
+    /// Its document; shares its structure with the live one.
+    pub document: Value,
+    /// Drawn when it was made.
+    pub born: u128,
+}
+
 impl Hub {
     /// Whether new work is taken.
-    pub(super) fn accepting(&self, now: Now) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// [`Fault`]: not now, or not any more.
+    pub(crate) fn accepting(&self, now: Now) -> Result<(), Fault> {
         if self.draining.load(Ordering::Relaxed) {
             return Err(Fault {
                 code: ErrorCode::Busy,
@@ -139,6 +153,17 @@ impl Hub {
         Ok((live.core.position(), live.core.document().clone(), live.core.active_device()))
     }
 
+    /// What a session is at this moment, to who may do `operation` to it.
+    ///
+    /// # Errors
+    /// [`Fault`] when the asker may not.
+    pub fn moment(&self, session: &Arc<Session>, who: &Identity, operation: Operation) -> Result<Moment, Fault> {
+        let live = session.live.lock();
+        Self::check(who, operation, session, &live)?;
+        let (at, document) = (live.core.position(), live.core.document().clone());
+        Ok(Moment { at, document, born: live.core.meta().born })
+    }
+
     /// Asks the one function that decides, about a session that is in memory.
     pub(super) fn check(who: &Identity, operation: Operation, session: &Session, live: &Live) -> Result<(), Fault> {
         if live.over || live.core.is_deleted() {
@@ -171,6 +196,9 @@ impl Hub {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Event { topic, seq, frame, origin } => {
+                    if topic == message::TopicKind::State {
+                        live.view = None;
+                    }
                     self.publish(session, live, topic, seq, frame, origin);
                 }
                 Effect::Answer { conn, frame } if Calls::has(conn) => self.calls.answer(conn, frame),
@@ -184,6 +212,10 @@ impl Hub {
                 }
                 Effect::Commit { number, writes } => {
                     self.persist.submit(Some((Arc::clone(session), number)), writes, now);
+                }
+                Effect::Removed { user, last } => {
+                    // In order with the events; who removed them waits for another of these (`members.rs`).
+                    drop(self.revoke(Revoked::Member { session: Arc::clone(session), user, last }));
                 }
                 Effect::Deleted { frame } => {
                     live.over = true;

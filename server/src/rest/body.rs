@@ -17,7 +17,7 @@ use super::{Api, Problem, json};
 use crate::{config::Limits, defaults, hub::off_shard};
 
 /// A JSON body. Its type is `application/json` or ends in `+json` (415 otherwise), it is at most `limits.request_bytes`
-/// long (413), there within `limits.body_seconds` (408), and JSON as [`json::check`] has it (400). Members that `T` does
+/// long (413), there within `limits.body_seconds` (408), JSON as [`json::check`] has it, and an object (400). Members that `T` does
 /// not know are passed over: clients may be newer than the server.
 ///
 /// `Option<Json<T>>` is `None` for a request without a body.
@@ -35,7 +35,12 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<Api> for Json<T> {
             return Err(unsupported(kind.as_deref(), "application/json"));
         }
         let bytes = read(&parts.headers, body, &api.config.limits).await?;
-        parse(bytes, api.config.limits.json_depth).await.map(Self)
+        let value = parse(bytes.clone(), api.config.limits.json_depth).await?;
+        // serde would take an array for a struct, its members in the order of ours.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Problem::new(ErrorCode::InvalidRequest, "the body is not an object"));
+        }
+        Ok(Self(value))
     }
 }
 

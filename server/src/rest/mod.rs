@@ -7,15 +7,21 @@
 pub mod auth;
 mod body;
 mod caller;
+mod description;
 mod devices;
+mod docs;
+mod etag;
 pub mod frame;
+pub mod idempotency;
 mod json;
 mod keys;
+mod members;
 pub mod native;
 pub mod page;
 mod params;
 mod problem;
 mod sessions;
+mod snapshots;
 pub mod time;
 mod whole;
 
@@ -24,10 +30,10 @@ use std::{net::IpAddr, sync::Arc};
 use axum::{Router, middleware, routing::get};
 pub use body::{Json, Raw};
 pub use caller::Caller;
+pub use idempotency::IdempotencyKey;
 pub use params::{Path, Query};
 pub use problem::Problem;
 use syncbridge_codec::ErrorCode;
-use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
@@ -36,6 +42,7 @@ use crate::{
     config::Config,
     hub::Hub,
     session::Now,
+    snapshot::Snapshots,
 };
 
 /// Where the routes stand.
@@ -45,6 +52,8 @@ pub const BASE: &str = "/api/v1";
 pub struct Parts {
     /// The live sessions.
     pub hub: Arc<Hub>,
+    /// Documents kept as they were.
+    pub snapshots: Snapshots,
     /// Checks tokens.
     pub authenticator: Arc<Authenticator>,
     /// Accounts: who may come in.
@@ -53,6 +62,8 @@ pub struct Parts {
     pub devices: Arc<Devices>,
     /// The configuration.
     pub config: Arc<Config>,
+    /// Requests that have their effect once.
+    pub once: idempotency::Once,
     /// The clock.
     pub clock: fn() -> Now,
 }
@@ -64,19 +75,18 @@ pub type Api = Arc<Parts>;
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
-#[derive(OpenApi)]
-#[openapi(info(title = "SyncBridge", description = "One live session on all of a person's devices."))]
-struct Description;
-
 /// The routes of the public listener, and their paths. Under `--open` it shows the metrics too.
 pub fn router(api: Api, shown: Shown) -> (Router, Arc<[String]>) {
     let (routes, description) = described().split_for_parts();
     let operators_own = ["/health", "/ready", "/metrics"].map(str::to_owned);
-    let templates = description.paths.paths.into_keys().chain(operators_own).collect();
+    let description = description::complete(description, api.config.http.public_url.get());
+    let (docs, docs_own) = docs::routes(&description);
+    let templates = description.paths.paths.into_keys().chain(operators_own).chain(docs_own).collect();
     let open = api.config.open;
     let routes = routes
         .with_state(api)
         .layer(middleware::from_fn(whole::whole))
+        .merge(docs)
         .merge(operators(shown, open))
         .method_not_allowed_fallback(async || {
             let what = "this route exists, but not with this method; `Allow` names those it has";
@@ -104,8 +114,10 @@ fn described() -> OpenApiRouter<Api> {
         .merge(auth::routes())
         .merge(devices::routes())
         .merge(keys::routes())
-        .merge(sessions::routes());
-    OpenApiRouter::with_openapi(Description::openapi()).nest(BASE, resources).merge(keys::well_known())
+        .merge(sessions::routes())
+        .merge(members::routes())
+        .merge(snapshots::routes());
+    OpenApiRouter::with_openapi(description::empty()).nest(BASE, resources).merge(keys::well_known())
 }
 
 /// An id of 128 random bits, for what the client gave none.

@@ -1,10 +1,9 @@
-//! A native connection's `Request`, as the router takes it, and its answer as a `Response`. The connection's user and
+//! A native connection's `Request`, as the routes take it, and its answer as a `Response`. The connection's user and
 //! device stand for the token; nothing here decides who may do what, and no route knows where a request came from.
 
 use std::{net::IpAddr, sync::Arc};
 
 use axum::{
-    Router,
     body::Body,
     http::{self, HeaderMap, HeaderName, HeaderValue, Method, Uri, header},
     response::{IntoResponse, Response},
@@ -12,13 +11,13 @@ use axum::{
 use bytestring::ByteString;
 use http_body_util::{BodyExt, Limited};
 use syncbridge_codec::{ErrorCode, message};
-use tower_service::Service;
 
-use super::{BASE, Caller, Peer, Problem};
+use super::{BASE, Caller, Problem, frame::Frame};
 use crate::{connection::Identity, defaults::REQUEST_HEADERS};
 
 /// Headers of a `Request` that count. Without a connection's caller, `authorization` does too.
-const ASKED: [HeaderName; 6] = [
+const ASKED: [HeaderName; 7] = [
+    header::HOST,
     header::CONTENT_TYPE,
     header::ACCEPT,
     header::IF_MATCH,
@@ -31,21 +30,18 @@ const ANSWERED: [HeaderName; 6] =
     [header::CONTENT_TYPE, header::ETAG, header::LOCATION, header::RETRY_AFTER, header::WWW_AUTHENTICATE, REQUEST_ID];
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Has the router answer a request: made by `caller`, or before `Hello` by whom its own token names. The answer's `id`
+/// Has the routes answer a request: made by `caller`, or before `Hello` by whom its own token names. The answer's `id`
 /// is the request's; its frame has at most `max_frame` bytes.
 pub async fn answer(
-    router: &Router,
+    frame: &Frame,
     request: message::Request,
     caller: Option<Arc<Identity>>,
     peer: IpAddr,
     max_frame: usize,
 ) -> message::Response {
     let id = request.id;
-    let response = match to_http(request, caller, peer) {
-        Ok(request) => {
-            let Ok(response) = router.clone().call(request).await;
-            response
-        }
+    let response = match to_http(request, caller) {
+        Ok(request) => frame.answer(request, peer).await,
         Err(problem) => problem.into_response(),
     };
     if let Some(response) = to_native(id, response, max_frame).await {
@@ -59,11 +55,7 @@ pub async fn answer(
     told.unwrap_or_else(|| message::Response { id, status, ..message::Response::default() })
 }
 
-fn to_http(
-    request: message::Request,
-    caller: Option<Arc<Identity>>,
-    peer: IpAddr,
-) -> Result<http::Request<Body>, Problem> {
+fn to_http(request: message::Request, caller: Option<Arc<Identity>>) -> Result<http::Request<Body>, Problem> {
     let invalid = |text| Problem::new(ErrorCode::InvalidRequest, text);
     let message::Request { method, path, headers, body, .. } = request;
     if !path.starts_with('/') {
@@ -94,7 +86,6 @@ fn to_http(
     };
     *made.uri_mut() = uri;
     *made.headers_mut() = map;
-    made.extensions_mut().insert(Peer(peer));
     if let Some(caller) = caller {
         // As by HTTP, two requests are two writers; and to its own connection, what one changes is not an op's answer.
         let identity = Identity { incarnation: fastrand::u128(..), ..Identity::clone(&caller) };

@@ -1,6 +1,8 @@
 //! What changes about a session besides its document: members, policies, the active device, its end. In force at once;
 //! told, to whoever asked and to everybody else, only when storage holds it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use syncbridge_codec::message::{self, Message, TopicKind};
@@ -50,6 +52,7 @@ impl Core {
         let mut all = vec![storage::Write::Meta { session, epoch, meta: meta.encode() }];
         all.extend(writes);
         self.meta = meta;
+        self.revision += 1;
         let commit = self.acks.submit(self.version, 0);
         out.push(Effect::Commit { number: commit, writes: all });
         for notice in notices {
@@ -81,15 +84,23 @@ impl Core {
         Message::from(message::SessionDeleted { session: self.name.clone() }).to_frame()
     }
 
-    /// Tells a notice, at the next place.
-    pub(super) fn tell(&mut self, notice: Untold) -> Effect {
+    /// Tells a notice, at the next place. Somebody who is no member any more gets it as the last of the session.
+    pub(super) fn tell(&mut self, notice: Untold, out: &mut Vec<Effect>) {
         let (session, seq) = (self.name.clone(), self.presence.next_seq());
+        let removed = match &notice {
+            Untold::AccessChanged { user, role: None } => Some(Arc::from(&**user)),
+            _ => None,
+        };
         let message: Message = match notice {
             Untold::HandoffCompleted { handoff, from, user, device } => {
                 message::HandoffCompleted { session, seq, handoff, from, user, device }.into()
             }
             Untold::AccessChanged { user, role } => message::AccessChanged { session, seq, user, role }.into(),
         };
-        Effect::Event { topic: TopicKind::Notice, seq, frame: message.to_frame(), origin: None }
+        let frame = message.to_frame();
+        if let Some(user) = removed {
+            out.push(Effect::Removed { user, last: frame.clone() });
+        }
+        out.push(Effect::Event { topic: TopicKind::Notice, seq, frame, origin: None });
     }
 }

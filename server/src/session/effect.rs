@@ -60,6 +60,14 @@ pub enum Effect {
         /// The writes.
         writes: Vec<storage::Write>,
     },
+    /// A user is no member any more, durably: their subscriptions end with this frame, and what they were not given yet
+    /// they are not given any more.
+    Removed {
+        /// The user.
+        user: Arc<str>,
+        /// The whole native frame.
+        last: Bytes,
+    },
     /// The session is deleted, durably: every subscriber gets this frame, and its subscription is over.
     Deleted {
         /// The whole native frame.

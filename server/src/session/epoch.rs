@@ -4,6 +4,26 @@
 use syncbridge_codec::message::Position;
 use syncbridge_storage::{EPOCHS_KEPT, EpochStart};
 
+/// Bits of an epoch that count the sessions which were deleted; those above are the process's number.
+///
+/// A session's epoch is (the process's number, sessions that the process had deleted when it was made): so one that is
+/// made again after a deletion is at an epoch above all that the deleted one ever had, in this process and every later
+/// one, and no tombstone has to be kept. JSON keeps 53 bits: 2^21 processes, 2^32 deletions each.
+const DELETION_BITS: u32 = 32;
+
+/// Deletions that one process can tell apart.
+pub const DELETIONS: u64 = (1 << DELETION_BITS) - 1;
+
+/// The first epoch of a process.
+pub const fn of_process(number: u64) -> u64 {
+    number << DELETION_BITS
+}
+
+/// The process that an epoch belongs to.
+pub const fn process_of(epoch: u64) -> u64 {
+    epoch >> DELETION_BITS
+}
+
 /// The starts of a session's epochs, oldest first. Never empty; the last is the epoch of this process.
 #[derive(Debug)]
 pub struct Epochs {

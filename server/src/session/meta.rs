@@ -77,6 +77,11 @@ impl Meta {
         };
     }
 
+    /// What a user is to it.
+    pub fn role(&self, user: &str) -> Option<Role> {
+        self.members.get(user).map(|member| member.role)
+    }
+
     /// Users who own it.
     pub fn owners(&self) -> usize {
         self.members.values().filter(|member| member.role == Role::Owner).count()

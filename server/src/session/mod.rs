@@ -12,8 +12,10 @@ pub mod amend;
 pub mod change;
 pub mod defaults;
 pub mod effect;
+pub mod epoch;
 pub mod handoff;
 pub mod keyed;
+pub mod membership;
 pub mod meta;
 pub mod op;
 pub mod work;
@@ -21,7 +23,6 @@ pub mod work;
 mod acks;
 mod conflict;
 mod dedup;
-mod epoch;
 mod log;
 mod owed;
 mod presence;
@@ -68,6 +69,8 @@ pub struct Core {
     /// The same, for frames.
     name: ByteString,
     meta: Meta,
+    /// Times that `meta` was replaced.
+    revision: u64,
     limits: Limits,
     document: Value,
     version: u64,
@@ -124,7 +127,7 @@ pub struct Damaged {
 
 impl Core {
     /// Makes a session, at version 1. Its `Created` is withheld until storage holds it. Counter 0 is nobody's op: it is
-    /// not recorded, and nobody is answered. `more` goes into the same commit.
+    /// not recorded. `more` goes into the same commit.
     #[expect(clippy::too_many_arguments, reason = "all that a new session is made of, once")]
     pub fn create(
         id: Arc<str>,
@@ -144,24 +147,24 @@ impl Core {
         let commit = core.acks.submit(1, text.len());
         let record = Record { counter, version: 1, commit };
         let op = (counter > 0).then(|| core.ops.applied(writer, record, now.wall_ms));
+        let created = core.created(counter);
+        core.withhold(commit, writer.conn, counter, created);
         let (session, meta) = (core.id.clone(), core.meta.encode());
         let mut all = vec![storage::Write::Create { session, epoch, meta, document: text, op }];
         all.extend(more);
         out.push(Effect::Commit { number: commit, writes: all });
-        if counter > 0 {
-            core.withhold(commit, writer.conn, counter, core.created(counter));
-        }
         core
     }
 
-    /// Goes on with a session that storage kept. `epoch` is this process's.
+    /// Goes on with a session that storage kept. `epoch` is this process's first; a session that was made in this process
+    /// keeps its own.
     ///
     /// # Errors
-    /// [`Damaged`] when what was stored does not fit together, or belongs to a newer epoch.
+    /// [`Damaged`] when what was stored does not fit together, or belongs to a newer process.
     pub fn restore(id: Arc<str>, stored: StoredSession, epoch: u64, bounds: Bounds) -> Result<Self, Damaged> {
         let session = Arc::clone(&id);
         let damaged = |what: String| Damaged { session: Arc::clone(&session), what };
-        if stored.epoch > epoch {
+        if epoch::process_of(stored.epoch) > epoch::process_of(epoch) {
             return Err(damaged(format!("it is at epoch {}, this process at {epoch}", stored.epoch)));
         }
         // What was accepted once is taken as it is: limits may have been lowered since.
@@ -192,6 +195,7 @@ impl Core {
             name: ByteString::from(&*id),
             id,
             meta,
+            revision: 0,
             limits: bounds.document,
             document,
             version,
@@ -260,6 +264,11 @@ impl Core {
         &self.meta
     }
 
+    /// Grows each time [`Core::meta`] changes.
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// Whether the session can be unloaded: nothing under way, nobody waiting, nobody attached.
     pub fn is_quiet(&self) -> bool {
         self.acks.under_way().0 == 0 && self.acks.waiting() == 0 && self.presence.is_empty()
@@ -292,10 +301,7 @@ impl Core {
             match gets {
                 Gets::Frame(frame) => out.push(Effect::Answer { conn, frame }),
                 Gets::Durable => told.push(conn),
-                Gets::Notice(notice) => {
-                    let effect = self.tell(*notice);
-                    out.push(effect);
-                }
+                Gets::Notice(notice) => self.tell(*notice, out),
                 Gets::Deleted => out.push(Effect::Deleted { frame: self.deleted_frame() }),
             }
         }

@@ -130,6 +130,8 @@ mod tests {
         let bounds = hub::Bounds {
             unload_after_ms: 1_000,
             max_inbox: 100,
+            max_sessions: 10_000,
+            max_members: 1_000,
             max_connections: 100,
             session: session::Bounds::default(),
         };

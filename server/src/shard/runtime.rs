@@ -78,7 +78,7 @@ pub struct Local {
     /// Connections that speak HTTP, and are none of the shard's yet.
     http: Rc<Open>,
     clock: fn() -> Now,
-    router: Router,
+    frame: Rc<Frame>,
     blocking: tokio::runtime::Handle,
 }
 
@@ -123,7 +123,7 @@ impl Local {
                 tokio::select! {
                     biased;
                     _ = ended => {}
-                    response = native::answer(&local.router, request, caller, peer, max) => {
+                    response = native::answer(&local.frame, request, caller, peer, max) => {
                         local.with(|shard| shard.answer_asked(conn, key, response));
                     }
                 }
@@ -174,14 +174,14 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
 
 async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Result<()> {
     let Parts { index, shared, inbox, tcp, tls, quic, router, echo, handshake, clock, mut draining, .. } = parts;
-    let frame = Rc::new(Frame::new(router.clone(), &parts.http, &parts.templates, &shared.metrics));
+    let frame = Rc::new(Frame::new(router, &parts.http, &parts.templates, &shared.metrics));
     let local = Rc::new(Local {
         shard: RefCell::new(Shard::new(index, shared, Arc::clone(&inbox), clock())),
         scratch: RefCell::new(vec![0; defaults::READ_BYTES]),
         gone: tokio::sync::Notify::new(),
         http: Rc::default(),
         clock,
-        router,
+        frame: Rc::clone(&frame),
         blocking,
     });
     let flusher = Rc::clone(&local);

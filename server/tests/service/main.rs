@@ -8,6 +8,11 @@ mod support;
 
 mod host;
 mod http;
+mod raw;
 
 mod accounts;
 mod basics;
+mod frame;
+mod members;
+mod sessions;
+mod snapshots;

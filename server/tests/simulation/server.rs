@@ -97,6 +97,8 @@ impl Server {
         let bounds = hub::Bounds {
             unload_after_ms: UNLOAD_AFTER_MS,
             max_inbox: 1_000,
+            max_sessions: 10_000,
+            max_members: 1_000,
             max_connections: 10_000,
             session: session::Bounds {
                 log_kept_bytes: setting.log_kept_bytes,

@@ -75,3 +75,30 @@ fn deflate(body: &[u8]) -> Option<Vec<u8>> {
     encoder.write_all(body).ok()?;
     encoder.finish().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn gzip_is_taken_when_it_is_named_and_not_refused() {
+        for (values, takes) in [
+            (&["gzip"][..], true),
+            (&["deflate, GZip;q=0.5"], true),
+            (&["br", "gzip"], true),
+            (&["*"], true),
+            (&["gzip;q=0"], false),
+            (&["gzip; q=0.000"], false),
+            (&["gzip;q=x"], false),
+            (&["br"], false),
+            (&[], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::ACCEPT_ENCODING, value.parse().unwrap());
+            }
+            assert_eq!(accepted(&headers), takes, "{values:?}");
+        }
+    }
+}

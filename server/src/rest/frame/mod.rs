@@ -147,6 +147,3 @@ fn of_status(status: StatusCode) -> Problem {
     };
     Problem::new(code, status.canonical_reason().unwrap_or("the request was refused")).with_status(status)
 }
-
-#[cfg(test)]
-mod tests;

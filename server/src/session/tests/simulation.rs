@@ -360,7 +360,7 @@ impl World {
                         }
                     }
                 }
-                Effect::Event { .. } | Effect::Deleted { .. } => {}
+                Effect::Event { .. } | Effect::Removed { .. } | Effect::Deleted { .. } => {}
                 Effect::Answer { conn, frame } => {
                     let peer = self.peers.iter().position(|peer| peer.up && peer.client.conn == conn);
                     if let Some(at) = peer {

@@ -1,14 +1,7 @@
 //! What passwords cost: argon2id (RFC 9106) on a few threads of its own, with a bounded queue before them. Whoever comes
 //! when the queue is full is told to come back. Knows no user and keeps no password.
 
-use std::{
-    collections::VecDeque,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::VecDeque, io, sync::Arc};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -17,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use syncbridge_codec::ErrorCode;
 use tokio::sync::oneshot;
 
-use crate::{defaults, hub::Fault};
+use crate::{admin::Metrics, defaults, hub::Fault};
 
 const SALT: usize = 16;
 const HASH: usize = 32;
@@ -102,7 +95,7 @@ struct Pool {
     queue: Mutex<Queue>,
     wake: Condvar,
     cost: Cost,
-    runs: AtomicU64,
+    metrics: Arc<Metrics>,
 }
 
 /// See the file's head. Its threads end when it is dropped and their work is done.
@@ -118,9 +111,9 @@ impl Passwords {
     ///
     /// # Errors
     /// A thread cannot be started, or the system gives no randomness.
-    pub fn new(cost: Cost, threads: usize, most: usize) -> io::Result<Self> {
+    pub fn new(cost: Cost, threads: usize, most: usize, metrics: Arc<Metrics>) -> io::Result<Self> {
         let queue = Mutex::default();
-        let pool = Arc::new(Pool { queue, wake: Condvar::new(), cost, runs: AtomicU64::new(0) });
+        let pool = Arc::new(Pool { queue, wake: Condvar::new(), cost, metrics });
         let (mut salt, mut hash) = ([0; SALT], [0; HASH]);
         getrandom::fill(&mut salt).and_then(|()| getrandom::fill(&mut hash)).map_err(io::Error::other)?;
         let passwords = Self { pool: Arc::clone(&pool), most, nobody: Hash { cost, salt, hash } };
@@ -155,11 +148,6 @@ impl Passwords {
         let (answer, done) = oneshot::channel();
         self.push(Work::Verify(password, hash, answer))?;
         Ok(Verified { good: outcome(done.await)?, cheap })
-    }
-
-    /// How often argon2 has run.
-    pub fn runs(&self) -> u64 {
-        self.pool.runs.load(Ordering::Relaxed)
     }
 
     fn push(&self, work: Work) -> Result<(), Fault> {
@@ -205,7 +193,7 @@ impl Pool {
                 Work::Verify(_, _, answer) if answer.is_closed() => {}
                 Work::Hash(password, answer) => drop(answer.send(self.hash(&password))),
                 Work::Verify(password, kept, answer) => {
-                    self.runs.fetch_add(1, Ordering::Relaxed);
+                    self.metrics.passwords.increment();
                     let found = Hash::of(&password, kept.salt, kept.cost).map_err(|error| error.to_string());
                     let same = found.map(|found| verify_slices_are_equal(&found.hash, &kept.hash).is_ok());
                     drop(answer.send(same));
@@ -215,7 +203,7 @@ impl Pool {
     }
 
     fn hash(&self, password: &str) -> Result<String, String> {
-        self.runs.fetch_add(1, Ordering::Relaxed);
+        self.metrics.passwords.increment();
         let mut salt = [0; SALT];
         getrandom::fill(&mut salt).map_err(|error| error.to_string())?;
         Hash::of(password, salt, self.cost).map(|hash| hash.text()).map_err(|error| error.to_string())
@@ -239,9 +227,13 @@ fn failed(error: &str) -> Fault {
 mod tests {
     use super::*;
 
+    fn pool(cost: Cost, threads: usize, most: usize) -> Passwords {
+        Passwords::new(cost, threads, most, Metrics::new(1)).unwrap()
+    }
+
     #[tokio::test]
     async fn a_password_is_known_by_its_hash_and_every_check_runs_argon2_once() {
-        let passwords = Passwords::new(Cost::SMALLEST, 1, 8).unwrap();
+        let passwords = pool(Cost::SMALLEST, 1, 8);
         let hash: Arc<str> = passwords.hash("secret".to_owned()).await.unwrap().into();
         assert!(hash.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{hash}");
         let again = passwords.hash("secret".to_owned()).await.unwrap();
@@ -252,16 +244,16 @@ mod tests {
             ("", Some(&hash), false),
             ("secret", None, false),
         ] {
-            let before = passwords.runs();
+            let before = passwords.pool.metrics.passwords.get();
             let verified = passwords.verify(password.to_owned(), kept.cloned()).await.unwrap();
-            assert_eq!((verified.good, passwords.runs() - before), (good, 1), "{password:?}");
+            assert_eq!((verified.good, passwords.pool.metrics.passwords.get() - before), (good, 1), "{password:?}");
         }
     }
 
     #[tokio::test]
     async fn a_hash_that_costs_less_than_a_new_one_is_told() {
-        let small = Passwords::new(Cost::SMALLEST, 1, 8).unwrap();
-        let dearer = Passwords::new(Cost { memory_kib: 16, passes: 1 }, 1, 8).unwrap();
+        let small = pool(Cost::SMALLEST, 1, 8);
+        let dearer = pool(Cost { memory_kib: 16, passes: 1 }, 1, 8);
         let hash: Arc<str> = small.hash("secret".to_owned()).await.unwrap().into();
         let told = dearer.verify("secret".to_owned(), Some(Arc::clone(&hash))).await.unwrap();
         assert_eq!(told, Verified { good: true, cheap: true });
@@ -272,7 +264,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_kept_hash_that_is_none_is_our_fault_and_lets_nobody_in() {
-        let passwords = Passwords::new(Cost::SMALLEST, 1, 8).unwrap();
+        let passwords = pool(Cost::SMALLEST, 1, 8);
         for hash in ["", "$argon2i$v=19$m=8,t=1,p=1$AAAA$AAAA", "$argon2id$v=19$m=8,t=1,p=1$AAAA$AAAA", "plain"] {
             let fault = passwords.verify("x".to_owned(), Some(hash.into())).await.unwrap_err();
             assert_eq!(fault.code, ErrorCode::Internal, "{hash:?}");
@@ -281,7 +273,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_sends_people_away_with_a_time_to_come_back() {
-        let none = Passwords::new(Cost::SMALLEST, 0, 2).unwrap();
+        let none = pool(Cost::SMALLEST, 0, 2);
         let (first, second) = (none.hash("a".to_owned()), none.hash("b".to_owned()));
         let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());

@@ -369,7 +369,10 @@ async fn devices_are_registered_changed_listed_in_pages_and_bounded() {
         seen.extend(listed["items"].as_array().unwrap().iter().map(|device| text(device, "deviceId").to_owned()));
         match listed["nextCursor"].as_str() {
             Some(next) => next.clone_into(&mut cursor),
-            None => break assert_eq!(page, 2),
+            None => {
+                assert_eq!(page, 2);
+                break;
+            }
         }
     }
     let mut expected: Vec<_> = ["d0", "d1", "d2", "d3", text(&drawn, "deviceId")].map(str::to_owned).into();

@@ -610,7 +610,6 @@ fn too_long() -> Fault {
     Fault::new(ErrorCode::InvalidField, format!("a password has at most {most} bytes"))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn no_randomness(error: impl std::fmt::Display) -> Fault {
     tracing::error!(%error, "the system gives no randomness");
     Fault::new(ErrorCode::Internal, "the system gives no randomness")

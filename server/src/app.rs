@@ -215,7 +215,7 @@ impl Server {
         let revoked = Revoked::load(&**persist.engine(), now_ms)?;
         let keys = Keys::create_or_load(&config.data, now_ms / 1_000)?;
         let authenticator = Arc::new(Authenticator::new(keys, revoked, config.open));
-        let (accounts, devices) = accounts::make(&config, &hub, &authenticator)?;
+        let (accounts, devices) = accounts::make(&config, &hub, &authenticator, &metrics)?;
         let handoffs = handoff::make(&config, &hub, &accounts, &devices, clock::now)?;
         let steering = quic[0].steering();
         let status = Arc::new(Running::new(Arc::clone(&hub), Arc::clone(&persist), steering, config.open, clock::now));

@@ -30,6 +30,8 @@ enum Command {
     Update(cli::update::Options),
     /// Makes an access token with the key in the data folder
     Token(cli::token::Options),
+    /// Exchanges the key that signs access tokens
+    RotateKey(cli::rotate_key::Options),
     /// Checks or prints the configuration
     #[command(subcommand)]
     Config(cli::config::Command),
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Watch(options) => cli::watch::run(&options),
         Command::Update(options) => cli::update::run(&options),
         Command::Token(options) => cli::token::run(&options),
+        Command::RotateKey(options) => cli::rotate_key::run(&options),
         Command::Config(command) => cli::config::run(command),
     })
 }

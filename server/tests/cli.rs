@@ -54,6 +54,31 @@ fn a_token_is_all_that_stands_on_stdout_and_json_is_one_object() {
 }
 
 #[test]
+fn an_exchanged_key_signs_from_then_on_and_the_former_one_stays_beside_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data").display().to_string();
+    let none = syncbridge(&["rotate-key", "--data", &data]);
+    assert_eq!(none.status.code(), Some(2), "{}", stderr(&none));
+    assert!(syncbridge(&["token", "ann", "--data", &data]).status.success());
+
+    let key = || std::fs::read(folder.path().join("data/signing-key.pem")).expect("a key");
+    let formers = || {
+        let names = std::fs::read_dir(folder.path().join("data"))
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("signing-key.former.")).count()
+    };
+    let first = key();
+    let made = syncbridge(&["rotate-key", "--data", &data]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    assert_eq!(stdout(&made).trim().len(), 16);
+    assert_eq!((key() != first, formers()), (true, 1));
+    let made = syncbridge(&["rotate-key", "--drop-former", "--json", "--data", &data]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    assert_eq!(formers(), 0);
+}
+
+#[test]
 fn a_wrong_setting_ends_serve_with_code_2_and_the_nearest_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data").display().to_string();
@@ -137,7 +162,7 @@ fn what_cannot_be_meant_is_code_2_before_any_connection_is_made() {
 #[test]
 fn help_names_every_command_and_the_exit_codes() {
     let help = stdout(&syncbridge(&["--help"]));
-    for word in ["serve", "create", "get", "watch", "update", "token", "config", "Exit codes:"] {
+    for word in ["serve", "create", "get", "watch", "update", "token", "rotate-key", "config", "Exit codes:"] {
         assert!(help.contains(word), "{word} is not in\n{help}");
     }
 }

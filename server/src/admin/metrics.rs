@@ -199,6 +199,8 @@ pub struct Metrics {
     pub commit_latency: Latency,
     /// Tokens that were not taken.
     pub denied: Counter,
+    /// Passwords that argon2 was run for.
+    pub passwords: Counter,
     /// HTTP requests, by shard.
     requests: parking_lot::Mutex<Vec<Arc<Requests>>>,
 }
@@ -211,6 +213,7 @@ impl Metrics {
             shards,
             commit_latency: Latency::default(),
             denied: Counter::default(),
+            passwords: Counter::default(),
             requests: parking_lot::Mutex::default(),
         })
     }
@@ -264,6 +267,7 @@ impl Collector for Scrape {
         out.count("syncbridge_updates_accepted", "Updates that were applied", accepted)?;
         out.by("syncbridge_refused", "Requests and connections that were refused", metrics, |shard| &shard.refused)?;
         out.count("syncbridge_tokens_denied", "Tokens that were not taken", metrics.denied.get())?;
+        out.count("syncbridge_passwords_hashed", "Passwords that argon2 was run for", metrics.passwords.get())?;
         let help = "From an update's being applied to its being durable";
         out.metric("syncbridge_commit_latency", help, Some(&Unit::Seconds), &metrics.commit_latency)?;
 

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::Error;
 use crate::{
+    admin::Metrics,
     auth::{
         Authenticator, Keys,
         accounts::{Accounts, Limits, Settings},
@@ -30,6 +31,7 @@ pub(super) fn make(
     config: &Config,
     hub: &Arc<Hub>,
     authenticator: &Arc<Authenticator>,
+    metrics: &Arc<Metrics>,
 ) -> Result<(Arc<Accounts>, Arc<Devices>), Error> {
     let (auth, limits, open) = (&config.auth, &config.limits, config.open);
     let turns = Arc::new(Turns::default());
@@ -46,7 +48,8 @@ pub(super) fn make(
         given => given,
     };
     let cost = if open { Cost::SMALLEST } else { Cost::FULL };
-    let passwords = super::starting("the password threads", Passwords::new(cost, threads, auth.password_queue))?;
+    let passwords = Passwords::new(cost, threads, auth.password_queue, Arc::clone(metrics));
+    let passwords = super::starting("the password threads", passwords)?;
     let recent = super::starting("a secret", Recent::new(auth.recent_login_seconds * 1_000))?;
     let limiter = |count, period| Limiter::new(if limits.enabled && !open { count } else { 0 }, period);
     let accounts = Arc::new(Accounts::new(

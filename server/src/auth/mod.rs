@@ -183,4 +183,6 @@ pub fn is_id(id: &str) -> bool {
 }
 
 #[cfg(test)]
+mod family_tests;
+#[cfg(test)]
 mod tests;

@@ -1,14 +1,7 @@
 //! What passwords cost: argon2id (RFC 9106) on a few threads of its own, with a bounded queue before them. Whoever comes
 //! when the queue is full is told to come back. Knows no user and keeps no password.
 
-use std::{
-    collections::VecDeque,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::VecDeque, io, sync::Arc};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -17,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use syncbridge_codec::ErrorCode;
 use tokio::sync::oneshot;
 
-use crate::{defaults, hub::Fault};
+use crate::{admin::Metrics, defaults, hub::Fault};
 
 const SALT: usize = 16;
 const HASH: usize = 32;
@@ -78,6 +71,15 @@ impl Hash {
     }
 }
 
+/// What came of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified {
+    /// The password is the one that was hashed.
+    pub good: bool,
+    /// The hash costs less than one would that is made now (it was made under `--open`, or long ago).
+    pub cheap: bool,
+}
+
 enum Work {
     Hash(String, oneshot::Sender<Result<String, String>>),
     Verify(String, Hash, oneshot::Sender<Result<bool, String>>),
@@ -93,7 +95,7 @@ struct Pool {
     queue: Mutex<Queue>,
     wake: Condvar,
     cost: Cost,
-    runs: AtomicU64,
+    metrics: Arc<Metrics>,
 }
 
 /// See the file's head. Its threads end when it is dropped and their work is done.
@@ -109,9 +111,9 @@ impl Passwords {
     ///
     /// # Errors
     /// A thread cannot be started, or the system gives no randomness.
-    pub fn new(cost: Cost, threads: usize, most: usize) -> io::Result<Self> {
+    pub fn new(cost: Cost, threads: usize, most: usize, metrics: Arc<Metrics>) -> io::Result<Self> {
         let queue = Mutex::default();
-        let pool = Arc::new(Pool { queue, wake: Condvar::new(), cost, runs: AtomicU64::new(0) });
+        let pool = Arc::new(Pool { queue, wake: Condvar::new(), cost, metrics });
         let (mut salt, mut hash) = ([0; SALT], [0; HASH]);
         getrandom::fill(&mut salt).and_then(|()| getrandom::fill(&mut hash)).map_err(io::Error::other)?;
         let passwords = Self { pool: Arc::clone(&pool), most, nobody: Hash { cost, salt, hash } };
@@ -136,19 +138,16 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Fault`]: too many wait, or the hash is none.
-    pub async fn verify(&self, password: String, hash: Option<Arc<str>>) -> Result<bool, Fault> {
+    pub async fn verify(&self, password: String, hash: Option<Arc<str>>) -> Result<Verified, Fault> {
         let hash = match hash {
             None => self.nobody.clone(),
             Some(text) => Hash::parse(&text).ok_or_else(|| failed("a kept hash is none"))?,
         };
+        let work = |cost: Cost| u64::from(cost.memory_kib) * u64::from(cost.passes);
+        let cheap = work(hash.cost) < work(self.pool.cost);
         let (answer, done) = oneshot::channel();
         self.push(Work::Verify(password, hash, answer))?;
-        outcome(done.await)
-    }
-
-    /// How often argon2 has run.
-    pub fn runs(&self) -> u64 {
-        self.pool.runs.load(Ordering::Relaxed)
+        Ok(Verified { good: outcome(done.await)?, cheap })
     }
 
     fn push(&self, work: Work) -> Result<(), Fault> {
@@ -194,7 +193,7 @@ impl Pool {
                 Work::Verify(_, _, answer) if answer.is_closed() => {}
                 Work::Hash(password, answer) => drop(answer.send(self.hash(&password))),
                 Work::Verify(password, kept, answer) => {
-                    self.runs.fetch_add(1, Ordering::Relaxed);
+                    self.metrics.passwords.increment();
                     let found = Hash::of(&password, kept.salt, kept.cost).map_err(|error| error.to_string());
                     let same = found.map(|found| verify_slices_are_equal(&found.hash, &kept.hash).is_ok());
                     drop(answer.send(same));
@@ -204,7 +203,7 @@ impl Pool {
     }
 
     fn hash(&self, password: &str) -> Result<String, String> {
-        self.runs.fetch_add(1, Ordering::Relaxed);
+        self.metrics.passwords.increment();
         let mut salt = [0; SALT];
         getrandom::fill(&mut salt).map_err(|error| error.to_string())?;
         Hash::of(password, salt, self.cost).map(|hash| hash.text()).map_err(|error| error.to_string())
@@ -222,4 +221,64 @@ fn outcome<T>(done: Result<Result<T, String>, oneshot::error::RecvError>) -> Res
 fn failed(error: &str) -> Fault {
     tracing::error!(error, "a password cannot be checked");
     Fault::new(ErrorCode::Internal, "the password cannot be checked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(cost: Cost, threads: usize, most: usize) -> Passwords {
+        Passwords::new(cost, threads, most, Metrics::new(1)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_password_is_known_by_its_hash_and_every_check_runs_argon2_once() {
+        let passwords = pool(Cost::SMALLEST, 1, 8);
+        let hash: Arc<str> = passwords.hash("secret".to_owned()).await.unwrap().into();
+        assert!(hash.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{hash}");
+        let again = passwords.hash("secret".to_owned()).await.unwrap();
+        assert_ne!(*hash, *again, "salted");
+        for (password, kept, good) in [
+            ("secret", Some(&hash), true),
+            ("Secret", Some(&hash), false),
+            ("", Some(&hash), false),
+            ("secret", None, false),
+        ] {
+            let before = passwords.pool.metrics.passwords.get();
+            let verified = passwords.verify(password.to_owned(), kept.cloned()).await.unwrap();
+            assert_eq!((verified.good, passwords.pool.metrics.passwords.get() - before), (good, 1), "{password:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_costs_less_than_a_new_one_is_told() {
+        let small = pool(Cost::SMALLEST, 1, 8);
+        let dearer = pool(Cost { memory_kib: 16, passes: 1 }, 1, 8);
+        let hash: Arc<str> = small.hash("secret".to_owned()).await.unwrap().into();
+        let told = dearer.verify("secret".to_owned(), Some(Arc::clone(&hash))).await.unwrap();
+        assert_eq!(told, Verified { good: true, cheap: true });
+        let told =
+            small.verify("secret".to_owned(), Some(dearer.hash("secret".to_owned()).await.unwrap().into())).await;
+        assert_eq!(told, Ok(Verified { good: true, cheap: false }));
+    }
+
+    #[tokio::test]
+    async fn a_kept_hash_that_is_none_is_our_fault_and_lets_nobody_in() {
+        let passwords = pool(Cost::SMALLEST, 1, 8);
+        for hash in ["", "$argon2i$v=19$m=8,t=1,p=1$AAAA$AAAA", "$argon2id$v=19$m=8,t=1,p=1$AAAA$AAAA", "plain"] {
+            let fault = passwords.verify("x".to_owned(), Some(hash.into())).await.unwrap_err();
+            assert_eq!(fault.code, ErrorCode::Internal, "{hash:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_sends_people_away_with_a_time_to_come_back() {
+        let none = pool(Cost::SMALLEST, 0, 2);
+        let (first, second) = (none.hash("a".to_owned()), none.hash("b".to_owned()));
+        let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(first.as_mut().poll(&mut cx).is_pending() && second.as_mut().poll(&mut cx).is_pending());
+        let fault = none.verify("c".to_owned(), None).await.unwrap_err();
+        assert_eq!((fault.code, fault.retry_after_ms), (ErrorCode::Busy, Some(defaults::PASSWORD_RETRY_MS)));
+    }
 }

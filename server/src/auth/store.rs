@@ -18,13 +18,14 @@ use crate::{
 pub(super) fn get<T>(
     engine: &Arc<dyn Engine>,
     table: Table,
-    key: Bytes,
+    key: impl AsRef<[u8]>,
     now_ms: u64,
     decode: impl FnOnce(&[u8], Bytes) -> Result<T, WireError>,
 ) -> Result<Option<T>, Fault> {
-    match engine.get(table, &key, now_ms).map_err(unreadable)? {
+    let key = key.as_ref();
+    match engine.get(table, key, now_ms).map_err(unreadable)? {
         None => Ok(None),
-        Some(value) => decode(&key, value).map(Some).map_err(|error| damaged(table, &key, error)),
+        Some(value) => decode(key, value).map(Some).map_err(|error| damaged(table, key, error)),
     }
 }
 

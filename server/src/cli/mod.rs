@@ -6,6 +6,7 @@ pub mod config;
 pub mod create;
 pub mod get;
 mod paint;
+pub mod rotate_key;
 pub mod serve;
 pub mod token;
 pub mod update;

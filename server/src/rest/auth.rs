@@ -13,7 +13,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Api, Caller, Json, Peer, Problem};
 use crate::auth::{
-    accounts::{Login, Registration},
+    accounts::{Change, Login, Registration},
+    family::FamilyId,
     tokens::{Person, Tokens},
     user::Email,
 };
@@ -26,6 +27,7 @@ pub fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(refresh))
         .routes(routes!(logout))
         .routes(routes!(me))
+        .routes(routes!(change_password))
 }
 
 /// Who registers.
@@ -61,6 +63,16 @@ struct SignIn {
 struct Refresh {
     /// The token.
     refresh_token: String,
+}
+
+/// Another password.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Passwords {
+    /// The present one.
+    current_password: String,
+    /// The new one, 8 to 1,024 bytes.
+    new_password: String,
 }
 
 /// Tokens are nobody's but the asker's (RFC 6749 §5.1).
@@ -166,4 +178,33 @@ async fn logout(State(api): State<Api>, Json(body): Json<Refresh>) -> Result<Sta
 )]
 async fn me(State(api): State<Api>, caller: Caller) -> Result<axum::Json<Person>, Problem> {
     Ok(axum::Json(Person::from(&api.accounts.user(&caller.user).await?)))
+}
+
+/// Changes the caller's password. All logins but the caller's own have ended when this is answered.
+#[utoipa::path(
+    post,
+    path = "/auth/password",
+    request_body = Passwords,
+    responses(
+        (status = 204, description = "The new password counts."),
+        (status = 400, body = Problem, description = "The new password cannot be."),
+        (status = 401, body = Problem, description = "The present password is another."),
+        (status = 404, body = Problem, description = "The caller has no account."),
+        (status = 429, body = Problem, description = "Too many failures; `Retry-After`."),
+    ),
+)]
+async fn change_password(
+    State(api): State<Api>,
+    caller: Caller,
+    Extension(Peer(peer)): Extension<Peer>,
+    Json(body): Json<Passwords>,
+) -> Result<StatusCode, Problem> {
+    let change = Change {
+        user: &caller.user,
+        keep: caller.family.as_deref().and_then(FamilyId::parse),
+        current: body.current_password,
+        new: body.new_password,
+    };
+    api.accounts.change_password(change, peer, (api.clock)()).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

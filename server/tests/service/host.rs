@@ -84,9 +84,20 @@ impl Host {
         assert!(stopped.all_durable && stopped.failure.is_none(), "{stopped:?}");
     }
 
+    /// Its data folder.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Stops it and starts it again on the same data.
     pub async fn restart(&mut self) {
+        self.restart_with(|_| {}).await;
+    }
+
+    /// The same, with other settings from there on.
+    pub async fn restart_with(&mut self, change: impl FnOnce(&mut Config)) {
         self.stop().await;
+        change(&mut self.config);
         self.server = Some(Server::start(self.config.clone()).unwrap());
     }
 }

@@ -84,6 +84,10 @@ pub const LARGE_VIEWS_BYTES: usize = 64 * MIB;
 /// Snapshots that are removed with their session in one commit: more than one may have. What is made while that goes on
 /// expires by itself.
 pub const DELETED_SNAPSHOTS: usize = 10_000;
+/// Items that one page of a list has at most, about 100 bytes each: 100 KiB.
+pub const PAGE_MAX: usize = 1_000;
+/// Items of a page when the client does not say.
+pub const PAGE: usize = 100;
 /// Longest `Idempotency-Key` and `id`, bytes: a UUID has 36.
 pub const IDEMPOTENCY_KEY: usize = 255;
 /// Connections of one user: at ≤1.5 KiB each idle (DESIGN §5.4), 1,000 are 1.5 MiB.

@@ -9,6 +9,7 @@ pub mod connection;
 pub mod data;
 pub mod defaults;
 pub mod fanout;
+pub mod handoff;
 pub mod hub;
 pub mod persist;
 pub mod rest;

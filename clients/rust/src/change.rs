@@ -1,7 +1,7 @@
 //! The stream of what happens in a session. Bounded: a reader that is too slow is told so and goes on with the newest;
 //! the document itself is always current, whoever reads.
 
-use syncbridge_codec::message::{Attached, Position, ResetReason};
+use syncbridge_codec::message::{Attached, Position, ResetReason, Role};
 use syncbridge_document::{Patch, Value};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
@@ -56,7 +56,8 @@ pub enum ChangeKind {
         /// Its counter.
         op: u64,
     },
-    /// An own update has no effect and is no longer in the document.
+    /// An own update has no effect and is no longer in the document. Refused with `not_active`, it and all that built on
+    /// it are kept: `SessionHandle::unsent`.
     Refused {
         /// Its counter.
         op: u64,
@@ -83,6 +84,37 @@ pub enum ChangeKind {
         /// Its user.
         user: String,
     },
+    /// A device wants the session, and the active one is to say whether it may: `Client::answer_handoff`.
+    HandoffRequested {
+        /// Names the handoff in the answer.
+        handoff: String,
+        /// The user whose device wants it.
+        user: String,
+        /// The device that wants it.
+        device: String,
+        /// Without an answer by then (milliseconds since 1970) it is refused.
+        expires_ms: u64,
+    },
+    /// Another device is the active one.
+    HandoffCompleted {
+        /// The handoff.
+        handoff: String,
+        /// The device that was active, if there was one.
+        from: Option<String>,
+        /// The user of the one that is.
+        user: String,
+        /// The one that is.
+        device: String,
+    },
+    /// Somebody's role changed.
+    AccessChanged {
+        /// The user.
+        user: String,
+        /// What they may now; `None`: nothing.
+        role: Option<Role>,
+    },
+    /// The session was deleted; `Ended` follows.
+    Deleted,
     /// The subscription is over.
     Ended {
         /// What the server said.

@@ -194,6 +194,21 @@ impl Client {
         }
     }
 
+    /// Says whether a session may go to the device that asks for it ([`ChangeKind::HandoffRequested`]): from its active
+    /// device, under the device policy `ask`. What comes of it is told by [`ChangeKind::HandoffCompleted`].
+    ///
+    /// [`ChangeKind::HandoffRequested`]: crate::ChangeKind::HandoffRequested
+    /// [`ChangeKind::HandoffCompleted`]: crate::ChangeKind::HandoffCompleted
+    ///
+    /// # Errors
+    /// [`Error::Request`]: there is no connection.
+    pub fn answer_handoff(&self, handoff: &str, accept: bool) -> Result<(), Error> {
+        let shared = &self.keep.shared;
+        shared.lock().core.answer_handoff(handoff, accept)?;
+        shared.wake.notify_one();
+        Ok(())
+    }
+
     /// How the connection is; the newest, to be watched.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.keep.shared.status.subscribe()

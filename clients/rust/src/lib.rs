@@ -17,7 +17,7 @@ mod update;
 pub use bytestring::ByteString;
 pub use syncbridge_codec::{
     ErrorCode,
-    message::{Attached, ConflictPolicy, DevicePolicy, Position, ResetReason},
+    message::{Attached, ConflictPolicy, DevicePolicy, Position, ResetReason, Role},
 };
 pub use syncbridge_document::{Patch, Value};
 
@@ -25,7 +25,7 @@ pub use self::{
     change::{Change, ChangeKind, Changes},
     client::Client,
     config::{Config, Document},
-    core::{After, Export, OnConflict, RequestError, UpdateDurability, UpdateOptions},
+    core::{After, Export, OnConflict, RequestError, UnsentUpdate, UpdateDurability, UpdateOptions},
     error::{Error, Refusal, ServerError},
     session::SessionHandle,
     status::{Phase, Status},

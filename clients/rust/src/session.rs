@@ -13,7 +13,7 @@ use syncbridge_document::{Limits, Operation, Options, Patch, Value, diff};
 use crate::{
     change::Changes,
     client::Keep,
-    core::{RequestError, UpdateOptions},
+    core::{RequestError, UnsentUpdate, UpdateOptions},
     error::Error,
     update::UpdateHandle,
 };
@@ -85,6 +85,37 @@ impl<T> SessionHandle<T> {
     /// Own updates that are not known durable.
     pub fn unconfirmed(&self) -> usize {
         self.attached.keep.shared.lock().core.unconfirmed(self.id())
+    }
+
+    /// Own updates that were refused because another device is the active one, in the order in which they were made. They
+    /// are kept, through [`Client::export`](crate::Client::export) too, until they are sent again or discarded.
+    pub fn unsent(&self) -> Vec<UnsentUpdate> {
+        self.attached.keep.shared.lock().core.unsent(self.id()).to_vec()
+    }
+
+    /// Makes an unsent update once more, for the document as it is now. With an error it stays unsent.
+    ///
+    /// # Errors
+    /// [`Error::Request`]: there is none of this counter, or it does not apply any more; then
+    /// [`UnsentUpdate::patch`] is what is left of it.
+    pub fn resend(&self, counter: u64) -> Result<UpdateHandle, Error> {
+        let shared = &self.attached.keep.shared;
+        let mut state = shared.lock();
+        if state.closing {
+            return Err(Error::Closed);
+        }
+        let unsent = state.core.unsent(self.id()).iter().find(|unsent| unsent.counter == counter);
+        let durability = unsent.map(|unsent| unsent.options.durability).unwrap_or_default();
+        let counter = state.core.resend(self.id(), counter)?;
+        let outcome = state.watch_op(&self.attached.id, counter, durability);
+        drop(state);
+        shared.wake.notify_one();
+        Ok(UpdateHandle { counter, state: Some(outcome), unchanged_at: Position::default() })
+    }
+
+    /// Drops an unsent update: what it was, if there was one.
+    pub fn discard(&self, counter: u64) -> Option<UnsentUpdate> {
+        self.attached.keep.shared.lock().core.discard(self.id(), counter)
     }
 
     /// What happens from now on.

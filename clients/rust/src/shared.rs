@@ -249,6 +249,20 @@ impl State {
             SessionEvent::DeviceLeft { device, user } => {
                 ChangeKind::DeviceLeft { device: device.to_string(), user: user.to_string() }
             }
+            SessionEvent::HandoffRequested { handoff, user, device, expires_ms } => ChangeKind::HandoffRequested {
+                handoff: handoff.to_string(),
+                user: user.to_string(),
+                device: device.to_string(),
+                expires_ms,
+            },
+            SessionEvent::HandoffCompleted { handoff, from, user, device } => ChangeKind::HandoffCompleted {
+                handoff: handoff.to_string(),
+                from: from.map(|from| from.to_string()),
+                user: user.to_string(),
+                device: device.to_string(),
+            },
+            SessionEvent::AccessChanged { user, role } => ChangeKind::AccessChanged { user: user.to_string(), role },
+            SessionEvent::Deleted => ChangeKind::Deleted,
             SessionEvent::NoticesLagged => return,
             SessionEvent::Ended { error } => ChangeKind::Ended { error },
         };

@@ -762,3 +762,132 @@ fn presence_follows_the_notices_and_is_asked_for_again_when_some_were_dropped() 
     let [Message::Subscribe(again)] = &said[..] else { panic!("{said:?}") };
     assert_eq!(again.have, Some(at(1)));
 }
+
+#[test]
+fn what_another_device_kept_from_being_applied_is_unsent_with_all_that_built_on_it() {
+    let mut peer = Peer::live("{}");
+    let (first, second) = (peer.update(set("/a", 1)), peer.update(set("/a", 2)));
+    let apart = peer.update(set("/b", 3));
+    peer.updates();
+    peer.refused(first, ErrorCode::NotActive);
+    assert_eq!(peer.refusals(), [(first, "not_active".to_owned()), (second, "dependency_refused".to_owned())]);
+    peer.refused(second, ErrorCode::DependencyRefused);
+    peer.refused(apart, ErrorCode::NotActive);
+    peer.told();
+    assert_eq!(peer.view(), "{}", "rolled back");
+    let unsent: Vec<_> = peer.core.unsent(S).iter().map(|unsent| (unsent.counter, unsent.patch.clone())).collect();
+    assert_eq!(unsent, [(first, set("/a", 1)), (second, set("/a", 2)), (apart, set("/b", 3))]);
+    assert_eq!(
+        peer.updates().into_iter().filter(|update| *update.operations != *b"[]").count(),
+        0,
+        "nothing goes by itself"
+    );
+
+    let again = peer.core.resend(S, second).unwrap();
+    assert!(again > apart, "under a counter of its own");
+    assert_eq!(peer.view(), r#"{"a":2}"#);
+    assert_eq!(peer.updates().last().map(|update| update.counter), Some(again));
+    assert_eq!(peer.core.resend(S, second), Err(RequestError::NotUnsent(second)));
+    assert_eq!(peer.core.discard(S, first).map(|unsent| unsent.patch), Some(set("/a", 1)));
+    assert_eq!(peer.core.unsent(S).len(), 1);
+}
+
+#[test]
+fn what_a_policy_refuses_is_not_unsent() {
+    let mut peer = Peer::live("{}");
+    let update = peer.update(set("/a", 1));
+    peer.updates();
+    peer.conflict(update, 2);
+    assert!(peer.core.unsent(S).is_empty());
+}
+
+#[test]
+fn an_unsent_update_that_does_not_apply_stays_unsent() {
+    let mut peer = Peer::live(r#"{"a":{}}"#);
+    let update = peer.update(set("/a/b", 1));
+    peer.updates();
+    peer.refused(update, ErrorCode::NotActive);
+    peer.theirs(2, &Patch::new().remove("/a"));
+    assert!(matches!(peer.core.resend(S, update), Err(RequestError::DoesNotApply(_))));
+    assert_eq!(peer.core.unsent(S).len(), 1);
+}
+
+#[test]
+fn unsent_updates_outlive_connection_subscription_and_process() {
+    let mut peer = Peer::live("{}");
+    let update = peer.update(set("/a", 1));
+    peer.updates();
+    peer.refused(update, ErrorCode::NotActive);
+    peer.reconnect();
+    peer.core.unsubscribe(S, peer.now);
+    peer.core.close();
+    assert!(peer.core.server_state(S).is_none(), "the session was left");
+    assert_eq!(peer.core.unsent(S).len(), 1);
+    let text = serde_json::to_string(&peer.core.export()).unwrap();
+    let mut core = Core::import(Config::new("phone", 9), 1, &serde_json::from_str(&text).unwrap()).unwrap();
+    assert_eq!(core.unsent(S).to_vec(), peer.core.unsent(S));
+    core.subscribe(S, 0).unwrap();
+    assert_eq!(core.unsent(S).to_vec(), peer.core.unsent(S), "it comes back with the session");
+    let text = serde_json::to_string(&core.export()).unwrap();
+    let core = Core::import(Config::new("phone", 9), 1, &serde_json::from_str(&text).unwrap()).unwrap();
+    assert_eq!(core.unsent(S).len(), 1);
+}
+
+#[test]
+fn unsent_updates_take_room_in_the_queue_and_are_never_dropped_for_want_of_it() {
+    let mut config = Config::new("phone", ME);
+    config.limits = Limits { queue_ops: 2, ..Limits::default() };
+    let mut peer = Peer::live_with(config, "{}");
+    let (first, second) = (peer.update(set("/a", 1)), peer.update(set("/b", 2)));
+    peer.updates();
+    peer.refused(first, ErrorCode::NotActive);
+    peer.refused(second, ErrorCode::NotActive);
+    let third = peer.core.update(S, set("/c", 3), &UpdateOptions::default());
+    assert!(matches!(third, Err(RequestError::QueueFull { ops: 2, .. })), "{third:?}");
+    peer.core.resend(S, first).unwrap();
+    peer.core.discard(S, second).unwrap();
+    peer.update(set("/c", 3));
+}
+
+#[test]
+fn handoffs_are_told_answered_and_change_the_active_device() {
+    let mut peer = Peer::live("{}");
+    let (session, user, device) = (ByteString::from(S), ByteString::from("ann"), ByteString::from("desk"));
+    let handoff = ByteString::from("h");
+    let requested = message::HandoffRequested {
+        session: session.clone(),
+        seq: 1,
+        handoff: handoff.clone(),
+        user: user.clone(),
+        device: device.clone(),
+        expires_ms: 9,
+    };
+    peer.hears(requested);
+    assert!(matches!(&peer.told()[..], [SessionEvent::HandoffRequested { expires_ms: 9, .. }]));
+    peer.core.answer_handoff("h", true).unwrap();
+    assert!(matches!(&peer.says()[..], [Message::HandoffAnswer(answer)] if answer.accept && &*answer.handoff == "h"));
+    let completed = message::HandoffCompleted { session, seq: 2, handoff, from: Some("phone".into()), user, device };
+    peer.hears(completed.clone());
+    peer.hears(completed);
+    assert!(matches!(&peer.told()[..], [SessionEvent::HandoffCompleted { .. }]), "told once");
+    assert_eq!(peer.core.presence(S).unwrap().1.map(|device| &**device), Some("desk"));
+    peer.core.handle_disconnected(peer.now, None, "broken");
+    assert_eq!(peer.core.answer_handoff("h", true), Err(RequestError::Offline));
+}
+
+#[test]
+fn a_deleted_session_and_a_lost_right_end_the_subscription_and_say_why() {
+    let mut peer = Peer::live("{}");
+    peer.hears(message::SessionDeleted { session: S.into() });
+    assert!(matches!(&peer.told()[..], [SessionEvent::Deleted, SessionEvent::Ended { .. }]));
+    assert!(peer.core.server_state(S).is_none());
+
+    let mut peer = Peer::live("{}");
+    let changed = |user: &str, role| message::AccessChanged { session: S.into(), seq: 1, user: user.into(), role };
+    peer.hears(changed("somebody", None));
+    peer.hears(changed("", Some(message::Role::Viewer)));
+    assert_eq!(peer.told().len(), 2);
+    // The test's `Welcome` names no user.
+    peer.hears(changed("", None));
+    assert!(matches!(&peer.told()[..], [SessionEvent::AccessChanged { role: None, .. }, SessionEvent::Ended { .. }]));
+}

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use model::Server;
 use syncbridge_client::{
-    After, ByteString, OnConflict, Patch, UpdateDurability, UpdateOptions, Value,
+    After, ByteString, ErrorCode, OnConflict, Patch, RequestError, UpdateDurability, UpdateOptions, Value,
     core::{Config, Core, Disconnect, Event, LinkCommand, SessionEvent, Times},
 };
 use syncbridge_codec::message::{Class, ConflictPolicy, DevicePolicy};
@@ -32,6 +32,8 @@ enum Fate {
     Accepted,
     Durable,
     Refused,
+    /// Refused because another device was active, and kept.
+    Unsent,
 }
 
 #[derive(Debug)]
@@ -40,6 +42,8 @@ struct Made {
     token: Option<String>,
     durability: UpdateDurability,
     fate: Fate,
+    /// It was made once more after it was unsent: its place among the others says nothing.
+    again: bool,
 }
 
 struct Client {
@@ -56,6 +60,8 @@ struct World {
     server: Server,
     clients: Vec<Client>,
     crashes: u64,
+    /// Updates that were unsent and made once more.
+    resent: u64,
 }
 
 fn index(class: Class) -> usize {
@@ -81,7 +87,7 @@ impl World {
             Client { name, core, wire: None, made: BTreeMap::new(), tokens: 0 }
         });
         let clients = clients.collect();
-        Self { now: 0, rng, server, clients, crashes: 0 }
+        Self { now: 0, rng, server, clients, crashes: 0, resent: 0 }
     }
 
     /// Does what the core asks for and takes down what it tells.
@@ -226,8 +232,40 @@ impl World {
         }
         // What does not apply to the optimistic document was never made.
         if let Ok(counter) = client.core.update(id, patch, &options) {
-            let made = Made { token, durability: options.durability, fate: Fate::Open };
+            let made = Made { token, durability: options.durability, fate: Fate::Open, again: false };
             assert!(client.made.insert((id.into(), counter), made).is_none(), "a counter was used twice");
+        }
+    }
+
+    /// Another device becomes the active one of a session, or all may write.
+    fn hand_off(&mut self) {
+        let id = SESSIONS[self.rng.usize(0..SESSIONS.len())];
+        let to = self.rng.usize(0..=self.clients.len());
+        let active = (to < self.clients.len()).then(|| format!("device-{to}").into());
+        self.server.sessions.get_mut(id).expect("a session").active = active;
+    }
+
+    /// Makes what is unsent once more, as far as it still applies; drops the rest.
+    fn resend(&mut self, name: usize) {
+        let client = &mut self.clients[name];
+        for id in SESSIONS {
+            for unsent in client.core.unsent(id).to_vec() {
+                let old = client.made.get_mut(&(id.into(), unsent.counter)).expect("an own op");
+                assert_eq!(old.fate, Fate::Unsent);
+                let (token, durability) = (old.token.take(), old.durability);
+                match client.core.resend(id, unsent.counter) {
+                    Ok(counter) => {
+                        self.resent += 1;
+                        let made = Made { token, durability, fate: Fate::Open, again: true };
+                        assert!(client.made.insert((id.into(), counter), made).is_none(), "a counter was used twice");
+                    }
+                    Err(RequestError::DoesNotApply(_)) => {
+                        assert_eq!(token, None, "an append always applies");
+                        assert_eq!(client.core.discard(id, unsent.counter), Some(unsent));
+                    }
+                    Err(error) => panic!("client {name}: {error}"),
+                }
+            }
         }
     }
 
@@ -255,7 +293,9 @@ impl World {
                     self.exchange();
                 }
             }
-            208..500 => {
+            208..210 => self.hand_off(),
+            210..215 => self.resend(name),
+            215..500 => {
                 let frames = self.rng.usize(1..4);
                 self.speak(name, frames);
             }
@@ -300,6 +340,7 @@ impl World {
             SESSIONS.iter().all(|id| {
                 client.core.is_live(id)
                     && client.core.unconfirmed(id) == 0
+                    && client.core.unsent(id).is_empty()
                     && client
                         .core
                         .server_state(id)
@@ -311,11 +352,13 @@ impl World {
     /// No more trouble: everything that can still happen happens.
     fn finish(&mut self) {
         self.server.busy_percent = 0;
+        self.server.sessions.values_mut().for_each(|session| session.active = None);
         for _ in 0..3_000 {
             if self.is_quiet() {
                 return;
             }
             for name in 0..self.clients.len() {
+                self.resend(name);
                 self.speak(name, 20);
                 self.deliver(name, usize::MAX);
             }
@@ -364,6 +407,10 @@ impl World {
                     assert_ne!(made.fate, Fate::Refused, "{token}, op {counter}, was refused");
                     let may_be_lost = made.durability == UpdateDurability::Accepted && self.crashes > 0;
                     assert!(!places.is_empty() || may_be_lost, "{token} is lost");
+                    assert_ne!(made.fate, Fate::Unsent, "{token} is unsent, and nobody knows it");
+                    if made.again {
+                        continue;
+                    }
                     assert!(places.is_empty() || before < places.first().copied(), "{token} overtook an earlier one");
                     before = places.first().copied().or(before);
                 }
@@ -377,14 +424,22 @@ impl Client {
         let (counter, fate) = match event {
             SessionEvent::Accepted { counter, .. } => (counter, Fate::Accepted),
             SessionEvent::Durable { counter, .. } => (counter, Fate::Durable),
-            SessionEvent::Refused { counter, .. } => (counter, Fate::Refused),
+            SessionEvent::Refused { counter, refusal, .. } => {
+                let kept = self.core.unsent(session).iter().any(|unsent| unsent.counter == counter);
+                assert!(
+                    kept || refusal.code() != Some(ErrorCode::NotActive),
+                    "client {}: {counter} dropped",
+                    self.name
+                );
+                (counter, if kept { Fate::Unsent } else { Fate::Refused })
+            }
             SessionEvent::Ended { error } => panic!("client {}: {session} ended: {error}", self.name),
             _ => return,
         };
         let made = self.made.get_mut(&(session.clone(), counter)).expect("only own ops are told of");
         assert!(
-            !matches!(made.fate, Fate::Durable | Fate::Refused),
-            "client {}: op {counter} was {:?}, then {fate:?}",
+            !matches!(made.fate, Fate::Durable | Fate::Refused | Fate::Unsent),
+            "client {}: op {counter} of {session} was {:?}, then {fate:?}",
             self.name,
             made.fate
         );
@@ -414,13 +469,14 @@ fn seeds(count: u64) -> Vec<u64> {
 }
 
 /// Runs the seeds, and names the one that fails.
-fn simulate(seeds: &[u64], clients: usize, steps: usize) -> [u64; 4] {
-    let mut seen = [0; 4];
+fn simulate(seeds: &[u64], clients: usize, steps: usize) -> [u64; 5] {
+    let mut seen = [0; 5];
     for seed in seeds {
         let outcome = std::panic::catch_unwind(|| run(*seed, clients, steps));
         let world = outcome.unwrap_or_else(|_| {
             panic!("seed {seed} failed: SEED={seed} cargo test -p syncbridge-client --test simulation")
         });
+        seen[4] += world.resent;
         for client in &world.clients {
             let stats = client.core.stats();
             for (count, more) in seen.iter_mut().zip([stats.connections, stats.resumed, stats.resets, stats.lost]) {
@@ -434,12 +490,12 @@ fn simulate(seeds: &[u64], clients: usize, steps: usize) -> [u64; 4] {
 #[test]
 fn eight_clients_lose_nothing_and_do_nothing_twice_whatever_breaks() {
     let seeds = seeds(200);
-    let [connections, resumed, resets, lost] = simulate(&seeds, 8, 1_000);
+    let [connections, resumed, resets, lost, resent] = simulate(&seeds, 8, 1_000);
     if seeds.len() > 1 {
         // The run is worth something only if the trouble really happened.
         assert!(
-            connections > 1_000 && resumed > 1_000 && resets > 1_000 && lost > 100,
-            "{connections} {resumed} {resets} {lost}"
+            connections > 1_000 && resumed > 1_000 && resets > 1_000 && lost > 100 && resent > 1_000,
+            "{connections} {resumed} {resets} {lost} {resent}"
         );
     }
 }
@@ -461,7 +517,7 @@ fn the_same_seed_makes_the_same_run() {
 
 #[test]
 fn a_session_made_offline_is_made_once_and_its_updates_follow() {
-    for seed in 0..50 {
+    for seed in 0..500 {
         let mut world = World::new(seed, 2);
         let state = Value::parse(STATE.as_bytes(), &syncbridge_document::Limits::default()).expect("a document");
         let core = &mut world.clients[0].core;
@@ -471,7 +527,7 @@ fn a_session_made_offline_is_made_once_and_its_updates_follow() {
                 .expect("it applies");
         }
         for counter in 1..=6 {
-            let made = Made { token: None, durability: UpdateDurability::Notify, fate: Fate::Open };
+            let made = Made { token: None, durability: UpdateDurability::Notify, fate: Fate::Open, again: false };
             world.clients[0].made.insert(("offline".into(), counter), made);
         }
         for _ in 0..300 {

@@ -16,7 +16,8 @@ use super::{BASE, Caller, Problem, frame::Frame};
 use crate::{connection::Identity, defaults::REQUEST_HEADERS};
 
 /// Headers of a `Request` that count. Without a connection's caller, `authorization` does too.
-const ASKED: [HeaderName; 6] = [
+const ASKED: [HeaderName; 7] = [
+    header::HOST,
     header::CONTENT_TYPE,
     header::ACCEPT,
     header::IF_MATCH,

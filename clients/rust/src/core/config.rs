@@ -46,7 +46,7 @@ impl Config {
 /// Bounds; see `defaults` for the reasons of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Updates of one session that may wait.
+    /// Updates of one session that may wait, those that are unsent included.
     pub queue_ops: usize,
     /// Bytes of their patches.
     pub queue_bytes: usize,
@@ -132,6 +132,11 @@ pub enum UpdateDurability {
     Durable,
 }
 
+impl UpdateDurability {
+    /// Every choice, in the order in which exports number them.
+    pub const ALL: &[Self] = &[Self::Accepted, Self::Notify, Self::Durable];
+}
+
 impl From<UpdateDurability> for Durability {
     fn from(durability: UpdateDurability) -> Self {
         match durability {
@@ -152,6 +157,11 @@ pub enum OnConflict {
     SessionPolicy,
     /// Objects merge key by key, all else as in `last_writer_wins`.
     Merge,
+}
+
+impl OnConflict {
+    /// Every choice, in the order in which exports number them.
+    pub const ALL: &[Self] = &[Self::Reject, Self::SessionPolicy, Self::Merge];
 }
 
 impl From<OnConflict> for Option<ConflictPolicy> {

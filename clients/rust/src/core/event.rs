@@ -4,7 +4,7 @@
 use bytestring::ByteString;
 use syncbridge_codec::{
     ErrorCode, ProtocolError, handshake,
-    message::{Attached, Origin, Position, ResetReason},
+    message::{Attached, Origin, Position, ResetReason, Role},
 };
 use syncbridge_document::{Patch, Value};
 
@@ -130,7 +130,8 @@ pub enum SessionEvent {
         /// The version that it made.
         at: Position,
     },
-    /// An own update has no effect; the optimistic document no longer contains it.
+    /// An own update has no effect; the optimistic document no longer contains it. Refused with `not_active`, it and all
+    /// that built on it are kept as unsent.
     Refused {
         /// The op.
         counter: u64,
@@ -160,6 +161,37 @@ pub enum SessionEvent {
         /// Its user.
         user: ByteString,
     },
+    /// A device wants the session, and the active one is to say whether it may: `Core::answer_handoff`.
+    HandoffRequested {
+        /// Names the handoff in the answer.
+        handoff: ByteString,
+        /// The user whose device wants it.
+        user: ByteString,
+        /// The device that wants it.
+        device: ByteString,
+        /// Without an answer by then (milliseconds since 1970) it is refused.
+        expires_ms: u64,
+    },
+    /// Another device is the active one.
+    HandoffCompleted {
+        /// The handoff.
+        handoff: ByteString,
+        /// The device that was active, if there was one.
+        from: Option<ByteString>,
+        /// The user of the one that is.
+        user: ByteString,
+        /// The one that is.
+        device: ByteString,
+    },
+    /// Somebody's role changed. When it was one's own and nothing is left of it, `Ended` follows.
+    AccessChanged {
+        /// The user.
+        user: ByteString,
+        /// What they may now; `None`: nothing.
+        role: Option<Role>,
+    },
+    /// The session was deleted; `Ended` follows.
+    Deleted,
     /// Notices were dropped because this client was too slow; `Presence` follows.
     NoticesLagged,
     /// The subscription is over: the server refused it or took it back. What was not answered is refused.

@@ -9,9 +9,10 @@ use syncbridge_codec::message::{ConflictPolicy, DevicePolicy, Durability, Positi
 use syncbridge_document::Value;
 
 use super::{
-    Config, Core, apply,
+    Config, Core, OnConflict, UpdateDurability, UpdateOptions, apply,
     queue::{Body, Op, Progress, Queue, Update},
     session::{Replica, Session},
+    unsent::{Unsent, UnsentUpdate},
 };
 
 /// Everything of a [`Core`] that another one can go on with; serde writes it in any format that has maps.
@@ -39,6 +40,9 @@ pub struct ExportedSession {
     pub state: Option<(u64, u64, String)>,
     /// Own ops that are not durable, in counter order.
     pub ops: Vec<ExportedOp>,
+    /// Own updates that were refused because another device was active, in counter order.
+    #[serde(default)]
+    pub unsent: Vec<ExportedUnsent>,
 }
 
 /// One op of an [`ExportedSession`].
@@ -84,6 +88,21 @@ pub enum ExportedOp {
     },
 }
 
+/// One unsent update of an [`ExportedSession`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedUnsent {
+    /// The counter under which it was refused.
+    pub counter: u64,
+    /// JSON Patch.
+    pub patch: String,
+    /// Index in `UpdateDurability::ALL`.
+    pub durability: usize,
+    /// Index in `OnConflict::ALL`.
+    pub on_conflict: usize,
+    /// Whether `add` makes missing parents.
+    pub lenient: bool,
+}
+
 /// An [`Export`] that no core can go on with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("session {session}: {text}")]
@@ -104,6 +123,7 @@ impl Core {
             subscribed: false,
             state: None,
             ops: Vec::new(),
+            unsent: self.unsent.get(id).map_or_else(Vec::new, export_unsent),
         }));
         Export { incarnation: format!("{:032x}", self.config.incarnation), sessions }
     }
@@ -119,7 +139,12 @@ impl Core {
         for exported in &export.sessions {
             let id = ByteString::from(exported.id.as_str());
             if !exported.subscribed && exported.ops.is_empty() {
-                core.counters.insert(id, exported.last_counter);
+                core.counters.insert(id.clone(), exported.last_counter);
+                let unsent = import_unsent(&exported.unsent)
+                    .map_err(|text| ImportError { session: exported.id.clone(), text })?;
+                if !unsent.all().is_empty() {
+                    core.unsent.insert(id, unsent);
+                }
                 continue;
             }
             let session =
@@ -139,7 +164,34 @@ fn export_session(session: &Session) -> ExportedSession {
         subscribed: session.wanted,
         state: state.map(|replica| (replica.at.epoch, replica.at.version, text(replica.document.to_json()))),
         ops: session.queue.iter().map(export_op).collect(),
+        unsent: export_unsent(&session.unsent),
     }
+}
+
+fn export_unsent(unsent: &Unsent) -> Vec<ExportedUnsent> {
+    let one = |update: &UnsentUpdate| ExportedUnsent {
+        counter: update.counter,
+        patch: String::from_utf8_lossy(&update.patch.to_json()).into_owned(),
+        durability: update.options.durability as usize,
+        on_conflict: update.options.on_conflict as usize,
+        lenient: update.options.lenient,
+    };
+    unsent.all().iter().map(one).collect()
+}
+
+fn import_unsent(exported: &[ExportedUnsent]) -> Result<Unsent, String> {
+    let unknown = || "a policy is not known".to_owned();
+    let mut unsent = Unsent::default();
+    for ExportedUnsent { counter, patch, durability, on_conflict, lenient } in exported {
+        let options = UpdateOptions {
+            durability: *UpdateDurability::ALL.get(*durability).ok_or_else(unknown)?,
+            on_conflict: *OnConflict::ALL.get(*on_conflict).ok_or_else(unknown)?,
+            lenient: *lenient,
+            ..UpdateOptions::default()
+        };
+        unsent.restore(UnsentUpdate { counter: *counter, patch: apply::parse(patch.as_bytes())?, options });
+    }
+    Ok(unsent)
 }
 
 fn export_op(op: &Op) -> ExportedOp {
@@ -170,6 +222,7 @@ fn export_op(op: &Op) -> ExportedOp {
 fn import_session(exported: &ExportedSession) -> Result<Session, String> {
     let mut session = Session::new(ByteString::from(exported.id.as_str()), Queue::after(exported.last_counter));
     session.wanted = exported.subscribed;
+    session.unsent = import_unsent(&exported.unsent)?;
     let replica = match &exported.state {
         None => None,
         Some((epoch, version, text)) => Some(Replica {
@@ -229,6 +282,7 @@ fn import_op(exported: &ExportedOp, document: &mut Option<Value>) -> Result<Op, 
                 lenient: *lenient,
                 after: after.first().copied(),
                 awaits: after.iter().skip(1).copied().collect(),
+                named: None,
             }));
             let progress = match applied {
                 None => Progress::Pending,

@@ -13,6 +13,8 @@
 //!   resumes from the cursor.
 //! - *No update lost.* Every own op stays in its session's queue until it is durable or refused. On a new connection all
 //!   that are left are sent again, in order, with the same counters; the server knows those it has.
+//! - *No update dropped.* What is refused because another device is active stays, as [`Core::unsent`], until the
+//!   application sends it again or discards it.
 //! - *No update twice.* (session, incarnation, counter) is the identity of an op; a counter is never used again, not
 //!   after [`Core::export`] and [`Core::import`] either.
 
@@ -26,6 +28,7 @@ mod queue;
 mod receive;
 mod session;
 mod snapshot;
+mod unsent;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -39,7 +42,8 @@ use syncbridge_document::{Patch, Value};
 
 pub use config::{After, Config, Limits, OnConflict, Times, UpdateDurability, UpdateOptions};
 pub use event::{Disconnect, Event, Fault, LinkCommand, SessionEvent};
-pub use export::{Export, ExportedOp, ExportedSession, ImportError};
+pub use export::{Export, ExportedOp, ExportedSession, ExportedUnsent, ImportError};
+pub use unsent::UnsentUpdate;
 
 use self::{
     backoff::Backoff,
@@ -47,6 +51,7 @@ use self::{
     queue::{Body, Progress, Queue, Update},
     session::{Session, Subscription},
     snapshot::Assembly,
+    unsent::Unsent,
 };
 use crate::{defaults, error::ServerError};
 
@@ -84,6 +89,12 @@ pub enum RequestError {
     /// `After::Op` names an update that was never made, or was refused.
     #[error("update {0}, which this one builds on, was refused or never made")]
     UnknownDependency(u64),
+    /// No update is kept as unsent under this counter.
+    #[error("update {0} is not among the unsent ones")]
+    NotUnsent(u64),
+    /// It can only be said to a server, and there is none now.
+    #[error("there is no connection")]
+    Offline,
     /// As many as `Limits` allow are already there.
     #[error("{0} is the limit")]
     TooMany(usize),
@@ -147,6 +158,8 @@ pub struct Core {
     sessions: BTreeMap<ByteString, Session>,
     /// The newest counter of sessions that were left: a counter is never used again.
     counters: BTreeMap<ByteString, u64>,
+    /// What is unsent in sessions that were left.
+    unsent: BTreeMap<ByteString, Unsent>,
     gets: BTreeMap<u64, Get>,
     last_id: u64,
     control: VecDeque<Message>,
@@ -173,6 +186,7 @@ impl Core {
             drain: None,
             sessions: BTreeMap::new(),
             counters: BTreeMap::new(),
+            unsent: BTreeMap::new(),
             gets: BTreeMap::new(),
             last_id: 0,
             control: VecDeque::new(),
@@ -244,7 +258,8 @@ impl Core {
         self.check_size(text.len())?;
         let limits = self.config.limits;
         let entry = self.sessions.get_mut(session).filter(|entry| entry.wanted).ok_or(RequestError::NotSubscribed)?;
-        let (ops, bytes) = (entry.queue.len(), entry.queue.bytes());
+        let ops = entry.queue.len() + entry.unsent.all().len();
+        let bytes = entry.queue.bytes() + entry.unsent.bytes();
         if ops >= limits.queue_ops || bytes + text.len() > limits.queue_bytes {
             return Err(RequestError::QueueFull { ops, bytes });
         }
@@ -276,11 +291,57 @@ impl Core {
             lenient: options.lenient,
             after: on.first().copied(),
             awaits: on.into_iter().skip(1).collect(),
+            named: None,
         };
         let counter = entry.push(Body::Update(Box::new(update)), document);
         let id = entry.id.clone();
         self.list(&id);
         Ok(counter)
+    }
+
+    /// Own updates of a session that were refused because another device is active, in counter order. Also of a session
+    /// that was left.
+    pub fn unsent(&self, session: &str) -> &[UnsentUpdate] {
+        let entry = self.sessions.get(session).map(|entry| &entry.unsent);
+        entry.or_else(|| self.unsent.get(session)).map_or(&[], Unsent::all)
+    }
+
+    /// Makes an unsent update once more, for the document as it is now; its new counter. With an error it stays unsent.
+    ///
+    /// # Errors
+    /// [`RequestError::NotUnsent`]; and as [`Core::update`].
+    pub fn resend(&mut self, session: &str, counter: u64) -> Result<u64, RequestError> {
+        let entry = self.sessions.get_mut(session).filter(|entry| entry.wanted).ok_or(RequestError::NotSubscribed)?;
+        let unsent = entry.unsent.take(counter).ok_or(RequestError::NotUnsent(counter))?;
+        let made = self.update(session, unsent.patch.clone(), &unsent.options);
+        if made.is_err()
+            && let Some(entry) = self.sessions.get_mut(session)
+        {
+            entry.unsent.restore(unsent);
+        }
+        made
+    }
+
+    /// Drops an unsent update: what it was, if there was one.
+    pub fn discard(&mut self, session: &str, counter: u64) -> Option<UnsentUpdate> {
+        let entry = self.sessions.get_mut(session).map(|entry| &mut entry.unsent);
+        let unsent = entry.or_else(|| self.unsent.get_mut(session))?;
+        let dropped = unsent.take(counter);
+        self.unsent.retain(|_, unsent| !unsent.all().is_empty());
+        dropped
+    }
+
+    /// Says whether a session may go to the device that asks for it (`HandoffRequested`). What comes of it is told by
+    /// `HandoffCompleted`, or by a `Warning` when there is nothing to answer.
+    ///
+    /// # Errors
+    /// [`RequestError::Offline`].
+    pub fn answer_handoff(&mut self, handoff: impl Into<ByteString>, accept: bool) -> Result<(), RequestError> {
+        if !self.is_connected() {
+            return Err(RequestError::Offline);
+        }
+        self.requests.push_back(message::HandoffAnswer { handoff: handoff.into(), accept }.into());
+        Ok(())
     }
 
     /// Asks for a session's document once, without subscribing. `Event::Document` or `Event::GetFailed` answers; asked
@@ -544,20 +605,26 @@ impl Core {
             entry.wanted = true;
             return Ok(());
         }
-        if self.sessions.len() >= self.config.limits.sessions {
+        let left = self.unsent.len() - usize::from(self.unsent.contains_key(id));
+        if self.sessions.len() + left >= self.config.limits.sessions {
             return Err(RequestError::TooMany(self.config.limits.sessions));
         }
         let queue = Queue::after(self.counters.remove(id).unwrap_or(0));
-        self.sessions.insert(id.clone(), Session::new(id.clone(), queue));
+        let mut session = Session::new(id.clone(), queue);
+        session.unsent = self.unsent.remove(id).unwrap_or_default();
+        self.sessions.insert(id.clone(), session);
         Ok(())
     }
 
-    /// Forgets a session, but not its counter.
+    /// Forgets a session, but not its counter, nor what is unsent.
     fn leave(&mut self, id: &ByteString) {
         if let Some(entry) = self.sessions.remove(id)
             && entry.queue.last() > 0
         {
-            self.counters.insert(entry.id, entry.queue.last());
+            self.counters.insert(entry.id.clone(), entry.queue.last());
+            if !entry.unsent.all().is_empty() {
+                self.unsent.insert(entry.id, entry.unsent);
+            }
         }
     }
 

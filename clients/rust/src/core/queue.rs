@@ -34,6 +34,9 @@ pub(super) struct Update {
     pub(super) after: Option<u64>,
     /// Further ops it builds on. The wire names only one, so this update is held until they are answered.
     pub(super) awaits: Vec<u64>,
+    /// What it was said to build on when it was last sent: what was answered by then is not named, so the server takes
+    /// the update whatever becomes of that since.
+    pub(super) named: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -245,11 +248,13 @@ impl Queue {
         let mut refused = vec![counter];
         let mut index = self.ops.partition_point(|op| op.counter < counter);
         while let Some(op) = self.ops.get(index) {
-            // What the server has applied stands, whatever it was built on.
-            let on = op
-                .update()
-                .filter(|_| op.progress == Progress::Pending)
-                .and_then(|update| update.after.iter().chain(&update.awaits).copied().find(|on| refused.contains(on)));
+            // What the server has applied stands, whatever it was built on; and what it was sent, but for what it was told.
+            let sent = op.counter < self.send_next;
+            let builds_on = |update: &Update| {
+                let all = update.after.iter().chain(&update.awaits).filter(|_| !sent).copied();
+                all.chain(update.named.filter(|_| sent)).find(|on| refused.contains(on))
+            };
+            let on = op.update().filter(|_| op.progress == Progress::Pending).and_then(builds_on);
             let counter = op.counter;
             let Some(on) = on else {
                 index += 1;

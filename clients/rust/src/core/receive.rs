@@ -124,6 +124,28 @@ impl Core {
                     Ok(())
                 })?;
             }
+            Message::HandoffRequested(requested) => {
+                let id = requested.session.clone();
+                self.with(&id, now, |session, events| {
+                    session.on_handoff_requested(requested, events);
+                    Ok(())
+                })?;
+            }
+            Message::HandoffCompleted(completed) => {
+                let id = completed.session.clone();
+                self.with(&id, now, |session, events| {
+                    session.on_handoff_completed(completed, events);
+                    Ok(())
+                })?;
+            }
+            Message::AccessChanged(changed) => self.on_access_changed(now, changed)?,
+            Message::SessionDeleted(deleted) => {
+                let Some(entry) = self.sessions.get_mut(&deleted.session) else { return Ok(()) };
+                let mut told = vec![SessionEvent::Deleted];
+                entry.end(&ServerError::of(ErrorCode::NotFound, "the session was deleted"), &mut told);
+                self.tell(&deleted.session, told);
+                self.leave(&deleted.session);
+            }
             Message::Lagged(lagged) => self.on_lagged(now, &lagged.session)?,
             // A sign of life, counted when its bytes came; the rest is refused by its direction before it gets here.
             _ => {}
@@ -281,6 +303,25 @@ impl Core {
         entry.end(&error, &mut told);
         self.tell(id, told);
         self.leave(id);
+    }
+
+    /// Who lost the last right to a session is no longer subscribed to it.
+    fn on_access_changed(&mut self, now: u64, changed: message::AccessChanged) -> Result<(), Fault> {
+        let user = match &self.link {
+            Link::On(connection) => connection.established.as_ref().map(|established| &established.user),
+            Link::Offline { .. } | Link::Connecting => None,
+        };
+        let over = changed.role.is_none() && user == Some(&changed.user);
+        let id = changed.session.clone();
+        self.with(&id, now, |session, events| {
+            session.on_access_changed(changed, events);
+            Ok(())
+        })?;
+        if over {
+            let error = ServerError::of(ErrorCode::NotFound, "this user is no member of the session any more");
+            self.on_session_error(now, &id, error, None);
+        }
+        Ok(())
     }
 
     fn on_unsubscribed(&mut self, message: &message::Unsubscribed) {

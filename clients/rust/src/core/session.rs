@@ -17,6 +17,7 @@ use super::{
     event::{Fault, SessionEvent},
     queue::{Body, Op, Progress, Queue},
     snapshot::Assembly,
+    unsent::Unsent,
 };
 use crate::error::{Refusal, ServerError};
 
@@ -71,6 +72,8 @@ pub(super) struct Session {
     /// When the subscription was asked for, or its end.
     pub(super) asked_at: u64,
     pub(super) queue: Queue,
+    /// Own updates that another device's being active kept from being applied.
+    pub(super) unsent: Unsent,
     /// Nothing is sent before this time: the server was busy.
     pub(super) retry_at: Option<u64>,
     /// Busy answers in a row.
@@ -101,6 +104,7 @@ impl Session {
             distrusted: false,
             asked_at: 0,
             queue,
+            unsent: Unsent::default(),
             retry_at: None,
             busy_rounds: 0,
             is_listed: false,
@@ -236,6 +240,12 @@ impl Session {
                 ..message::Update::default()
             }),
         };
+        let named = if let Message::Update(update) = &message { update.after } else { None };
+        if let Some(op) = self.queue.get_mut(counter)
+            && let Body::Update(update) = &mut op.body
+        {
+            update.named = named;
+        }
         self.queue.sent(counter);
         Some(message)
     }
@@ -570,8 +580,11 @@ impl Session {
             if matches!(op.body, Body::GivenUp) {
                 continue;
             }
-            let refusal = on.map_or_else(|| refusal.clone(), |on| Refusal::Dependency { on });
             let counter = op.counter;
+            if let (Some(ErrorCode::NotActive), Some(update)) = (refusal.code(), op.update()) {
+                self.unsent.keep(counter, update);
+            }
+            let refusal = on.map_or_else(|| refusal.clone(), |on| Refusal::Dependency { on });
             let patch = op.update().map(|update| update.patch.clone());
             events.push(SessionEvent::Refused { counter, patch, refusal });
         }
@@ -612,6 +625,28 @@ impl Session {
             self.presence.devices.retain(|other| (&other.device, &other.user) != (&device, &user));
             events.push(SessionEvent::DeviceLeft { device, user });
         }
+    }
+
+    pub(super) fn on_handoff_requested(&mut self, message: message::HandoffRequested, events: &mut Events) {
+        let message::HandoffRequested { handoff, user, device, expires_ms, .. } = message;
+        // Told again, with its place, to who comes while it waits for an answer: news all the same.
+        self.presence.seq = self.presence.seq.max(message.seq);
+        events.push(SessionEvent::HandoffRequested { handoff, user, device, expires_ms });
+    }
+
+    pub(super) fn on_handoff_completed(&mut self, message: message::HandoffCompleted, events: &mut Events) {
+        let message::HandoffCompleted { seq, handoff, from, user, device, .. } = message;
+        if seq > self.presence.seq {
+            self.presence.seq = seq;
+            self.presence.active_device = Some(device.clone());
+            events.push(SessionEvent::HandoffCompleted { handoff, from, user, device });
+        }
+    }
+
+    pub(super) fn on_access_changed(&mut self, message: message::AccessChanged, events: &mut Events) {
+        let message::AccessChanged { seq, user, role, .. } = message;
+        self.presence.seq = self.presence.seq.max(seq);
+        events.push(SessionEvent::AccessChanged { user, role });
     }
 
     fn gap(&self, expected: u64, got: u64) -> Fault {

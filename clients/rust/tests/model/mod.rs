@@ -52,6 +52,8 @@ pub struct Session {
     log: Vec<Entry>,
     starts: Vec<(u64, u64)>,
     pub durable: u64,
+    /// The only device that may write; `None`: all may.
+    pub active: Option<ByteString>,
     incarnations: BTreeMap<u128, Incarnation>,
     commits: u64,
     durable_commit: u64,
@@ -65,6 +67,7 @@ impl Session {
             log: Vec::new(),
             starts: vec![(epoch, 0)],
             durable: 1,
+            active: None,
             incarnations: BTreeMap::new(),
             commits: 0,
             durable_commit: 0,
@@ -386,6 +389,7 @@ impl Server {
 
     fn update(&mut self, id: u64, update: &message::Update) {
         let Some(incarnation) = self.incarnation(id) else { return };
+        let device = self.connections.get(&id).and_then(|connection| Some(connection.hello.as_ref()?.device.clone()));
         let (name, counter) = (update.session.clone(), update.counter);
         let busy = self.rng.u8(0..100) < self.busy_percent;
         let epoch = self.epoch;
@@ -417,7 +421,9 @@ impl Server {
         }
         ops.owed.remove(&counter);
         ops.high = counter;
-        match judge(session, incarnation, update) {
+        let fenced = session.active.is_some() && session.active != device;
+        let judged = if fenced { Err(Ok(ErrorCode::NotActive)) } else { judge(session, incarnation, update) };
+        match judged {
             Err(refusal) => {
                 let message: Message = match refusal {
                     Ok(code) => Self::error(code, &name, Some(counter), None).into(),

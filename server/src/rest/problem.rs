@@ -40,6 +40,9 @@ pub struct Problem {
     request_id: Option<String>,
     #[serde(skip)]
     error: ErrorCode,
+    /// Whether the connection ends with it.
+    #[serde(skip)]
+    last: bool,
 }
 
 impl Problem {
@@ -56,6 +59,7 @@ impl Problem {
             retry_after_ms: None,
             request_id: None,
             error: code,
+            last: matches!(code, ErrorCode::TimedOut | ErrorCode::PayloadTooLarge),
         }
     }
 
@@ -64,6 +68,13 @@ impl Problem {
     pub fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status.as_u16();
         self.title = status.canonical_reason().unwrap_or(self.title);
+        self
+    }
+
+    /// Ends the connection with it: the rest of the request is not read, so what follows it could not be understood.
+    #[must_use]
+    pub fn last(mut self) -> Self {
+        self.last = true;
         self
     }
 
@@ -131,15 +142,11 @@ impl IntoResponse for Problem {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        match status {
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            // The rest of the request is not read, so nothing that follows it could be understood.
-            StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE => {
-                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            _ => {}
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.last {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(ms) = self.retry_after_ms {
             headers.insert(header::RETRY_AFTER, ms.div_ceil(1_000).into());

@@ -13,6 +13,7 @@ mod raw;
 mod accounts;
 mod basics;
 mod frame;
+mod hostile;
 mod members;
 mod sessions;
 mod snapshots;

@@ -16,7 +16,7 @@ use std::{
 
 use axum::body::Body;
 use bytes::Bytes;
-use hyper::{Request, Response, StatusCode, body::Incoming, header, server::conn::http1, service::service_fn};
+use hyper::{Request, Response, StatusCode, Version, body::Incoming, header, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use stream::Guarded;
 use syncbridge_codec::ErrorCode;
@@ -185,7 +185,32 @@ async fn answer<S: Stream>(
     state: Rc<State>,
 ) -> Result<Response<Body>, Infallible> {
     state.busy.set(true);
-    let response = match websocket::wanted(request.uri().path(), http.echo) {
+    let response = if let Err(problem) = addressed(&request) {
+        problem.into()
+    } else {
+        respond(request, peer, &http, &state).await
+    };
+    state.busy.set(false);
+    state.served.set(true);
+    state.last.set(response.headers().get(header::CONNECTION).is_some_and(|value| value == "close"));
+    Ok(response)
+}
+
+/// Whether a request says whom it is for, once: 400 otherwise (RFC 9112 §3.2), and what follows it is not trusted.
+fn addressed(request: &Request<Incoming>) -> Result<(), Problem> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), None) => Ok(()),
+        (None, _) if request.version() != Version::HTTP_11 => Ok(()),
+        (found, _) => {
+            let what = if found.is_some() { "there is more than one `Host`" } else { "there is no `Host`" };
+            Err(Problem::new(ErrorCode::InvalidRequest, what).last())
+        }
+    }
+}
+
+async fn respond<S: Stream>(request: Request<Incoming>, peer: IpAddr, http: &Http<S>, state: &State) -> Response<Body> {
+    match websocket::wanted(request.uri().path(), http.echo) {
         None => http.frame.answer(request.map(Body::new), peer).await,
         Some(_) if *http.draining.borrow() => Problem::new(ErrorCode::ServerDraining, "the server is going down")
             .retry_after(defaults::DRAIN_RETRY_MS)
@@ -197,9 +222,5 @@ async fn answer<S: Stream>(
             }
             Err(refused) => refused,
         },
-    };
-    state.busy.set(false);
-    state.served.set(true);
-    state.last.set(response.headers().get(header::CONNECTION).is_some_and(|value| value == "close"));
-    Ok(response)
+    }
 }

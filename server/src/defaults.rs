@@ -48,6 +48,13 @@ pub const OPERATIONS: usize = 1_000;
 /// From the first byte to `Hello` (and a TLS or WebSocket handshake before it): three round trips of a slow mobile link
 /// (1 s each) with two retransmissions after 1 s and 2 s are 6 s.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// From the first byte of a flat JSON connection to its `auth`: a person signs in on the page that has opened it already.
+pub const JSON_AUTH: Duration = Duration::from_mins(1);
+/// Messages of a flat JSON connection that are none, less those that are, before it is closed: who is merely newer or
+/// older than this server goes on, who sends rubbish does not.
+pub const JSON_ERRORS: u32 = 64;
+/// Updates with an `id` that one flat JSON connection may have unanswered: 1,024 × (256 + 32 B) = 288 KiB at the worst.
+pub const JSON_UNANSWERED: usize = 1_024;
 /// Head of an HTTP request. Same arithmetic as [`HANDSHAKE`].
 pub const HTTP_HEADER: Duration = Duration::from_secs(10);
 /// Body of an HTTP request: 1 MiB at 50 KiB/s, a bad mobile link, are 21 s.

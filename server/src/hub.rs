@@ -37,6 +37,7 @@ pub use ask::{Updated, off_shard};
 pub use calls::{Call, Calls};
 pub use handoff::{Bound, Question};
 
+pub(crate) use make::random;
 pub use members::Who;
 pub use revoke::{Revocation, Revoked};
 pub use subscribe::{Request, Snapshot, Subscribed};

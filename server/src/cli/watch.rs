@@ -123,6 +123,34 @@ impl<'a> Watch<'a> {
                 }
                 print(format_args!("{}\n", self.paint.heading(&format!("{device} left"))))
             }
+            ChangeKind::HandoffRequested { handoff, user, device, expires_ms } => {
+                if self.options.client.json {
+                    return json_line(&json!({"type": "handoff_requested", "sessionId": self.options.session,
+                        "handoffId": handoff, "userId": user, "deviceId": device, "expiresMs": expires_ms}));
+                }
+                print(format_args!("{}\n", self.paint.heading(&format!("{device} wants to take the session over"))))
+            }
+            ChangeKind::HandoffCompleted { handoff, from, user, device } => {
+                if self.options.client.json {
+                    return json_line(&json!({"type": "handoff_completed", "sessionId": self.options.session,
+                        "handoffId": handoff, "from": from, "userId": user, "deviceId": device}));
+                }
+                print(format_args!("{}\n", self.paint.heading(&format!("{device} is the active device now"))))
+            }
+            ChangeKind::AccessChanged { user, role } => {
+                let role = role.map(|role| role.name().to_lowercase());
+                if self.options.client.json {
+                    return json_line(&json!({"type": "access_changed", "sessionId": self.options.session,
+                        "userId": user, "role": role}));
+                }
+                let what = role.map_or_else(|| format!("{user} may no more"), |role| format!("{user} is {role} now"));
+                print(format_args!("{}\n", self.paint.heading(&what)))
+            }
+            // `Ended` follows, and says it.
+            ChangeKind::Deleted if self.options.client.json => {
+                json_line(&json!({"type": "session_deleted", "sessionId": self.options.session}))
+            }
+            ChangeKind::Deleted => print(format_args!("{}\n", self.paint.heading("the session was deleted"))),
             ChangeKind::Ended { error } => Err(self.options.client.refused(error)),
             // This command changes nothing, and who else is there at the beginning is told by `device_joined` later.
             ChangeKind::Created

@@ -409,7 +409,7 @@ async fn change(
         durability: Durability::Durable,
         ..Update::default()
     };
-    let op = Op { update, keyed, target, base };
+    let op = Op { update, keyed, target, base, tag: 0 };
     match api.hub.ask_update(session, caller, &op, api.clock).await? {
         Updated::Accepted(accepted) => {
             let body = Changed { version: accepted.at.version };

@@ -111,16 +111,24 @@ impl Socket {
 
     /// Sends one message.
     pub async fn say(&mut self, message: Value) {
-        self.0.send(Message::text(message.to_string())).await.expect("sent");
+        self.say_text(&message.to_string()).await;
+    }
+
+    /// Sends this text.
+    pub async fn say_text(&mut self, text: &str) {
+        self.0.send(Message::text(text.to_owned())).await.expect("sent");
     }
 
     /// The next message; `Err`: the close code that ended the connection, 1006 when there was none.
     pub async fn next(&mut self) -> Result<Value, u16> {
+        self.next_text().await.map(|text| serde_json::from_str(&text).unwrap())
+    }
+
+    /// The text of the next message, or the close code.
+    pub async fn next_text(&mut self) -> Result<String, u16> {
         loop {
             match within("a message", self.0.next()).await {
-                Some(Ok(message)) if message.is_text() => {
-                    return Ok(serde_json::from_str(message.as_text().unwrap()).unwrap());
-                }
+                Some(Ok(message)) if message.is_text() => return Ok(message.as_text().unwrap().to_owned()),
                 Some(Ok(message)) if message.is_close() => return Err(message.as_close().unwrap().0.into()),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Err(1006),

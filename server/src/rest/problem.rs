@@ -13,6 +13,9 @@ use crate::hub::Fault;
 /// RFC 9457 §3.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
+/// Longest text for people, bytes.
+const DETAIL: usize = 1_024;
+
 /// What went wrong, as a person's program reads it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(example = json!({
@@ -49,11 +52,17 @@ impl Problem {
     /// A problem of this kind.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         let status = code.http_status();
+        let mut detail = detail.into();
+        // It may repeat what came; nobody reads so much of it.
+        if detail.len() > DETAIL {
+            detail.truncate(detail.floor_char_boundary(DETAIL));
+            detail.push('…');
+        }
         Self {
             r#type: "about:blank",
             title: StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error"),
             status,
-            detail: detail.into(),
+            detail,
             code: code.name(),
             retryable: code.retryable(),
             retry_after_ms: None,

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod banner;
+mod handoff;
 mod status;
 
 use std::{
@@ -215,6 +216,7 @@ impl Server {
         let keys = Keys::create_or_load(&config.data, now_ms / 1_000)?;
         let authenticator = Arc::new(Authenticator::new(keys, revoked, config.open));
         let (accounts, devices) = accounts::make(&config, &hub, &authenticator)?;
+        let handoffs = handoff::make(&config, &hub, &accounts, &devices, clock::now)?;
         let steering = quic[0].steering();
         let status = Arc::new(Running::new(Arc::clone(&hub), Arc::clone(&persist), steering, config.open, clock::now));
         let shown = Shown { metrics: Arc::clone(&metrics), status };
@@ -234,6 +236,7 @@ impl Server {
             authenticator: Arc::clone(&authenticator),
             accounts,
             devices: Arc::clone(&devices),
+            handoffs,
             snapshots: Snapshots::new(Arc::clone(&hub), snapshot_bounds(&config), clock::now),
             config: Arc::clone(&config),
             once: rest::idempotency::Once::with_data_folder(&config.data).map_err(Error::Data)?,

@@ -294,10 +294,8 @@ pub const HANDOFF_OFFERS: usize = 65_536;
 pub const HANDOFF_OFFERS_OF_USER: usize = 64;
 /// Rows that one read brings when a process begins: 1,024 × 300 B = 300 KiB.
 pub const HANDOFF_SCAN: usize = 1_024;
-/// Failed attempts a minute, of one address and for one session, before no attempt is heard.
+/// Failed attempts to complete a handoff in a minute, from one address and for one session, before none is heard.
 pub const HANDOFF_FAILURES: u64 = 10;
-/// Addresses and sessions whose failed attempts are counted: 48 B each, so 3 MiB each.
-pub const HANDOFF_ATTEMPT_KEYS: usize = 65_536;
 /// How long the active device has to let a session go (`ask`): a person looks at the other device and decides.
 pub const HANDOFF_ANSWER: Duration = Duration::from_secs(60);
 

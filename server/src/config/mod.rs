@@ -158,6 +158,9 @@ settings! {
         login_failures_per_address: u64 = defaults::LOGIN_FAILURES_PER_ADDRESS, 0..=60_000;
         /// Registrations from one address in an hour; 0: as many as one likes.
         registrations_per_address: u64 = defaults::REGISTRATIONS_PER_ADDRESS, 0..=3_600_000;
+        /// Failed attempts to complete a handoff, from one address and for one session, in a minute; 0: as many as one
+        /// likes.
+        handoff_failures: u64 = defaults::HANDOFF_FAILURES, 0..=60_000;
         /// Seconds from a connection's first byte to the end of its handshake.
         handshake_seconds: u64 = defaults::HANDSHAKE.as_secs(), 1..=300;
         /// Seconds from a flat JSON connection's first byte to its `auth`; the first message is due within
@@ -195,9 +198,6 @@ settings! {
         ttl_seconds: u64 = defaults::HANDOFF_TTL.as_secs(), 1..=defaults::HANDOFF_TTL_MAX.as_secs();
         /// Seconds that the active device has to let a session go, under the device policy `ask`.
         answer_seconds: u64 = defaults::HANDOFF_ANSWER.as_secs(), 1..=600;
-        /// Failed attempts a minute, of one address and for one session; more are answered `rate_limited`. Not under
-        /// `open`, and not when `limits.enabled` is false.
-        failures_per_minute: u64 = defaults::HANDOFF_FAILURES, 1..=1_000_000;
     }
 }
 

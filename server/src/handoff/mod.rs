@@ -6,20 +6,15 @@
 //! tokens, the device → tell. Whatever goes wrong before the commit gives the claim back; from the commit on it runs to
 //! its end though nobody may wait for it any more.
 //!
-//! Read `code.rs` (what is presented), `offer.rs` and `offers.rs` (what is remembered), `attempts.rs` (what is not heard),
-//! `moving.rs` (the way above). Which device may write is `session/`'s rule.
+//! Read `code.rs` (what is presented), `offer.rs` and `offers.rs` (what is remembered), `moving.rs` (the way above). Which device may write is `session/`'s rule.
 
-mod attempts;
 mod code;
 mod moving;
 mod offer;
 mod offers;
 pub mod qr;
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use aws_lc_rs::hmac;
 use parking_lot::Mutex;
@@ -28,13 +23,16 @@ use syncbridge_storage::{Engine, Outcome, Table, Write};
 
 pub use self::moving::Moved;
 use self::{
-    attempts::Attempts,
     code::Presented,
     offer::Offer,
     offers::{Missed, Offers},
 };
 use crate::{
-    auth::{accounts::Accounts, devices::Devices},
+    auth::{
+        accounts::Accounts,
+        devices::Devices,
+        limit::{Limiter, counted},
+    },
     connection::Identity,
     defaults,
     hub::{Fault, Hub, Session},
@@ -50,7 +48,8 @@ pub struct Handoffs {
     accounts: Arc<Accounts>,
     devices: Arc<Devices>,
     offers: Mutex<Offers>,
-    failures: Mutex<Failures>,
+    of_address: Limiter,
+    for_session: Limiter,
     key: hmac::Key,
     settings: Settings,
     clock: fn() -> Now,
@@ -65,15 +64,8 @@ pub struct Settings {
     pub ttl_seconds: u64,
     /// How long the active device has for an answer.
     pub answer_ms: u64,
-    /// Failed attempts a minute, of one address and for one session; `None`: all are heard.
-    pub failures: Option<u32>,
-}
-
-/// Attempts that failed.
-#[derive(Debug)]
-struct Failures {
-    of_address: Attempts<IpAddr>,
-    for_session: Attempts<Arc<str>>,
+    /// Failed attempts a minute, of one address and for one session; 0: as many as one likes.
+    pub failures: u64,
 }
 
 /// What its maker is given, this once.
@@ -85,17 +77,6 @@ pub struct Offered {
     pub token: String,
     /// When both expire, in milliseconds since 1970.
     pub expires_ms: u64,
-}
-
-/// Why the offers of earlier processes cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The key.
-    #[error("the key of handoff codes")]
-    Key(#[from] std::io::Error),
-    /// The rows.
-    #[error(transparent)]
-    Storage(#[from] syncbridge_storage::Error),
 }
 
 /// An offer that is being taken. Dropping it gives it back.
@@ -114,7 +95,7 @@ impl Handoffs {
     /// Goes on with what earlier processes offered. `secret` is the key of the digests. Blocks.
     ///
     /// # Errors
-    /// [`OpenError`].
+    /// The store cannot be read.
     pub fn open(
         hub: Arc<Hub>,
         accounts: Arc<Accounts>,
@@ -122,19 +103,16 @@ impl Handoffs {
         secret: &[u8; 32],
         settings: Settings,
         clock: fn() -> Now,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, syncbridge_storage::Error> {
         let offers = remembered(hub.engine().as_ref(), clock().wall_ms)?;
-        let most = settings.failures.unwrap_or(u32::MAX);
-        let failures = Failures {
-            of_address: Attempts::new(most, defaults::HANDOFF_ATTEMPT_KEYS),
-            for_session: Attempts::new(most, defaults::HANDOFF_ATTEMPT_KEYS),
-        };
+        let limiter = || Limiter::new(settings.failures, Duration::from_mins(1));
         Ok(Self {
             hub,
             accounts,
             devices,
             offers: Mutex::new(offers),
-            failures: Mutex::new(failures),
+            of_address: limiter(),
+            for_session: limiter(),
             key: hmac::Key::new(hmac::HMAC_SHA256, secret),
             settings,
             clock,
@@ -203,16 +181,18 @@ impl Handoffs {
 
     /// Takes the offer that somebody presents, unless too many attempts from there failed.
     fn claim(self: &Arc<Self>, presented: &str, address: IpAddr, session: Option<&Session>) -> Result<Claim, Fault> {
-        let (now, address) = ((self.clock)(), network(address));
-        if self.settings.failures.is_some() {
-            let failures = self.failures.lock();
-            let by_session = session.map_or(Ok(()), |to| failures.for_session.check(&to.id, now.mono_ms));
-            if let Err(ms) = failures.of_address.check(&address, now.mono_ms).and(by_session) {
-                let text = "too many attempts to complete a handoff failed";
-                let fault = Fault::new(ErrorCode::RateLimited, text);
-                return Err(Fault { retry_after_ms: Some(ms), ..fault });
-            }
-        }
+        let now = (self.clock)();
+        let heard = |ms| {
+            let fault = Fault::new(ErrorCode::RateLimited, "too many attempts to complete a handoff failed");
+            Fault { retry_after_ms: Some(ms), ..fault }
+        };
+        // Each counts as failed until it is known not to be: many at once are not more than the limit.
+        let by_address = self.of_address.take(counted(address), now).map_err(heard)?;
+        let by_session = session.map(|session| self.for_session.take(&session.id, now)).transpose();
+        let by_session = by_session.map_err(|ms| {
+            self.of_address.give_back(by_address);
+            heard(ms)
+        })?;
         let found = Presented::parse(presented).ok_or(Missed::Unknown).and_then(|presented| {
             let digest = presented.digest(&self.key);
             let offer = self.offers.lock().claim(&digest, now.wall_ms)?;
@@ -221,18 +201,14 @@ impl Handoffs {
             let fits = session.is_none_or(|session| session.id == claim.offer.session);
             if fits { Ok(claim) } else { Err(Missed::Unknown) }
         });
+        if !matches!(found, Err(Missed::Unknown)) {
+            // Who has a code that was good once has not guessed it.
+            self.of_address.give_back(by_address);
+            by_session.into_iter().for_each(|taken| self.for_session.give_back(taken));
+        }
         found.map_err(|missed| match missed {
             Missed::Gone => gone(),
-            Missed::Unknown => {
-                if self.settings.failures.is_some() {
-                    let mut failures = self.failures.lock();
-                    failures.of_address.failed(address, now.mono_ms);
-                    if let Some(session) = session {
-                        failures.for_session.failed(Arc::clone(&session.id), now.mono_ms);
-                    }
-                }
-                Fault::new(ErrorCode::NotFound, "there is no handoff of this code or token")
-            }
+            Missed::Unknown => Fault::new(ErrorCode::NotFound, "there is no handoff of this code or token"),
         })
     }
 
@@ -253,7 +229,7 @@ impl Handoffs {
 }
 
 /// The offers that the store remembers.
-fn remembered(engine: &dyn Engine, now_ms: u64) -> Result<Offers, OpenError> {
+fn remembered(engine: &dyn Engine, now_ms: u64) -> Result<Offers, syncbridge_storage::Error> {
     let mut offers = Offers::new(defaults::HANDOFF_OFFERS, defaults::HANDOFF_OFFERS_OF_USER);
     let mut after: Option<bytes::Bytes> = None;
     loop {
@@ -276,12 +252,4 @@ fn remembered(engine: &dyn Engine, now_ms: u64) -> Result<Offers, OpenError> {
 /// What an offer is told to be that was used, has expired, or lost what it was made for.
 fn gone() -> Fault {
     Fault::new(ErrorCode::Gone, "this handoff was used, has expired, or is being completed right now")
-}
-
-/// Whose address it is: of IPv6, where a household has 2^64 of them, the network.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        address @ IpAddr::V4(_) => address,
-    }
 }

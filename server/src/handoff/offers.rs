@@ -57,7 +57,8 @@ impl Offers {
     }
 
     /// How many are remembered.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.all.len()
     }
 

@@ -128,7 +128,7 @@ async fn offer(
     headers: HeaderMap,
     body: Option<Json<Offer>>,
 ) -> Result<(StatusCode, axum::Json<Offered>), Problem> {
-    let Json(Offer { ttl_seconds }) = body.unwrap_or_default();
+    let Offer { ttl_seconds } = body.map(|Json(offer)| offer).unwrap_or_default();
     let session = sessions::find(&api, &caller, &id, Operation::OfferHandoff).await?;
     let offered = api.handoffs.offer(&session, &caller, ttl_seconds).await?;
     let url = format!("{}/handoff#{}", base(&api, &headers), offered.token);
@@ -162,9 +162,11 @@ async fn complete(
     Extension(Peer(address)): Extension<Peer>,
     Json(body): Json<Complete>,
 ) -> Result<axum::Json<Completed>, Problem> {
-    let presented = body.token.as_ref().or(body.code.as_ref()).ok_or_else(|| {
-        Problem::new(ErrorCode::InvalidRequest, "there is neither a `code` nor a `token`")
-    })?;
+    let presented = body
+        .token
+        .as_ref()
+        .or(body.code.as_ref())
+        .ok_or_else(|| Problem::new(ErrorCode::InvalidRequest, "there is neither a `code` nor a `token`"))?;
     let (moved, tokens) = api.handoffs.complete(presented, &body.device_id, address).await?;
     Ok(axum::Json(Completed { taken: Taken::of(moved).await?, tokens }))
 }

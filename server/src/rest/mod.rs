@@ -12,6 +12,7 @@ mod devices;
 mod docs;
 mod etag;
 pub mod frame;
+mod handoff;
 pub mod idempotency;
 mod json;
 mod keys;
@@ -40,6 +41,7 @@ use crate::{
     admin::{self, Shown, health},
     auth::{Authenticator, accounts::Accounts, devices::Devices},
     config::Config,
+    handoff::Handoffs,
     hub::Hub,
     session::Now,
     snapshot::Snapshots,
@@ -60,6 +62,8 @@ pub struct Parts {
     pub accounts: Arc<Accounts>,
     /// Users' devices.
     pub devices: Arc<Devices>,
+    /// Sessions on their way from one device to another.
+    pub handoffs: Arc<Handoffs>,
     /// The configuration.
     pub config: Arc<Config>,
     /// Requests that have their effect once.
@@ -113,6 +117,7 @@ fn described() -> OpenApiRouter<Api> {
     let resources = OpenApiRouter::new()
         .merge(auth::routes())
         .merge(devices::routes())
+        .merge(handoff::routes())
         .merge(keys::routes())
         .merge(sessions::routes())
         .merge(members::routes())

@@ -18,3 +18,4 @@ mod json;
 mod members;
 mod sessions;
 mod snapshots;
+mod story;

@@ -478,7 +478,13 @@ impl Peer {
             SessionEvent::NoticesLagged => {
                 self.seen.insert("notices lagged");
             }
-            SessionEvent::Presence { .. } | SessionEvent::DeviceJoined(_) | SessionEvent::DeviceLeft { .. } => {}
+            SessionEvent::Presence { .. }
+            | SessionEvent::DeviceJoined(_)
+            | SessionEvent::DeviceLeft { .. }
+            | SessionEvent::HandoffRequested { .. }
+            | SessionEvent::HandoffCompleted { .. }
+            | SessionEvent::AccessChanged { .. } => {}
+            SessionEvent::Deleted => rule(false, "nobody deleted a session")?,
             SessionEvent::Ended { .. } => rule(false, "nobody ended a session")?,
         }
         Ok(())

@@ -39,9 +39,10 @@ pub fn routes() -> OpenApiRouter<Api> {
 /// What is to be kept.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = NewSnapshot, example = json!({"metadata": {"label": "before the demo", "deviceId": "phone"}}))]
 struct Wanted {
     /// Any JSON value. Without it, the session's document as it is.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     #[serde(default, deserialize_with = "present")]
     state: Option<Box<RawValue>>,
     /// What is said about it.
@@ -57,6 +58,7 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, 
 /// What is said about a snapshot.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = SnapshotMetadata)]
 struct Metadata {
     /// What it is called: one line, at most 256 bytes. A snapshot with a label does not give way to newer ones.
     #[serde(default)]
@@ -69,6 +71,7 @@ struct Metadata {
 /// A snapshot that was made.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = MadeSnapshot)]
 struct Made {
     /// Its id.
     snapshot_id: String,
@@ -102,7 +105,7 @@ struct Snapshot {
     device_id: Option<String>,
     /// What was kept; in an answer for this one only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     state: Option<Box<RawValue>>,
 }
 
@@ -144,6 +147,7 @@ struct Paging {
 /// What became of a restore.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = RestoredSnapshot)]
 struct Restored {
     /// The session's version now.
     version: u64,

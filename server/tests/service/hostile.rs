@@ -127,9 +127,12 @@ fn operations(document: &Value) -> Vec<Operation> {
 }
 
 fn example(document: &Value, content: &Value) -> Value {
-    let schema = match content["schema"]["$ref"].as_str() {
+    let schema = &content["schema"];
+    // A body that may be left out is a choice of two.
+    let schema = schema["oneOf"].as_array().into_iter().flatten().find(|one| one["type"] != "null").unwrap_or(schema);
+    let schema = match schema["$ref"].as_str() {
         Some(to) => document.pointer(&to[1..]).unwrap(),
-        None => &content["schema"],
+        None => schema,
     };
     [&content["example"], &schema["example"], &schema["examples"][0]]
         .into_iter()

@@ -53,7 +53,8 @@ async fn a_session_lives_on_all_devices_of_its_people_from_registration_to_logou
     http.with(text(&refreshed["accessToken"])).get("/devices").await.expect(200);
 
     // She makes a session and works in it.
-    let made = ann.post("/sessions", json!({"sessionId": "trip", "state": {"days": 2, "list": ["tent"]}})).await.expect(201);
+    let made =
+        ann.post("/sessions", json!({"sessionId": "trip", "state": {"days": 2, "list": ["tent"]}})).await.expect(201);
     assert_eq!((&made["sessionId"], &made["version"]), (&json!("trip"), &json!(1)));
     ann.post("/sessions", json!({"sessionId": "trip", "state": {}})).await.expect(409);
     let read = ann.get("/sessions/trip").await;
@@ -74,7 +75,8 @@ async fn a_session_lives_on_all_devices_of_its_people_from_registration_to_logou
     assert_eq!((&delta["version"], delta["delta"]["operations"].as_array().map(Vec::len)), (&json!(2), Some(2)));
     let headers = [("if-match", &*tag), ("content-type", "application/json")];
     ann.send(Method::PUT, path, &headers, r#"{"state":{}}"#).await.expect(412);
-    let patch = json!([{"op": "test", "path": "/days", "value": 3.0}, {"op": "add", "path": "/list/-", "value": "rope"}]);
+    let patch =
+        json!([{"op": "test", "path": "/days", "value": 3.0}, {"op": "add", "path": "/list/-", "value": "rope"}]);
     assert_eq!(ann.patch("/sessions/trip", patch).await.expect(200)["version"], 3);
     assert_eq!(phone.until("state_delta").await["version"], 3);
     let merge = [("content-type", "application/merge-patch+json")];

@@ -3,7 +3,7 @@
 
 mod reference;
 
-use std::{collections::BTreeSet, fs, time::Instant};
+use std::{collections::BTreeSet, fs};
 
 use arbitrary::Unstructured;
 use bytes::Bytes;
@@ -12,8 +12,8 @@ use serde_json::Value;
 use syncbridge_codec::{
     Decoder, Message,
     inspect::{Declaration, Field},
-    json::{self, Error, Incoming, MAX_DEPTH, MAX_KEYS, table},
-    message::{self, DECLARATIONS},
+    json::{Error, Incoming, table},
+    message::DECLARATIONS,
 };
 
 fn native(frame: &[u8]) -> Message {

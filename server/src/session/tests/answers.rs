@@ -204,9 +204,10 @@ fn a_resend_of_create_is_answered_as_the_first_was_and_another_create_is_told_th
 }
 
 #[test]
-fn a_session_that_nobody_asked_for_is_made_without_an_op_or_an_answer() {
+fn a_session_that_is_nobodys_op_is_made_without_a_record_and_who_asked_is_told_once_it_is_durable() {
     let (mut core, mut store, mut out) = make(0);
-    core.committed(store.commit().unwrap(), &mut out);
     assert!(told(&out, ConnId(1)).is_empty());
+    core.committed(store.commit().unwrap(), &mut out);
+    assert_eq!(told(&out, ConnId(1)).len(), 1);
     assert!(!store.has_op("user1", 1, 0));
 }

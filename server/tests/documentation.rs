@@ -87,9 +87,9 @@ fn every_link_of_every_document_leads_to_a_file_and_a_heading_that_exist() {
 }
 
 #[test]
-fn the_readme_has_the_three_blocks_that_scripts_readme_runs() {
+fn the_readme_has_the_blocks_that_scripts_readme_runs() {
     let readme = fs::read_to_string(repository().join("README.md")).expect("README.md");
-    for name in ["server", "watch", "update"] {
+    for name in ["server", "watch", "update", "curl"] {
         assert!(readme.contains(&format!("<!-- run: {name} -->\n```\n")), "{name}");
     }
 }

@@ -33,6 +33,7 @@ pub fn routes() -> OpenApiRouter<Api> {
 /// Who registers.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = NewAccount, example = json!({"email": "ann@example.com", "password": "correct horse", "name": "Ann"}))]
 struct Register {
     /// The e-mail address; case does not matter.
     email: String,
@@ -45,6 +46,7 @@ struct Register {
 /// Who signs in.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"email": "ann@example.com", "password": "correct horse", "deviceId": "phone", "rotateRefresh": false}))]
 struct SignIn {
     /// The e-mail address; case does not matter.
     email: String,
@@ -60,6 +62,7 @@ struct SignIn {
 /// A refresh token.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = RefreshToken, example = json!({"refreshToken": "sbr_…"}))]
 struct Refresh {
     /// The token.
     refresh_token: String,

@@ -145,7 +145,7 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
             while let Some(source) = cause.source() {
                 cause = source;
             }
-            Problem::new(ErrorCode::InvalidRequest, format!("the body cannot be read: {cause}"))
+            Problem::new(ErrorCode::InvalidRequest, format!("the body cannot be read: {cause}")).last()
         })?;
         // Trailers say nothing that we would act on.
         let Ok(data) = frame.into_data() else { continue };

@@ -111,9 +111,17 @@ fn complete_operation(operation: &mut Operation, tag: &str) {
         .iter()
         .flatten()
         .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "Idempotency-Key"));
-    for (_, response) in &mut operation.responses.responses {
+    for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response {
             as_problem(response);
+            if response.description.is_empty() {
+                let done = match &**status {
+                    "201" => "It was made.",
+                    "204" => "It was done; there is nothing more to say.",
+                    _ => "As asked.",
+                };
+                done.clone_into(&mut response.description);
+            }
         }
     }
     for (name, (status, _)) in COMMON {

@@ -49,6 +49,7 @@ impl From<Listed> for Device {
 /// What is said of a device.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = NewDevice, example = json!({"deviceId": "phone", "name": "Ann's phone", "platform": "android"}))]
 struct Register {
     /// Its id, 1 to 128 bytes; without it the server makes one. One that is registered is changed.
     device_id: Option<String>,

@@ -28,6 +28,7 @@ pub fn routes() -> OpenApiRouter<Api> {
 /// What is offered.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = HandoffOffer, example = json!({"ttlSeconds": 300}))]
 struct Offer {
     /// How long code and token are good for: 30 to 900 seconds; 300 without it.
     ttl_seconds: Option<u64>,
@@ -36,6 +37,7 @@ struct Offer {
 /// An offer, as its maker is told once.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = HandoffCode)]
 struct Offered {
     /// For people: case, spaces and hyphens do not count.
     code: String,
@@ -52,6 +54,7 @@ struct Offered {
 /// What is presented.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = HandoffComplete, example = json!({"code": "7K2M-9QXR-4T", "deviceId": "laptop"}))]
 struct Complete {
     /// The code that a person typed; or
     code: Option<String>,
@@ -64,6 +67,7 @@ struct Complete {
 /// A session that moved to the device that asked, with the tokens that let the device in.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = HandoffCompleted)]
 struct Completed {
     #[serde(flatten)]
     taken: Taken,
@@ -74,6 +78,7 @@ struct Completed {
 /// What is asked for with a code or token that somebody offered.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = HandoffTake, example = json!({"fromDeviceId": "phone", "toDeviceId": "laptop", "handoffToken": "7K2M9QXR4T"}))]
 struct Take {
     /// The device that is active.
     from_device_id: String,
@@ -86,6 +91,7 @@ struct Take {
 /// A session that moved.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = HandoffTaken)]
 struct Taken {
     /// Its id.
     session_id: String,
@@ -94,7 +100,7 @@ struct Taken {
     /// Grows each time a process takes the session.
     epoch: u64,
     /// The document in the moment in which it moved.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     state: Box<RawValue>,
     /// The device that is active.
     active_device_id: String,
@@ -103,6 +109,7 @@ struct Taken {
 /// What the active device says.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = HandoffAnswer, example = json!({"accept": true}))]
 struct Answer {
     /// Whether the session may go.
     accept: bool,

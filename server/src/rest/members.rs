@@ -75,6 +75,7 @@ struct Member {
 /// Who is to be a member. One of `email` and `userId` says who.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"email": "ben@example.com", "role": "editor"}))]
 struct NewMember {
     /// The user's e-mail.
     email: Option<String>,

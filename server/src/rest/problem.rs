@@ -13,6 +13,9 @@ use crate::hub::Fault;
 /// RFC 9457 §3.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
+/// Longest text for people, bytes.
+const DETAIL: usize = 1_024;
+
 /// What went wrong, as a person's program reads it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(example = json!({
@@ -40,22 +43,32 @@ pub struct Problem {
     request_id: Option<String>,
     #[serde(skip)]
     error: ErrorCode,
+    /// Whether the connection ends with it.
+    #[serde(skip)]
+    last: bool,
 }
 
 impl Problem {
     /// A problem of this kind.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         let status = code.http_status();
+        let mut detail = detail.into();
+        // It may repeat what came; nobody reads so much of it.
+        if detail.len() > DETAIL {
+            detail.truncate(detail.floor_char_boundary(DETAIL));
+            detail.push('…');
+        }
         Self {
             r#type: "about:blank",
             title: StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error"),
             status,
-            detail: detail.into(),
+            detail,
             code: code.name(),
             retryable: code.retryable(),
             retry_after_ms: None,
             request_id: None,
             error: code,
+            last: matches!(code, ErrorCode::TimedOut | ErrorCode::PayloadTooLarge),
         }
     }
 
@@ -64,6 +77,13 @@ impl Problem {
     pub fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status.as_u16();
         self.title = status.canonical_reason().unwrap_or(self.title);
+        self
+    }
+
+    /// Ends the connection with it: the rest of the request is not read, so what follows it could not be understood.
+    #[must_use]
+    pub fn last(mut self) -> Self {
+        self.last = true;
         self
     }
 
@@ -131,15 +151,11 @@ impl IntoResponse for Problem {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        match status {
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            // The rest of the request is not read, so nothing that follows it could be understood.
-            StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE => {
-                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            _ => {}
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.last {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(ms) = self.retry_after_ms {
             headers.insert(header::RETRY_AFTER, ms.div_ceil(1_000).into());

@@ -102,11 +102,12 @@ impl From<DevicePolicy> for message::DevicePolicy {
 /// A session that is to be made.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"sessionId": "shopping", "state": {"list": ["bread"]}, "policy": {"conflict": "merge", "devices": "many"}}))]
 struct NewSession {
     /// Its id: 1 to 128 of `A-Z a-z 0-9 . _ ~ : @ -`. Without one it gets 128 random bits.
     session_id: Option<String>,
     /// Its document: any JSON value.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     state: Box<RawValue>,
     /// Its policies.
     #[serde(default)]
@@ -124,7 +125,7 @@ struct Made<'a> {
     /// Grows each time a process takes the session.
     epoch: u64,
     /// Its document.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     state: &'a RawValue,
 }
 
@@ -236,7 +237,7 @@ struct Session {
     /// Grows each time a process takes the session.
     epoch: u64,
     /// The document: any JSON value.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     state: Box<RawValue>,
     /// The device that is active; `null`: none is.
     active_device_id: Option<String>,
@@ -279,9 +280,10 @@ async fn read(
 
 /// A document that takes the place of a session's.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"state": {"list": ["bread", "milk"]}}))]
 struct Replacement {
     /// The document: any JSON value.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     state: Box<RawValue>,
 }
 
@@ -337,8 +339,8 @@ async fn replace(
         ("Idempotency-Key" = Option<String>, Header, description = "A resend has no further effect."),
     ),
     request_body(content(
-        (Object = "application/json-patch+json"),
-        (Object = "application/merge-patch+json"),
+        (Vec<serde_json::Value> = "application/json-patch+json", example = json!([{"op": "add", "path": "/list/-", "value": "milk"}])),
+        (serde_json::Value = "application/merge-patch+json", example = json!({"title": "for Sunday"})),
     )),
     responses(
         (status = 200, body = inline(Changed), headers(("ETag" = String))),

@@ -38,9 +38,10 @@ pub fn routes() -> OpenApiRouter<Api> {
 /// What is to be kept.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = NewSnapshot, example = json!({"metadata": {"label": "before the demo", "deviceId": "phone"}}))]
 struct Wanted {
     /// Any JSON value. Without it, the session's document as it is.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     #[serde(default, deserialize_with = "present")]
     state: Option<Box<RawValue>>,
     /// What is said about it.
@@ -56,6 +57,7 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, 
 /// What is said about a snapshot.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = SnapshotMetadata)]
 struct Metadata {
     /// What it is called: one line, at most 256 bytes. A snapshot with a label does not give way to newer ones.
     #[serde(default)]
@@ -68,6 +70,7 @@ struct Metadata {
 /// A snapshot that was made.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = MadeSnapshot)]
 struct Made {
     /// Its id.
     snapshot_id: String,
@@ -101,7 +104,7 @@ struct Snapshot {
     device_id: Option<String>,
     /// What was kept; in an answer for this one only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     state: Option<Box<RawValue>>,
 }
 

@@ -310,7 +310,8 @@ async fn a_server_that_goes_down_answers_what_was_asked_and_ends_connections_tha
         asking.send(body).await;
         let answer = asking.answer().await.expect("an answer");
         // Nothing new is accepted any more, and that is said as it should be.
-        assert_eq!((answer.status, &*answer.code()), (503, "draining"));
+        assert_eq!((answer.status, &*answer.code()), (503, "busy"));
+        assert!(answer.header("retry-after").is_some());
         assert_eq!(answer.header("connection").as_deref(), Some("close"));
         assert!(asking.ended().await);
     };

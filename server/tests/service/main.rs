@@ -13,6 +13,7 @@ mod raw;
 mod accounts;
 mod basics;
 mod frame;
+mod hostile;
 mod json;
 mod members;
 mod sessions;

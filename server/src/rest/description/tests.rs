@@ -121,11 +121,59 @@ fn every_operation_is_described_whole() {
 
 /// Whether a body's description or its schema has an example.
 fn has_example(document: &Value, content: &Value) -> bool {
-    let schema = match content["schema"]["$ref"].as_str() {
-        Some(to) => document.pointer(&to[1..]).unwrap(),
-        None => &content["schema"],
+    let of = |schema: &Value| match schema["$ref"].as_str() {
+        Some(to) => document.pointer(&to[1..]).unwrap().clone(),
+        None => schema.clone(),
     };
-    [content, schema].into_iter().any(|value| value.get("example").is_some() || value.get("examples").is_some())
+    let schema = &content["schema"];
+    // A body that may be left out is a choice of two.
+    let choice = of(&schema["oneOf"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|one| one["type"] != "null")
+        .cloned()
+        .unwrap_or_default());
+    [content.clone(), of(schema), choice]
+        .into_iter()
+        .any(|value| value.get("example").is_some() || value.get("examples").is_some())
+}
+
+#[test]
+fn no_two_types_share_a_name_in_the_document() {
+    // utoipa would keep one of them without a word.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut names = BTreeSet::new();
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            for item in text.split("\n#[derive(").skip(1) {
+                let Some((derived, rest)) = item.split_once(")]") else { continue };
+                if !derived.contains("ToSchema") {
+                    continue;
+                }
+                let end = rest.find(['{', ';']).unwrap_or(rest.len());
+                // An example has braces as well.
+                let head = rest.split("struct ").next().filter(|head| head.len() < rest.len()).unwrap_or(&rest[..end]);
+                let named = head.split_once("as = ").map(|(_, rest)| rest.split([',', ')']).next().unwrap());
+                let own = rest.split_once("struct ").or_else(|| rest.split_once("enum ")).map(|(_, rest)| rest);
+                let own = own.and_then(|rest| rest.split([' ', '<', '{']).next());
+                let name = named.or(own).unwrap().trim().to_owned();
+                assert!(
+                    names.insert(name.clone()),
+                    "{} has another {name}: give it `#[schema(as = …)]`",
+                    path.display()
+                );
+            }
+        }
+    }
+    assert!(names.contains("Problem") && names.len() > 15, "{names:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::{
 
 use axum::body::Body;
 use bytes::Bytes;
-use hyper::{Request, Response, StatusCode, body::Incoming, header, server::conn::http1, service::service_fn};
+use hyper::{Request, Response, StatusCode, Version, body::Incoming, header, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use stream::Guarded;
 use syncbridge_codec::ErrorCode;
@@ -88,10 +88,8 @@ impl Drop for Counted {
 /// What a connection's requests tell the connection.
 #[derive(Default)]
 struct State {
-    /// A request is being answered.
-    busy: Cell<bool>,
-    /// A request was answered.
-    served: Cell<bool>,
+    /// There was a request.
+    begun: Cell<bool>,
     /// The last answer ends the connection, though more may be on its way here.
     last: Cell<bool>,
     /// What the stream is to become.
@@ -119,11 +117,12 @@ pub fn serve<S: Stream>(stream: S, peer: IpAddr, http: Rc<Http<S>>) -> Pin<Box<d
             _ = draining.wait_for(|draining| *draining) => None,
         };
         if result.is_none() {
-            // The request under way is the last one; without one there is nothing to wait for.
+            // The request under way is the last one. A connection that waits for another ends at once by itself; one that
+            // never had any would not.
             Pin::new(&mut connection).graceful_shutdown();
             result = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
                 Poll::Ready(result) => Poll::Ready(Some(result)),
-                Poll::Pending if state.busy.get() => Poll::Pending,
+                Poll::Pending if state.begun.get() => Poll::Pending,
                 Poll::Pending => Poll::Ready(None),
             })
             .await;
@@ -139,7 +138,7 @@ pub fn serve<S: Stream>(stream: S, peer: IpAddr, http: Rc<Http<S>>) -> Pin<Box<d
                 // The peer's doing: a reset, a timeout, bytes that are not HTTP.
                 tracing::debug!(%error, "an HTTP connection ended");
                 // A connection that only waits for another request ends without a word.
-                let waits = state.served.get() && parts.read_buf.is_empty();
+                let waits = state.begun.get() && parts.read_buf.is_empty();
                 unasked(error, held_back, http.header_timeout).filter(|_| !waits || held_back.is_some())
             }
             _ => None,
@@ -186,8 +185,31 @@ async fn answer<S: Stream>(
     http: Rc<Http<S>>,
     state: Rc<State>,
 ) -> Result<Response<Body>, Infallible> {
-    state.busy.set(true);
-    let response = match websocket::wanted(request.uri().path(), request.headers(), http.echo) {
+    state.begun.set(true);
+    let response = if let Err(problem) = addressed(&request) {
+        problem.into()
+    } else {
+        respond(request, peer, &http, &state).await
+    };
+    state.last.set(response.headers().get(header::CONNECTION).is_some_and(|value| value == "close"));
+    Ok(response)
+}
+
+/// Whether a request says whom it is for, once: 400 otherwise (RFC 9112 §3.2), and what follows it is not trusted.
+fn addressed(request: &Request<Incoming>) -> Result<(), Problem> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), None) => Ok(()),
+        (None, _) if request.version() != Version::HTTP_11 => Ok(()),
+        (found, _) => {
+            let what = if found.is_some() { "there is more than one `Host`" } else { "there is no `Host`" };
+            Err(Problem::new(ErrorCode::InvalidRequest, what).last())
+        }
+    }
+}
+
+async fn respond<S: Stream>(request: Request<Incoming>, peer: IpAddr, http: &Http<S>, state: &State) -> Response<Body> {
+    match websocket::wanted(request.uri().path(), request.headers(), http.echo) {
         None => http.frame.answer(request.map(Body::new), peer).await,
         Some(_) if *http.draining.borrow() => Problem::new(ErrorCode::ServerDraining, "the server is going down")
             .retry_after(defaults::DRAIN_RETRY_MS)
@@ -199,9 +221,5 @@ async fn answer<S: Stream>(
             }
             Err(refused) => refused,
         },
-    };
-    state.busy.set(false);
-    state.served.set(true);
-    state.last.set(response.headers().get(header::CONNECTION).is_some_and(|value| value == "close"));
-    Ok(response)
+    }
 }

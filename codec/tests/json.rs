@@ -27,7 +27,7 @@ fn read(text: &str) -> Result<Message, Error> {
 }
 
 fn text(message: &Message) -> String {
-    String::from_utf8(json::encode(message, None).to_vec()).unwrap()
+    String::from_utf8(json::encode(message, &[]).to_vec()).unwrap()
 }
 
 /// The leaves of a message: its fields, or those of the records that lie in it.

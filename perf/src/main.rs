@@ -3,10 +3,12 @@
 //! Read in this order: `scenario/` (what is measured), `peer/` and `process.rs` (the servers), `dialect/` (what is said
 //! to them), `load/` (the client), `floor/` (the least a server can do), `figures.rs`.
 
+mod bare;
 mod dialect;
 mod error;
 mod figures;
 mod floor;
+mod http;
 mod load;
 mod machine;
 mod peer;
@@ -15,6 +17,7 @@ mod process;
 mod queue;
 mod scenario;
 mod sys;
+mod timer;
 mod wire;
 
 use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
@@ -25,7 +28,7 @@ use serde_json::json;
 use crate::{
     error::{Context, Error, Result},
     place::Placement,
-    scenario::{Options, Report, fanout, idle, slow},
+    scenario::{Options, Report, api, fanout, idle, slow, sync10k},
 };
 
 /// Measures a server from outside, against a floor that does the same work, in one run.
@@ -67,6 +70,45 @@ enum Command {
         /// Events a second.
         #[arg(long)]
         rate: Option<f64>,
+    },
+    /// What REST costs and how soon it answers: the contract's mix, and a GET beside a bare axum handler.
+    Api {
+        #[command(flatten)]
+        common: Common,
+        /// Requests a second of the mix.
+        #[arg(long)]
+        rate: Option<f64>,
+        /// Seconds of the mix, at the rate.
+        #[arg(long)]
+        length: Option<f64>,
+        /// People, each with tokens of its own.
+        #[arg(long)]
+        users: Option<usize>,
+        /// Keep-alive connections.
+        #[arg(long)]
+        connections: Option<usize>,
+        /// Which profiles: open, closed (without `--open`).
+        #[arg(long = "profile", value_delimiter = ',', default_values = ["open", "closed"], value_parser = ["open", "closed"])]
+        profiles: Vec<String>,
+    },
+    /// Ten thousand live connections that speak flat JSON.
+    Sync10k {
+        #[command(flatten)]
+        common: Common,
+        /// Sockets.
+        #[arg(long)]
+        connections: Option<usize>,
+        /// Seconds of life.
+        #[arg(long)]
+        length: Option<f64>,
+    },
+    /// A bare axum handler; the scenario `api` starts it.
+    #[command(hide = true)]
+    BareServer {
+        #[arg(long)]
+        listen: SocketAddr,
+        #[arg(long)]
+        answer: PathBuf,
     },
     /// The floor itself; the scenarios start it.
     #[command(hide = true)]
@@ -135,7 +177,7 @@ impl Common {
     fn finish(&self, scenario: &str, options: &Options, report: &impl Report) -> Result<()> {
         print!("{}", report.text());
         if self.short {
-            println!("(--short: these figures mean nothing; no gap, duplicate or error was seen)");
+            println!("(--short: these figures mean nothing)");
         }
         let Some(path) = &self.json else { return Ok(()) };
         let document = json!({
@@ -176,8 +218,50 @@ fn run(command: Command) -> Result<()> {
             };
             common.finish("slow", &options, &slow::run(plan, &options)?)
         }
+        Command::Api { common, rate, length, users, connections, profiles } => {
+            let options = common.options()?;
+            let per_second = rate.unwrap_or(if common.short { 300.0 } else { 2600.0 });
+            if !(1.0..=1e6).contains(&per_second) {
+                return Err(Error::Unsupported(format!("{per_second} requests a second: give 1 to 1,000,000")));
+            }
+            let plan = api::Plan {
+                per_second,
+                length: seconds("--length", length.unwrap_or(if common.short { 0.5 } else { 60.0 }))?,
+                unpaced: seconds("--length", if common.short { 0.2 } else { 10.0 })?,
+                users: users.unwrap_or(if common.short { 4 } else { 100 }).max(1),
+                connections: connections.unwrap_or(if common.short { 8 } else { 64 }).max(1),
+                profiles: profiles.iter().map(|profile| profile == "open").collect(),
+            };
+            let report = api::run(plan, &options)?;
+            common.finish("api", &options, &report)?;
+            no_errors(report.errors())
+        }
+        Command::Sync10k { common, connections, length } => {
+            let options = common.options()?;
+            let plan = sync10k::Plan {
+                connections: connections.unwrap_or(if common.short { 200 } else { 10_000 }).max(1),
+                devices: 10,
+                heartbeat_every: Duration::from_secs(if common.short { 1 } else { 30 }),
+                update_every: Duration::from_millis(if common.short { 200 } else { 5000 }),
+                length: seconds("--length", length.unwrap_or(if common.short { 1.5 } else { 180.0 }))?,
+            };
+            let report = sync10k::run(plan, &options)?;
+            common.finish("sync10k", &options, &report)?;
+            no_errors(report.errors())
+        }
+        Command::BareServer { listen, answer } => bare::serve(listen, &answer),
         Command::FloorServer { listen, mode } => floor::serve(listen, mode),
     }
+}
+
+fn seconds(option: &str, seconds: f64) -> Result<Duration> {
+    let length = Duration::try_from_secs_f64(seconds);
+    length.map_err(|error| Error::Unsupported(format!("{option} {seconds}: {error}")))
+}
+
+/// The report has said which; a run with errors ends as one.
+fn no_errors(errors: u64) -> Result<()> {
+    if errors == 0 { Ok(()) } else { Err(Error::Server(format!("was wrong or refused {errors} times: see above"))) }
 }
 
 fn choose(name: &str, subscribers: Option<usize>, short: bool) -> Result<fanout::Workload> {

@@ -1,7 +1,12 @@
 //! Which core runs what. Processes inherit the core of the thread that starts them, so a server is started by a thread
 //! that stands on the server's core and steps back to the client's.
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+use rustix::{
+    net::{AddressFamily, SocketType},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
 
 use crate::error::{Context, Error, Result};
 
@@ -71,4 +76,24 @@ pub fn allow_descriptors(files: u64) -> Result<()> {
     }
     setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum: limit.maximum })
         .context("raising RLIMIT_NOFILE")
+}
+
+/// Connects from `source`, an address of the loopback (127.0.0.0/8): one address has some 28,000 ports to connect from,
+/// and servers count what they limit by address. `TCP_NODELAY` is set.
+///
+/// # Errors
+/// The system's.
+pub fn connect_from(source: Ipv4Addr, server: SocketAddr) -> Result<TcpStream> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).context("making a socket")?;
+    rustix::net::bind(&socket, &SocketAddr::from((source, 0))).context(format!("binding to {source}"))?;
+    rustix::net::connect(&socket, &server).context(format!("connecting to {server} from {source}"))?;
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true).context("setting TCP_NODELAY")?;
+    Ok(stream)
+}
+
+/// The `index`th of the loopback's addresses, from 127.0.0.2 on.
+pub fn source(index: usize) -> Ipv4Addr {
+    let [_, b, c, d] = (index as u32 + 2).to_be_bytes();
+    Ipv4Addr::new(127, b, c, d)
 }

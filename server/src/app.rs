@@ -225,6 +225,7 @@ impl Server {
             authenticate: authenticate(Arc::clone(&authenticator), Arc::clone(&metrics)),
             timing: Timing {
                 hello_ms: config.limits.handshake_seconds * 1_000,
+                auth_ms: (!config.open).then_some(config.limits.auth_seconds * 1_000),
                 heartbeat_ms: config.connection.heartbeat_ms,
             },
             bounds: shard_bounds(&config),

@@ -48,6 +48,13 @@ pub const OPERATIONS: usize = 1_000;
 /// From the first byte to `Hello` (and a TLS or WebSocket handshake before it): three round trips of a slow mobile link
 /// (1 s each) with two retransmissions after 1 s and 2 s are 6 s.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// From the first byte of a flat JSON connection to its `auth`: a person signs in on the page that has opened it already.
+pub const JSON_AUTH: Duration = Duration::from_mins(1);
+/// Messages of a flat JSON connection that are none, less those that are, before it is closed: who is merely newer or
+/// older than this server goes on, who sends rubbish does not.
+pub const JSON_ERRORS: u32 = 64;
+/// Updates with an `id` that one flat JSON connection may have unanswered: 1,024 × (256 + 32 B) = 288 KiB at the worst.
+pub const JSON_UNANSWERED: usize = 1_024;
 /// Head of an HTTP request. Same arithmetic as [`HANDSHAKE`].
 pub const HTTP_HEADER: Duration = Duration::from_secs(10);
 /// Body of an HTTP request: 1 MiB at 50 KiB/s, a bad mobile link, are 21 s.
@@ -84,9 +91,9 @@ pub const LARGE_VIEWS_BYTES: usize = 64 * MIB;
 /// Snapshots that are removed with their session in one commit: more than one may have. What is made while that goes on
 /// expires by itself.
 pub const DELETED_SNAPSHOTS: usize = 10_000;
-/// Sessions that one page of a list has at most, about 100 bytes each: 100 KiB.
+/// Items that one page of a list has at most, about 100 bytes each: 100 KiB.
 pub const PAGE_MAX: usize = 1_000;
-/// Sessions of a page when the client does not say.
+/// Items of a page when the client does not say.
 pub const PAGE: usize = 100;
 /// Longest `Idempotency-Key` and `id`, bytes: a UUID has 36.
 pub const IDEMPOTENCY_KEY: usize = 255;

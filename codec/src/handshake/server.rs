@@ -98,7 +98,7 @@ impl Server {
             Message::Close(close) => Ok(Step::Closed(close)),
             Message::Hello(hello) if !self.said_hello => {
                 self.said_hello = true;
-                check(hello).map(|request| Step::Decide(Box::new(request)))
+                check(hello, false).map(|request| Step::Decide(Box::new(request)))
             }
             Message::Hello(_) => Err(ProtocolError::UnexpectedMessage { name, when: "twice" }.into()),
             _ => Err(ProtocolError::UnexpectedMessage { name, when: "before Hello" }.into()),
@@ -107,6 +107,14 @@ impl Server {
 }
 
 impl Request {
+    /// What `auth` of the flat JSON form asks: a [`Hello`], which need not name a device there.
+    ///
+    /// # Errors
+    /// [`Error`] for fields out of bounds.
+    pub fn json(hello: Hello) -> Result<Self, Error> {
+        check(hello, true)
+    }
+
     /// The answer of a server that takes the request.
     pub fn welcome(&self, grant: Grant) -> Welcome {
         Welcome {
@@ -126,12 +134,13 @@ impl Request {
     }
 }
 
-fn check(hello: Hello) -> Result<Request, Error> {
+fn check(hello: Hello, device_optional: bool) -> Result<Request, Error> {
     if !(hello.min_version..=hello.max_version).contains(&PROTOCOL_VERSION) {
         return Err(ProtocolError::UnsupportedVersion { min: hello.min_version, max: hello.max_version }.into());
     }
     require(hello.token.len() <= MAX_TOKEN, "token", "at most 4,096 bytes")?;
-    require(id::is_device(&hello.device), "device", "1 to 128 bytes without control characters")?;
+    let nameless = device_optional && hello.device.is_empty();
+    require(nameless || id::is_device(&hello.device), "device", "1 to 128 bytes without control characters")?;
     require(
         hello.agent.len() <= MAX_AGENT && id::is_plain(&hello.agent),
         "agent",

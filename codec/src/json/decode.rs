@@ -85,7 +85,7 @@ impl<'a> Incoming<'a> {
         for step in &plan.steps {
             keys.step(plan, step, &mut body)?;
         }
-        Ok(Message::decode(Frame { kind: plan.number, body: body.freeze() })?.ok_or(Error::NoType)?)
+        Message::decode(Frame { kind: plan.number, body: body.freeze() })?.ok_or(Error::NoType)
     }
 }
 

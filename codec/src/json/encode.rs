@@ -10,18 +10,18 @@ use super::{
 };
 use crate::{inspect::Node, message::Message};
 
-/// The text of a message. `id` is JSON that is put beside the fields of a message which answers a client's `id` and has
-/// no field for it; the caller has it from [`Incoming::id`](super::Incoming::id).
-pub fn encode(message: &Message, id: Option<&str>) -> Bytes {
+/// The text of a message. `beside` are keys and their JSON that the message itself does not have, as the `id` that a
+/// client gave to what it answers ([`Incoming::id`](super::Incoming::id)).
+pub fn encode(message: &Message, beside: &[(&str, &str)]) -> Bytes {
     let mut out = Vec::with_capacity(64 + message.frame_size());
     out.push(b'{');
     // Every message has a plan: a test compares the table with the registry.
     if let (Some(plan), Node::Record(fields)) = (plan::of_number(message.kind()), message.node()) {
         key(&mut out, "type");
         text(&mut out, plan.row.kind);
-        if let Some(id) = id {
-            key(&mut out, "id");
-            out.extend_from_slice(id.as_bytes());
+        for (name, json) in beside {
+            key(&mut out, name);
+            out.extend_from_slice(json.as_bytes());
         }
         members(&mut out, &plan.leaves, &fields);
     }
@@ -47,15 +47,13 @@ fn members(out: &mut Vec<u8>, leaves: &[Leaf], fields: &[(&'static str, Node)]) 
         }
         match (leaf.entry.form, node) {
             (Form::Json, Node::Bytes(bytes)) => {
-                match std::str::from_utf8(bytes).ok().filter(|text| scan::is_value(text)) {
-                    Some(json) => {
-                        key(out, leaf.key);
-                        out.extend_from_slice(json.as_bytes());
-                    }
-                    None => {
-                        key(out, &format!("{}{}", leaf.key, super::BASE64));
-                        value(out, node, &leaf.shape);
-                    }
+                let text = std::str::from_utf8(bytes).ok();
+                if let Some(json) = text.filter(|text| scan::is_value(text)) {
+                    key(out, leaf.key);
+                    out.extend_from_slice(json.as_bytes());
+                } else {
+                    key(out, &format!("{}{}", leaf.key, super::BASE64));
+                    value(out, node, &leaf.shape);
                 }
             }
             (Form::Durable, Node::Tag(name)) => {

@@ -224,13 +224,12 @@ impl<'a> Scanner<'a> {
                 _ => return Err(self.wrong("a value is expected")),
             };
             // A value is behind us, or a level was opened: find where the next value begins.
-            let first = opened;
             loop {
                 if depth == 0 {
                     return Ok(&self.text[start..self.at]);
                 }
                 let is_object = levels[(depth - 1) / 64] & (1 << ((depth - 1) % 64)) != 0;
-                if !first {
+                if !opened {
                     self.space();
                     match self.next() {
                         Some(b',') => {}

@@ -23,13 +23,13 @@ use rustix::{
     },
     fd::OwnedFd,
     io::Errno,
-    time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags},
 };
 
 use crate::{
     dialect::{Dialect, Heard, Place, Role},
     error::{Context, Error, Result},
     load::{connection::Connection, flight::Flight},
+    timer::Timer,
 };
 
 /// Events taken from epoll in a turn.
@@ -85,7 +85,7 @@ impl Crowd {
 pub struct Load {
     dialect: Box<dyn Dialect>,
     epoll: OwnedFd,
-    timer: OwnedFd,
+    timer: Timer,
     connections: Vec<Connection>,
     publishers: usize,
     epoch: u64,
@@ -109,10 +109,7 @@ impl Load {
     /// When the server refuses one, or they do not all start at the same place.
     pub fn open(dialect: Box<dyn Dialect>, server: SocketAddr, crowd: Crowd) -> Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC).context("making an epoll")?;
-        let timer =
-            rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
-                .context("making a timer")?;
-        epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN).context("watching the timer")?;
+        let timer = Timer::new(&epoll, TIMER)?;
         let started = Instant::now();
         let mut load = Self {
             dialect,
@@ -250,7 +247,7 @@ impl Load {
                     plan.turn += 1;
                 }
                 if plan.next_due() < until {
-                    self.wake_in(plan.next_due() - now)?;
+                    self.timer.wake_in(plan.next_due() - now)?;
                 }
                 self.done.clear();
             }
@@ -270,19 +267,6 @@ impl Load {
         self.sample.published += 1;
     }
 
-    fn wake_in(&self, after: Duration) -> Result<()> {
-        let after = after.max(Duration::from_nanos(1));
-        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let it_value = Timespec { tv_sec: after.as_secs().cast_signed(), tv_nsec: i64::from(after.subsec_nanos()) };
-        rustix::time::timerfd_settime(
-            &self.timer,
-            TimerfdTimerFlags::empty(),
-            &Itimerspec { it_interval: zero, it_value },
-        )
-        .context("setting the timer")?;
-        Ok(())
-    }
-
     /// Writes, waits, reads: once around.
     fn turn(&mut self, wait: Duration) -> Result<()> {
         self.beat();
@@ -299,9 +283,7 @@ impl Load {
         for event in &events {
             match event.data.u64() {
                 // Its expiry is what `publish_due` looks at next; reading resets readiness.
-                TIMER => {
-                    let _ = rustix::io::read(&self.timer, &mut [0u8; 8]);
-                }
+                TIMER => self.timer.read(),
                 index => self.ready(index as usize, event.flags)?,
             }
         }

@@ -1,6 +1,7 @@
 //! The servers that are compared. A peer knows how to start one server and which dialect it speaks; a new rival is one
 //! file here, and one in `dialect/` when it speaks a protocol of its own.
 
+pub mod bare;
 mod floor;
 mod syncbridge;
 

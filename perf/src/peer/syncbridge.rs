@@ -10,11 +10,13 @@ use crate::{
     process::{Server, free_address},
 };
 
-/// `syncbridge serve --open`.
+/// `syncbridge serve`.
 #[derive(Debug, Clone)]
 pub struct SyncBridge {
     /// The binary.
     pub binary: PathBuf,
+    /// Whether with `--open`, the development profile.
+    pub open: bool,
     /// `--storage`.
     pub storage: String,
     /// `--set`, each `PATH=VALUE`.
@@ -31,11 +33,14 @@ impl Peer for SyncBridge {
         let (listen, admin) = (free_address()?, free_address()?);
         let folder = tempfile::tempdir().context("making a folder for the server")?;
         let mut command = Command::new(&self.binary);
-        command.args(["serve", "--open", "--listen", &listen.to_string(), "--admin", &admin.to_string()]);
+        command.args(["serve", "--listen", &listen.to_string(), "--admin", &admin.to_string()]);
         command.args(["--storage", &self.storage, "--data"]).arg(folder.path().join("data"));
         // Fan-out is measured, not the disk: on a machine that is busy with other things the store's thread may not run
         // for longer than updates are allowed to wait, and the answer would be `busy`.
         command.args(["--set", "persist.busy_age_ms=1000"]);
+        if self.open {
+            command.arg("--open");
+        }
         for setting in &self.settings {
             command.args(["--set", setting]);
         }

@@ -1,16 +1,21 @@
 //! What is measured. A scenario takes its parameters as data, runs peers against each other in interleaved rounds, and
 //! returns a report; `--short` runs the same code for seconds, to see that nothing is lost, not how fast it is.
 
+pub mod api;
 pub mod fanout;
 pub mod idle;
 pub mod slow;
+pub mod sync10k;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Serialize;
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     floor::Mode,
     peer::{Floor, Peer, SyncBridge},
     place::Placement,
@@ -39,14 +44,25 @@ impl Options {
     /// The baseline and who is compared with it, in this order.
     pub fn peers(&self, floor: Mode) -> [Box<dyn Peer>; 2] {
         let contender: Box<dyn Peer> = match &self.server_bin {
-            Some(binary) => Box::new(SyncBridge {
-                binary: binary.clone(),
-                storage: self.storage.clone(),
-                settings: self.settings.clone(),
-            }),
+            Some(binary) => Box::new(self.syncbridge(binary, true)),
             None => Box::new(Floor(floor)),
         };
         [Box::new(Floor(floor)), contender]
+    }
+
+    /// The server of this repository, with or without `--open`.
+    fn syncbridge(&self, binary: &Path, open: bool) -> SyncBridge {
+        let (storage, settings) = (self.storage.clone(), self.settings.clone());
+        SyncBridge { binary: binary.to_owned(), open, storage, settings }
+    }
+
+    /// The binary, for scenarios that mean nothing without one.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when none was given.
+    fn binary(&self) -> Result<&Path> {
+        let missing = || Error::Unsupported("this scenario measures a server: give --server-bin".into());
+        self.server_bin.as_deref().ok_or_else(missing)
     }
 }
 

@@ -6,11 +6,18 @@ use syncbridge_codec::{WEBSOCKET_SUBPROTOCOL, websocket::accept_key};
 /// Largest head taken, in bytes.
 pub const MAX_HEAD: usize = 8 << 10;
 
-/// The client's half of an upgrade (RFC 6455 §4.1).
+/// The client's half of an upgrade (RFC 6455 §4.1), to the native protocol.
 pub fn upgrade_request(host: &str, key: &str) -> String {
+    let plain = plain_upgrade_request(host, key);
+    let head = plain.trim_end();
+    format!("{head}\r\nSec-WebSocket-Protocol: {WEBSOCKET_SUBPROTOCOL}\r\n\r\n")
+}
+
+/// The same without a subprotocol, as clients of the flat JSON form send it.
+pub fn plain_upgrade_request(host: &str, key: &str) -> String {
     format!(
         "GET /ws HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: {WEBSOCKET_SUBPROTOCOL}\r\n\r\n"
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
     )
 }
 

@@ -2,6 +2,8 @@
 
 use crate::error::{Error, Result};
 
+/// Opcode of a text message.
+pub const TEXT: u8 = 0x1;
 /// Opcode of a binary message.
 pub const BINARY: u8 = 0x2;
 /// Opcode of a close.

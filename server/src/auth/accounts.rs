@@ -149,6 +149,15 @@ impl Accounts {
         off_shard(move || user(&hub, &id)).await?
     }
 
+    /// The addresses of users, in their order.
+    ///
+    /// # Errors
+    /// [`Fault`] when the store cannot be read.
+    pub async fn emails(&self, ids: Vec<Arc<str>>) -> Result<Vec<Option<Arc<str>>>, Fault> {
+        let hub = Arc::clone(&self.hub);
+        off_shard(move || ids.iter().map(|id| Ok(user(&hub, id)?.email)).collect()).await?
+    }
+
     /// The user whose address this is.
     ///
     /// # Errors

@@ -123,10 +123,34 @@ impl<'a> Watch<'a> {
                 }
                 print(format_args!("{}\n", self.paint.heading(&format!("{device} left"))))
             }
-            ChangeKind::HandoffRequested { .. }
-            | ChangeKind::HandoffCompleted { .. }
-            | ChangeKind::AccessChanged { .. }
-            | ChangeKind::Deleted => self.notice(&change.kind),
+            ChangeKind::HandoffRequested { handoff, user, device, expires_ms } => {
+                if self.options.client.json {
+                    return json_line(&json!({"type": "handoff_requested", "sessionId": self.options.session,
+                        "handoffId": handoff, "userId": user, "deviceId": device, "expiresMs": expires_ms}));
+                }
+                print(format_args!("{}\n", self.paint.heading(&format!("{device} wants to take the session over"))))
+            }
+            ChangeKind::HandoffCompleted { handoff, from, user, device } => {
+                if self.options.client.json {
+                    return json_line(&json!({"type": "handoff_completed", "sessionId": self.options.session,
+                        "handoffId": handoff, "from": from, "userId": user, "deviceId": device}));
+                }
+                print(format_args!("{}\n", self.paint.heading(&format!("{device} is the active device now"))))
+            }
+            ChangeKind::AccessChanged { user, role } => {
+                let role = role.map(|role| role.name().to_lowercase());
+                if self.options.client.json {
+                    return json_line(&json!({"type": "access_changed", "sessionId": self.options.session,
+                        "userId": user, "role": role}));
+                }
+                let what = role.map_or_else(|| format!("{user} may no more"), |role| format!("{user} is {role} now"));
+                print(format_args!("{}\n", self.paint.heading(&what)))
+            }
+            // `Ended` follows, and says it.
+            ChangeKind::Deleted if self.options.client.json => {
+                json_line(&json!({"type": "session_deleted", "sessionId": self.options.session}))
+            }
+            ChangeKind::Deleted => print(format_args!("{}\n", self.paint.heading("the session was deleted"))),
             ChangeKind::Ended { error } => Err(self.options.client.refused(error)),
             // This command changes nothing, and who else is there at the beginning is told by `device_joined` later.
             ChangeKind::Created
@@ -162,36 +186,6 @@ impl<'a> Watch<'a> {
                 "deviceId": *device.device, "userId": *device.user, "transport": by}));
         }
         print(format_args!("{}\n", self.paint.heading(&format!("{} joined, by {by}", device.device))))
-    }
-
-    /// Handoffs, members, the session's end.
-    fn notice(&self, kind: &ChangeKind) -> Result<(), Failure> {
-        let session = &self.options.session;
-        let (text, object) = match kind {
-            ChangeKind::HandoffRequested { handoff, user, device, expires_ms } => (
-                format!("{device} wants the session: the active device is asked"),
-                json!({"type": "handoff_requested", "sessionId": session, "handoffId": handoff, "userId": user,
-                    "deviceId": device, "expiresAt": expires_ms}),
-            ),
-            ChangeKind::HandoffCompleted { handoff, from, user, device } => (
-                format!("{device} is the active device"),
-                json!({"type": "handoff_completed", "sessionId": session, "handoffId": handoff, "userId": user,
-                    "fromDeviceId": from, "deviceId": device}),
-            ),
-            ChangeKind::AccessChanged { user, role } => (
-                role.map_or_else(
-                    || format!("{user} is no member any more"),
-                    |role| format!("{user} is {}", role.name().to_lowercase()),
-                ),
-                json!({"type": "access_changed", "sessionId": session, "userId": user,
-                    "role": role.map(|role| role.name().to_lowercase())}),
-            ),
-            _ => ("the session was deleted".to_owned(), json!({"type": "session_deleted", "sessionId": session})),
-        };
-        if self.options.client.json {
-            return json_line(&object);
-        }
-        print(format_args!("{}\n", self.paint.heading(&text)))
     }
 
     /// Shows how the newest state differs from what was shown.

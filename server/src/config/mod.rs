@@ -163,6 +163,9 @@ settings! {
         handoff_failures: u64 = defaults::HANDOFF_FAILURES, 0..=60_000;
         /// Seconds from a connection's first byte to the end of its handshake.
         handshake_seconds: u64 = defaults::HANDSHAKE.as_secs(), 1..=300;
+        /// Seconds from a flat JSON connection's first byte to its `auth`; the first message is due within
+        /// `handshake_seconds`. No limit under `open`.
+        auth_seconds: u64 = defaults::JSON_AUTH.as_secs(), 1..=3_600;
         /// Seconds for the head of an HTTP request.
         header_seconds: u64 = defaults::HTTP_HEADER.as_secs(), 1..=300;
         /// Seconds for the body of an HTTP request.

@@ -37,13 +37,11 @@ pub enum Command {
     /// Send a document once.
     Get(message::Get),
     /// Subscribe, or move a subscription.
-    Subscribe(message::Subscribe),
-    /// A cursor of `Hello`: subscribe, and answer without a request id.
-    Resume(message::Subscribe),
+    Subscribe(Subscription),
     /// End a subscription.
     Unsubscribe(message::Unsubscribe),
-    /// Change a document.
-    Update(message::Update),
+    /// Change a document. What names the update in its answer when it has no counter.
+    Update(message::Update, u64),
     /// Say whether a handoff may be.
     AnswerHandoff(message::HandoffAnswer),
     /// Ask this of REST's routes.
@@ -58,9 +56,9 @@ impl Command {
         match self {
             Self::Create(create) => Some(&create.session),
             Self::Get(get) => Some(&get.session),
-            Self::Subscribe(subscribe) | Self::Resume(subscribe) => Some(&subscribe.session),
+            Self::Subscribe(subscription) => Some(&subscription.asked.session),
             Self::Unsubscribe(unsubscribe) => Some(&unsubscribe.session),
-            Self::Update(update) => Some(&update.session),
+            Self::Update(update, _) => Some(&update.session),
             Self::AnswerHandoff(_) | Self::Hello(_) | Self::Request(_) | Self::Close => None,
         }
     }
@@ -69,16 +67,36 @@ impl Command {
     pub const fn operation(&self) -> Operation {
         match self {
             Self::Create(_) => Operation::Create,
-            Self::Update(_) => Operation::Update,
+            Self::Update(..) => Operation::Update,
             Self::AnswerHandoff(_) => Operation::AnswerHandoff,
-            Self::Subscribe(_) | Self::Resume(_) | Self::Unsubscribe(_) => Operation::Subscribe,
+            Self::Subscribe(_) | Self::Unsubscribe(_) => Operation::Subscribe,
             Self::Get(_) | Self::Hello(_) | Self::Request(_) | Self::Close => Operation::Get,
         }
     }
 
     /// Whether it may be carried out though it may be the replay of an earlier first flight (QUIC 0-RTT).
     pub const fn is_harmless(&self) -> bool {
-        matches!(self, Self::Hello(_) | Self::Get(_) | Self::Subscribe(_) | Self::Resume(_) | Self::Close)
+        matches!(self, Self::Hello(_) | Self::Get(_) | Self::Subscribe(_) | Self::Close)
+    }
+}
+
+/// A subscription that is asked for, and what of its beginning is told.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// What is asked.
+    pub asked: message::Subscribe,
+    /// The request's id; `None` for a cursor of `Hello`, and for flat JSON that named none.
+    pub id: Option<u64>,
+    /// Whether `Resumed` is said.
+    pub resumed: bool,
+    /// Whether notices begin with the list of devices.
+    pub list: bool,
+}
+
+impl Subscription {
+    /// One whose beginning is told in full.
+    pub const fn new(asked: message::Subscribe, id: Option<u64>) -> Self {
+        Self { asked, id, resumed: true, list: true }
     }
 }
 
@@ -97,6 +115,8 @@ pub enum Step {
 enum State {
     /// `Hello` has not come.
     Fresh(Server),
+    /// Flat JSON without `auth`: whether anything was said yet.
+    Nobody(bool),
     /// `Hello` came; its token is being checked.
     Greeted,
     Ready(Box<Identity>),
@@ -105,8 +125,10 @@ enum State {
 /// Timings that every connection of a server shares, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// From the first byte to a whole `Hello`.
+    /// From the first byte to a whole `Hello`; in flat JSON, to the first message.
     pub hello_ms: u64,
+    /// In flat JSON, from the first byte to `auth`. None: for as long as something is heard, once something was said.
+    pub auth_ms: Option<u64>,
     /// What `Welcome` asks of the client; three times as long in silence ends the connection.
     pub heartbeat_ms: u64,
 }
@@ -117,6 +139,7 @@ pub struct Core {
     state: State,
     transport: Transport,
     peer: IpAddr,
+    began_ms: u64,
     /// When something last came, or the connection began.
     heard_ms: u64,
 }
@@ -124,7 +147,23 @@ pub struct Core {
 impl Core {
     /// A connection that begins now, from `peer`.
     pub const fn new(transport: Transport, peer: IpAddr, now: Now) -> Self {
-        Self { state: State::Fresh(Server::new()), transport, peer, heard_ms: now.mono_ms }
+        let state = match transport {
+            Transport::Json => State::Nobody(false),
+            _ => State::Fresh(Server::new()),
+        };
+        Self { state, transport, peer, began_ms: now.mono_ms, heard_ms: now.mono_ms }
+    }
+
+    /// Whether it speaks flat JSON.
+    pub const fn is_json(&self) -> bool {
+        matches!(self.transport, Transport::Json)
+    }
+
+    /// Something was said in flat JSON.
+    pub fn spoke(&mut self) {
+        if matches!(self.state, State::Nobody(_)) {
+            self.state = State::Nobody(true);
+        }
     }
 
     /// What the connection runs over.
@@ -171,11 +210,16 @@ impl Core {
             Message::Close(_) => Command::Close,
             Message::Create(create) => Command::Create(create),
             Message::Get(get) => Command::Get(get),
-            Message::Subscribe(subscribe) => Command::Subscribe(subscribe),
+            Message::Subscribe(subscribe) => {
+                let id = Some(subscribe.id);
+                Command::Subscribe(Subscription::new(subscribe, id))
+            }
             Message::Unsubscribe(unsubscribe) => Command::Unsubscribe(unsubscribe),
-            Message::Update(update) => Command::Update(update),
+            Message::Update(update) => Command::Update(update, 0),
             Message::HandoffAnswer(answer) => Command::AnswerHandoff(answer),
             Message::Request(request) => Command::Request(request),
+            // In flat JSON who somebody is may be said at any time; the shard sees what to make of it.
+            Message::Hello(hello) if self.is_json() => Command::Hello(Box::new(handshake::Request::json(hello)?)),
             message => return Err(unexpected(&message, "here")),
         }))
     }
@@ -190,18 +234,18 @@ impl Core {
         self.state = State::Ready(Box::new(identity));
     }
 
-    /// Bytes came, or something that the client asked for went on. Before `Welcome` nothing prolongs the time for it.
+    /// Bytes came, or something that the client asked for went on.
     pub const fn alive(&mut self, now: Now) {
-        if self.is_ready() {
-            self.heard_ms = now.mono_ms;
-        }
+        self.heard_ms = now.mono_ms;
     }
 
     /// When the connection has been silent for too long, in monotonic milliseconds.
     pub const fn deadline_ms(&self, timing: Timing) -> u64 {
-        match self.state {
-            State::Ready(_) => self.heard_ms + 3 * timing.heartbeat_ms,
-            _ => self.heard_ms + timing.hello_ms,
+        match (&self.state, timing.auth_ms) {
+            (State::Nobody(true), Some(auth_ms)) => self.began_ms + auth_ms,
+            (State::Ready(_) | State::Nobody(true), _) => self.heard_ms + 3 * timing.heartbeat_ms,
+            // Nothing that comes prolongs the time for `Hello`.
+            _ => self.began_ms + timing.hello_ms,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One topic's events on one shard, as the bytes that go out, and the slots of who is subscribed there.
 //!
-//! The log is one contiguous buffer of WebSocket messages (header and native frame), so that everything a subscriber
+//! The log is one contiguous buffer of WebSocket messages (header, and native frame or JSON text), so that everything a subscriber
 //! lacks is one slice: `log[cursor..end]`. Forms that are not bytes of a WebSocket (QUIC) take the frames instead.
 //! Offsets are absolute: they count from the ring's beginning and never shrink when the log's head is let go.
 
@@ -8,6 +8,8 @@ use std::{collections::VecDeque, os::fd::RawFd};
 
 use bytes::Bytes;
 use syncbridge_codec::websocket;
+
+use super::Form;
 
 /// A subscription of a connection of this shard. Dense: the sweep reads nothing else of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +33,9 @@ struct Entry {
 }
 
 /// See the file's head.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ring {
+    opcode: websocket::Opcode,
     log: Vec<u8>,
     /// Absolute offset of `log[0]`.
     base: u64,
@@ -46,6 +49,23 @@ pub struct Ring {
 }
 
 impl Ring {
+    /// An empty ring, of events in this form.
+    pub const fn new(form: Form) -> Self {
+        Self {
+            opcode: match form {
+                Form::Native => websocket::Opcode::Binary,
+                Form::Json => websocket::Opcode::Text,
+            },
+            log: Vec::new(),
+            base: 0,
+            entries: VecDeque::new(),
+            slots: Vec::new(),
+            sweep_at: 0,
+            sweep_left: 0,
+            settled: 0,
+        }
+    }
+
     /// Absolute offset behind the newest event.
     pub fn end(&self) -> u64 {
         self.base + self.log.len() as u64
@@ -68,7 +88,7 @@ impl Ring {
 
     /// Appends an event and makes every slot due for a visit: the sweep goes on from where it stands, once around.
     pub fn push(&mut self, seq: u64, frame: Bytes) {
-        websocket::write_header(&mut self.log, websocket::Opcode::Binary, frame.len());
+        websocket::write_header(&mut self.log, self.opcode, frame.len());
         self.log.extend_from_slice(&frame);
         self.entries.push_back(Entry { end: self.end(), seq, frame });
         self.sweep_left = self.slots.len();
@@ -193,7 +213,7 @@ mod tests {
     use super::*;
 
     fn ring(frames: &[&'static [u8]]) -> Ring {
-        let mut ring = Ring::default();
+        let mut ring = Ring::new(Form::Native);
         ring.subscribe(3, 0, false);
         for (index, frame) in frames.iter().enumerate() {
             ring.push(index as u64 + 1, Bytes::from_static(frame));

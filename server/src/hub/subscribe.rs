@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use syncbridge_codec::{
-    Message, SNAPSHOT_PART,
+    Message, SNAPSHOT_PART, json,
     message::{self, Position, ResetReason, Transport},
 };
 use syncbridge_document::Value;
@@ -14,6 +14,7 @@ use super::{Fault, Hub, Live, Session};
 use crate::{
     auth::access::Operation,
     connection::Identity,
+    fanout::Form,
     session::{ConnId, Now, Resume},
     shard::{core::Activation, inbox::Item},
 };
@@ -28,6 +29,8 @@ pub struct Request {
     pub have: Option<Position>,
     /// Whether notices are wanted.
     pub notices: bool,
+    /// Whether they begin with the list of devices.
+    pub list: bool,
     /// Whether every `Durable` is wanted.
     pub durable: bool,
     /// What the connection runs over, for the other devices.
@@ -48,7 +51,7 @@ pub enum Subscribed {
     /// Its beginning lies in the shard's inbox.
     Live,
     /// So it does, but the connection's events are held until [`Snapshot::encode`] ran (off the shard).
-    Held(Snapshot),
+    Held(Box<Snapshot>),
     /// The events after this version have to be read from the store first (off the shard), until the log's first.
     Store {
         /// The last version that the client has.
@@ -69,12 +72,26 @@ pub struct Snapshot {
     pub at: Position,
     /// The document.
     pub document: Value,
+    /// The `Reset` or `Document` that it belongs to.
+    pub head: Message,
+    /// What the connection reads.
+    pub form: Form,
 }
 
 impl Snapshot {
-    /// `SnapshotBegin`, `SnapshotPart`…, `SnapshotEnd`. Takes milliseconds for megabytes.
+    /// In native form `SnapshotBegin`, `SnapshotPart`…, `SnapshotEnd`, which follow the head; in JSON the head, whole. Takes
+    /// milliseconds for megabytes.
     pub fn encode(&self) -> Vec<Bytes> {
         let text = Bytes::from(self.document.to_json());
+        if self.form == Form::Json {
+            let mut head = self.head.clone();
+            match &mut head {
+                Message::Reset(reset) => reset.state = Some(text),
+                Message::Document(document) => document.state = Some(text),
+                _ => {}
+            }
+            return vec![json::encode(&head, &[])];
+        }
         let session = bytestring::ByteString::from(self.session.id.as_ref());
         let begin = message::SnapshotBegin { session: session.clone(), at: self.at.clone(), size: text.len() as u64 };
         let mut frames = vec![Message::from(begin).to_frame()];
@@ -127,20 +144,24 @@ impl Hub {
                     if let Some(metrics) = self.metrics.shards.get(crate::shard::shard_of(conn)) {
                         metrics.resets.of(reason).increment();
                     }
-                    let state = text(session, live);
-                    if state.is_none() {
-                        let document = live.core.document().clone();
-                        held = Some(Snapshot { session: Arc::clone(session), at: at.clone(), document });
-                    }
-                    let reset = message::Reset {
+                    let form = if request.transport == Transport::Json { Form::Json } else { Form::Native };
+                    let reset = Message::from(message::Reset {
                         id: request.id,
                         session: session.id.as_ref().into(),
                         reason,
-                        at,
+                        at: at.clone(),
                         last_kept,
-                        state,
-                    };
-                    prelude.push(Message::from(reset).to_frame());
+                        state: text(session, live),
+                    });
+                    let whole = matches!(&reset, Message::Reset(reset) if reset.state.is_some());
+                    // In JSON one too large for here comes whole, once it is encoded.
+                    if whole || form == Form::Native {
+                        prelude.push(reset.to_frame());
+                    }
+                    if !whole {
+                        let (session, document) = (Arc::clone(session), live.core.document().clone());
+                        held = Some(Snapshot { session, at, document, head: reset, form });
+                    }
                 }
             }
             // The join is told before the subscription begins: the newcomer reads itself in the list, not as news.
@@ -150,9 +171,8 @@ impl Hub {
             }
             self.hand_out(session, live, out, now);
             let notices = request.notices.then(|| {
-                let mut frames = vec![Message::from(live.core.presence()).to_frame()];
-                frames.extend(live.core.open_questions());
-                frames
+                let list = request.list.then(|| Message::from(live.core.presence()).to_frame());
+                list.into_iter().chain(live.core.open_questions()).collect()
             });
             let shard = crate::shard::shard_of(conn);
             if !request.counted {
@@ -169,7 +189,7 @@ impl Hub {
                 held: held.is_some(),
                 durable: request.durable,
             })));
-            Ok(held.map_or(Subscribed::Live, Subscribed::Held))
+            Ok(held.map_or(Subscribed::Live, |snapshot| Subscribed::Held(Box::new(snapshot))))
         })
     }
 
@@ -204,6 +224,11 @@ impl Hub {
             live.core.attach(conn, &who.user, &who.device, transport, now, out);
             self.arm(session, live, now, out);
         });
+    }
+
+    /// Where a session stands.
+    pub fn position(&self, session: &Session) -> Position {
+        session.live.lock().core.position()
     }
 
     /// A subscribed connection was heard of.

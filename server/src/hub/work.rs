@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
 };
 
 use bytes::Bytes;
@@ -195,11 +195,11 @@ impl Hub {
     pub(super) fn hand_out(&self, session: &Arc<Session>, live: &mut Live, effects: &mut Vec<Effect>, now: Now) {
         for effect in effects.drain(..) {
             match effect {
-                Effect::Event { topic, seq, frame, origin } => {
+                Effect::Event { topic, seq, frame, origin, withheld } => {
                     if topic == message::TopicKind::State {
                         live.view = None;
                     }
-                    self.publish(session, live, topic, seq, frame, origin);
+                    self.publish(session, live, (topic, seq), frame, origin, withheld);
                 }
                 Effect::Answer { conn, frame } if Calls::has(conn) => self.calls.answer(conn, frame),
                 Effect::Answer { conn, frame } => {
@@ -244,10 +244,10 @@ impl Hub {
         &self,
         session: &Session,
         live: &Live,
-        kind: message::TopicKind,
-        seq: u64,
+        (kind, seq): (message::TopicKind, u64),
         frame: Bytes,
         origin: Option<(ConnId, Bytes)>,
+        withheld: Option<ConnId>,
     ) {
         let (topic, wanted): (_, fn(&Interest) -> u32) = match kind {
             message::TopicKind::State => (session.state_topic(), |interest| interest.state),
@@ -264,7 +264,7 @@ impl Hub {
             origin => origin,
         };
         let home = origin.as_ref().map(|(conn, _)| shard_of(*conn));
-        let event = Arc::new(Event { topic, seq, frame, origin });
+        let event = Arc::new(Event { topic, seq, frame, origin, withheld, text: OnceLock::new() });
         for (shard, (inbox, interest)) in self.inboxes.iter().zip(&live.interest).enumerate() {
             // The writer's own shard hears of it in any case: the answer to the writer travels in the event.
             if wanted(interest) > 0 || home == Some(shard) {

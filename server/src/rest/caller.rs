@@ -5,7 +5,7 @@ use std::{ops::Deref, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
-    http::{header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
 use syncbridge_codec::ErrorCode;
 
@@ -25,6 +25,19 @@ impl Deref for Caller {
     }
 }
 
+/// The token of the `Authorization` header, if there is one (RFC 6750 §2.1).
+pub fn bearer(headers: &HeaderMap) -> Option<Result<&str, Problem>> {
+    let value = headers.get(header::AUTHORIZATION)?;
+    let token = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+        .filter(|token| !token.is_empty());
+    Some(token.ok_or_else(|| Problem::new(ErrorCode::Unauthenticated, "Authorization is not `Bearer TOKEN`")))
+}
+
 impl FromRequestParts<Api> for Caller {
     type Rejection = Problem;
 
@@ -32,17 +45,7 @@ impl FromRequestParts<Api> for Caller {
         if let Some(caller) = parts.extensions.get::<Self>() {
             return Ok(caller.clone());
         }
-        let token = match parts.headers.get(header::AUTHORIZATION) {
-            None => "",
-            Some(value) => value
-                .to_str()
-                .ok()
-                .and_then(|text| text.split_once(' '))
-                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-                .map(|(_, token)| token.trim())
-                .filter(|token| !token.is_empty())
-                .ok_or_else(|| Problem::new(ErrorCode::Unauthenticated, "Authorization is not `Bearer TOKEN`"))?,
-        };
+        let token = bearer(&parts.headers).transpose()?.unwrap_or_default();
         let actor = api
             .authenticator
             .authenticate(token, (api.clock)().wall_ms / 1_000)

@@ -11,7 +11,10 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Api, Caller, Json, Path, Problem, sessions::find};
-use crate::{auth::access::Operation, hub};
+use crate::{
+    auth::{access::Operation, user::Email},
+    hub,
+};
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Api> {
@@ -21,7 +24,7 @@ pub fn routes() -> OpenApiRouter<Api> {
 /// What a member may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum MemberRole {
+pub enum MemberRole {
     /// Everything, also to say who may do what, and to delete.
     Owner,
     /// Read, change, hand off, make and restore snapshots.
@@ -40,12 +43,13 @@ impl From<MemberRole> for Role {
     }
 }
 
-/// The role's name in REST and flat JSON.
-pub const fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Owner => "owner",
-        Role::Editor => "editor",
-        Role::Viewer => "viewer",
+impl From<Role> for MemberRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Owner => Self::Owner,
+            Role::Editor => Self::Editor,
+            Role::Viewer => Self::Viewer,
+        }
     }
 }
 
@@ -65,8 +69,7 @@ struct Member {
     /// Their e-mail; `null` for a user without an account.
     email: Option<String>,
     /// What they may.
-    #[schema(value_type = MemberRole)]
-    role: &'static str,
+    role: MemberRole,
 }
 
 /// Who is to be a member. One of `email` and `userId` says who.
@@ -96,10 +99,12 @@ async fn list(State(api): State<Api>, caller: Caller, Path(id): Path<String>) ->
     let members = api.hub.look(&session, &caller, Operation::ListMembers, |meta| {
         meta.members.iter().map(|(user, member)| (Arc::clone(user), member.role)).collect::<Vec<_>>()
     })?;
-    let items = members.into_iter().map(|(user, role)| Member {
+    let users: Vec<_> = members.iter().map(|(user, _)| Arc::clone(user)).collect();
+    let emails = api.accounts.emails(users).await?;
+    let items = members.into_iter().zip(emails).map(|((user, role), email)| Member {
         user_id: user.to_string(),
-        email: None,
-        role: role_name(role),
+        email: email.map(|email| email.to_string()),
+        role: role.into(),
     });
     Ok(axum::Json(Members { items: items.collect() }))
 }
@@ -128,15 +133,20 @@ async fn set(
     Json(new): Json<NewMember>,
 ) -> Result<axum::Json<Member>, Problem> {
     let session = find(&api, &caller, &id, Operation::SetMember).await?;
-    let user: Arc<str> = match (new.email, new.user_id) {
-        (None, Some(user)) if id::is_device(&user) => user.into(),
+    let user = match (new.email, new.user_id) {
+        (None, Some(user)) if id::is_device(&user) => api.accounts.user(&user.into()).await?,
         (None, Some(_)) => return Err(Problem::new(ErrorCode::InvalidRequest, "`userId` is no user's id")),
-        (Some(_), None) => return Err(Problem::new(ErrorCode::NotFound, "nobody has an account with this e-mail")),
+        (Some(email), None) => {
+            let nobody = || Problem::new(ErrorCode::NotFound, "nobody has an account with this e-mail");
+            let email = Email::parse(&email).ok_or_else(nobody)?;
+            api.accounts.by_email(&email).await?.ok_or_else(nobody)?
+        }
         _ => return Err(Problem::new(ErrorCode::InvalidRequest, "one of `email` and `userId` says who")),
     };
     let role = Role::from(new.role);
-    api.hub.set_member(&session, &caller, hub::Who::Other(Arc::clone(&user)), Some(role), (api.clock)()).await?;
-    Ok(axum::Json(Member { user_id: user.to_string(), email: None, role: role_name(role) }))
+    api.hub.set_member(&session, &caller, hub::Who::Other(Arc::clone(&user.id)), Some(role), (api.clock)()).await?;
+    let email = user.email.map(|email| email.to_string());
+    Ok(axum::Json(Member { user_id: user.id.to_string(), email, role: new.role }))
 }
 
 /// Ends somebody's membership: an owner anybody's, everybody their own.

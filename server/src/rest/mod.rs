@@ -30,7 +30,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{Router, middleware, routing::get};
 pub use body::{Json, Raw};
-pub use caller::Caller;
+pub use caller::{Caller, bearer};
 pub use idempotency::IdempotencyKey;
 pub use params::{Path, Query};
 pub use problem::Problem;

@@ -8,7 +8,6 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use base64::Engine as _;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -18,10 +17,14 @@ use syncbridge_codec::{
 };
 use syncbridge_document::{Limits, Value};
 use syncbridge_storage::{Table, Write};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Api, BASE, Caller, IdempotencyKey, Json, Path, Problem, Query, Raw, etag};
+use super::{
+    Api, BASE, Caller, IdempotencyKey, Json, Path, Problem, Query, Raw, etag,
+    members::MemberRole,
+    page::{Page, Wanted},
+};
 use crate::{
     auth::access::Operation,
     defaults,
@@ -185,70 +188,24 @@ async fn create(
     Ok((StatusCode::CREATED, headers, axum::Json(body)).into_response())
 }
 
-/// Which page of a list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct Page {
-    /// `nextCursor` of the page before.
-    cursor: Option<String>,
-    /// Items of a page, 1 to 1,000; 100 when not said.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<usize>,
-}
-
-impl Page {
-    /// The key after which it begins, and how many items it may have.
-    ///
-    /// # Errors
-    /// [`Problem`]: the limit is 0, or the cursor none of ours.
-    pub fn read(&self) -> Result<(Option<String>, usize), Problem> {
-        let wrong = |what: &str| Problem::new(ErrorCode::InvalidRequest, what);
-        let limit = match self.limit {
-            Some(0) => return Err(wrong("`limit` is at least 1")),
-            Some(limit) => limit.min(defaults::PAGE_MAX),
-            None => defaults::PAGE,
-        };
-        let cursor = self.cursor.as_deref().map(|cursor| {
-            let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(cursor).ok();
-            bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(|| wrong("`cursor` is none of ours"))
-        });
-        Ok((cursor.transpose()?, limit))
-    }
-
-    /// The cursor of the page after the one that ends with `last`.
-    pub fn cursor(last: &str) -> String {
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(last)
-    }
-}
-
-/// A page of a user's sessions.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Sessions {
-    /// The sessions, by id.
-    items: Vec<Item>,
-    /// Where the next page begins; `null`: this is the last.
-    next_cursor: Option<String>,
-}
-
 /// A session of a list.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Item {
     /// Its id.
     session_id: String,
-    /// What the user is to it: `owner`, `editor` or `viewer`.
-    role: &'static str,
+    /// What the user may.
+    role: MemberRole,
 }
 
-/// The sessions that the user is a member of.
-#[utoipa::path(get, path = "/sessions", params(Page), responses((status = 200, body = inline(Sessions))))]
+/// The sessions that the user is a member of, by id.
+#[utoipa::path(get, path = "/sessions", params(Wanted), responses((status = 200, body = inline(Page<Item>))))]
 async fn list(
     State(api): State<Api>,
     caller: Caller,
-    Query(page): Query<Page>,
-) -> Result<axum::Json<Sessions>, Problem> {
-    let (after, limit) = page.read()?;
+    Query(wanted): Query<Wanted>,
+) -> Result<axum::Json<Page<Item>>, Problem> {
+    let (after, limit) = (wanted.after()?, wanted.limit()?);
     let prefix = membership::of_user(&caller.user);
     let after = after.map(|after| [&prefix[..], after.as_bytes()].concat());
     let (hub, now, of) = (Arc::clone(&api.hub), (api.clock)(), prefix.clone());
@@ -262,12 +219,9 @@ async fn list(
             tracing::error!(?key, "a membership cannot be read");
             return Err(Problem::new(ErrorCode::Internal, "a membership cannot be read"));
         };
-        items.push(Item { session_id: session.to_owned(), role: super::members::role_name(membership.role) });
+        items.push(Item { session_id: session.to_owned(), role: membership.role.into() });
     }
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next_cursor = items.last().filter(|_| more).map(|last| Page::cursor(&last.session_id));
-    Ok(axum::Json(Sessions { items, next_cursor }))
+    Ok(axum::Json(Page::of(items, limit, |item| &item.session_id, |item| item)))
 }
 
 /// A session. (Described here, written by `hub/view.rs`.)
@@ -455,7 +409,7 @@ async fn change(
         durability: Durability::Durable,
         ..Update::default()
     };
-    let op = Op { update, keyed, target, base };
+    let op = Op { update, keyed, target, base, tag: 0 };
     match api.hub.ask_update(session, caller, &op, api.clock).await? {
         Updated::Accepted(accepted) => {
             let body = Changed { version: accepted.at.version };

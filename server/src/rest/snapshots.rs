@@ -307,6 +307,7 @@ async fn restore(
         keyed: None,
         target: Some(Target::Whole(document)),
         base: Base::Now,
+        tag: 0,
     };
     match api.hub.ask_update(&session, &caller, &op, api.clock).await? {
         Updated::Accepted(accepted) => Ok(axum::Json(Restored { version: accepted.at.version })),

@@ -101,6 +101,6 @@ impl Core {
         if let Some(user) = removed {
             out.push(Effect::Removed { user, last: frame.clone() });
         }
-        out.push(Effect::Event { topic: TopicKind::Notice, seq, frame, origin: None });
+        out.push(Effect::Event { topic: TopicKind::Notice, seq, frame, origin: None, withheld: None });
     }
 }

@@ -45,6 +45,8 @@ pub enum Effect {
         frame: Bytes,
         /// The connection that made it, and the `Accepted` frame that it gets in the event's place.
         origin: Option<(ConnId, Bytes)>,
+        /// The connection that made it, when its answer is withheld: flat JSON is not told of its own changes.
+        withheld: Option<ConnId>,
     },
     /// A frame for one connection, after every event so far.
     Answer {

@@ -71,11 +71,11 @@ impl Epochs {
         self.starts.last().map_or(0, |start| start.epoch)
     }
 
-    /// What `place` is, when the session stands at `version`.
+    /// What `place` is, when the session stands at `version`. Epoch 0 means the current one.
     pub fn place(&self, place: &Position, version: u64) -> Place {
         let current = self.current();
-        if place.epoch >= current {
-            let known = place.epoch == current && place.version <= version;
+        if place.epoch >= current || place.epoch == 0 {
+            let known = place.epoch <= current && place.version <= version;
             return if known { Place::Kept(place.version) } else { Place::Ahead };
         }
         // Epochs in which nothing was committed have no start of their own: their versions are those of the one
@@ -109,6 +109,12 @@ mod tests {
         assert_eq!(epochs().place(&at(9, 25), 25), Place::Kept(25));
         assert_eq!(epochs().place(&at(9, 3), 25), Place::Kept(3));
         assert_eq!(epochs().place(&at(9, 26), 25), Place::Ahead);
+    }
+
+    #[test]
+    fn epoch_0_means_the_current_one() {
+        assert_eq!(epochs().place(&at(0, 25), 25), Place::Kept(25));
+        assert_eq!(epochs().place(&at(0, 26), 25), Place::Ahead);
     }
 
     #[test]

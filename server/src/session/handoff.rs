@@ -86,7 +86,7 @@ impl Core {
         .to_frame();
         let question = Question { frame: frame.clone(), conn, accepted: None };
         self.questions.0.insert(handoff.id.clone(), question);
-        out.push(Effect::Event { topic: TopicKind::Notice, seq, frame, origin: None });
+        out.push(Effect::Event { topic: TopicKind::Notice, seq, frame, origin: None, withheld: None });
         Ok(())
     }
 

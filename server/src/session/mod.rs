@@ -423,5 +423,5 @@ fn tell(notice: Notice) -> Effect {
         Notice::Joined(joined) => (joined.seq, joined.into()),
         Notice::Left(left) => (left.seq, left.into()),
     };
-    Effect::Event { topic: TopicKind::Notice, seq, frame: message.to_frame(), origin: None }
+    Effect::Event { topic: TopicKind::Notice, seq, frame: message.to_frame(), origin: None, withheld: None }
 }

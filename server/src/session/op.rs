@@ -17,11 +17,20 @@ pub struct Op {
     pub target: Option<Target>,
     /// Which version it is made for.
     pub base: Base,
+    /// What names nobody's op (counter 0) in its answer. Not part of it.
+    pub tag: u64,
+}
+
+impl Op {
+    /// What names it in its answer: its counter, or what the asker calls it.
+    pub const fn answers(&self) -> u64 {
+        if self.update.counter > 0 { self.update.counter } else { self.tag }
+    }
 }
 
 impl From<Update> for Op {
     fn from(update: Update) -> Self {
-        Self { update, keyed: None, target: None, base: Base::Given }
+        Self { update, keyed: None, target: None, base: Base::Given, tag: 0 }
     }
 }
 

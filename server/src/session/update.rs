@@ -13,7 +13,7 @@
 use bytes::Bytes;
 use syncbridge_codec::{
     ErrorCode,
-    message::{self, ConflictPolicy, Durability, Message, Position, TopicKind, Update},
+    message::{self, ConflictPolicy, Durability, Message, Position, TopicKind},
 };
 use syncbridge_document::{Applied, ApplyError, Options};
 use syncbridge_storage as storage;
@@ -80,7 +80,7 @@ impl Core {
     ) {
         if !self.answer_again(writer, op, now, out) {
             self.ops.told_to_wait(writer, op.update.counter, now.wall_ms);
-            let frame = self.error(code, "the server is busy", op.update.counter, Some(retry_after_ms));
+            let frame = self.error(code, "the server is busy", op.answers(), Some(retry_after_ms));
             out.push(Effect::Answer { conn: writer.conn, frame });
         }
     }
@@ -109,7 +109,7 @@ impl Core {
         let counter = op.update.counter;
         if let Some(text) = self.not_now(writer, counter) {
             self.ops.told_to_wait(writer, counter, now.wall_ms);
-            let frame = self.error(ErrorCode::Busy, &text, counter, Some(BUSY_RETRY_MS));
+            let frame = self.error(ErrorCode::Busy, &text, op.answers(), Some(BUSY_RETRY_MS));
             out.push(Effect::Answer { conn: writer.conn, frame });
             return None;
         }
@@ -118,7 +118,7 @@ impl Core {
                 self.ops.told_to_wait(writer, counter, now.wall_ms);
                 return Some(Preparation { task: Task::Apply(Box::new(apply)), found });
             }
-            Outcome::Refused(refusal) => self.refuse(writer, &op.update, refusal, now, out),
+            Outcome::Refused(refusal) => self.refuse(writer, op, refusal, now, out),
             Outcome::Applied(applied, _) if !applied.changed => self.keep(writer, op, now, out),
             Outcome::Applied(applied, text) => self.change(writer, op, applied, text, now, out),
         }
@@ -132,11 +132,11 @@ impl Core {
             match self.keyed.known(keyed) {
                 Known::Nothing => {}
                 Known::Applied(record) => {
-                    self.accept(writer, &op.update, record, None, out);
+                    self.accept(writer, op, record, None, out);
                     return true;
                 }
                 Known::Mismatch => {
-                    self.answer_mismatch(writer, counter, out);
+                    self.answer_mismatch(writer, op.answers(), out);
                     return true;
                 }
             }
@@ -151,7 +151,7 @@ impl Core {
                 self.error(ErrorCode::OpExpired, "the answer to this op is no longer kept", counter, None)
             }
             Verdict::Applied(record) => {
-                self.accept(writer, &op.update, record, None, out);
+                self.accept(writer, op, record, None, out);
                 return true;
             }
         };
@@ -174,7 +174,7 @@ impl Core {
             Ok(None) => return false,
             Ok(Some(row)) => Recorded::read(row.clone()).and_then(|row| Ok((row.version()?, row))),
             Err(code) => {
-                let frame = self.error(*code, "the store cannot be read", counter, None);
+                let frame = self.error(*code, "the store cannot be read", op.answers(), None);
                 out.push(Effect::Answer { conn: writer.conn, frame });
                 return true;
             }
@@ -183,19 +183,19 @@ impl Core {
             Ok((_, recorded)) if recorded.born != self.meta.born => return false,
             Ok((version, recorded)) if recorded.body == keyed.body => {
                 let record = Record { counter, version, commit: 0 };
-                self.accept(writer, &op.update, record, None, out);
+                self.accept(writer, op, record, None, out);
             }
-            Ok(_) => self.answer_mismatch(writer, counter, out),
+            Ok(_) => self.answer_mismatch(writer, op.answers(), out),
             Err(error) => {
-                let frame = self.error(ErrorCode::SessionDamaged, &error.to_string(), counter, None);
+                let frame = self.error(ErrorCode::SessionDamaged, &error.to_string(), op.answers(), None);
                 out.push(Effect::Answer { conn: writer.conn, frame });
             }
         }
         true
     }
 
-    fn answer_mismatch(&self, writer: &Writer, counter: u64, out: &mut Vec<Effect>) {
-        let frame = self.error(ErrorCode::IdMismatch, "the id was used for another request", counter, None);
+    fn answer_mismatch(&self, writer: &Writer, answers: u64, out: &mut Vec<Effect>) {
+        let frame = self.error(ErrorCode::IdMismatch, "the id was used for another request", answers, None);
         out.push(Effect::Answer { conn: writer.conn, frame });
     }
 
@@ -329,18 +329,18 @@ impl Core {
         }
     }
 
-    fn refuse(&mut self, writer: &Writer, update: &Update, refusal: Refusal, now: Now, out: &mut Vec<Effect>) {
+    fn refuse(&mut self, writer: &Writer, op: &Op, refusal: Refusal, now: Now, out: &mut Vec<Effect>) {
         let frame = match refusal {
-            Refusal::Error(code, text) => self.error(code, &text, update.counter, None),
+            Refusal::Error(code, text) => self.error(code, &text, op.answers(), None),
             Refusal::Conflict(clash) => Message::from(message::Conflict {
-                counter: update.counter,
+                counter: op.answers(),
                 session: self.name.clone(),
                 at: self.position(),
                 paths: clash.paths,
             })
             .to_frame(),
         };
-        self.ops.refused(writer, update.counter, frame.clone(), now.wall_ms);
+        self.ops.refused(writer, op.update.counter, frame.clone(), now.wall_ms);
         out.push(Effect::Answer { conn: writer.conn, frame });
     }
 
@@ -358,7 +358,7 @@ impl Core {
             }
             self.commit(record, writes, op, now, out);
         }
-        self.accept(writer, &op.update, record, None, out);
+        self.accept(writer, op, record, None, out);
     }
 
     /// The update made a version. `differing`: what was applied, where that is not what was sent.
@@ -381,7 +381,7 @@ impl Core {
                 at: at.clone(),
                 operations: differing.clone().unwrap_or_else(|| update.operations.clone()),
                 device: (&**writer.device).into(),
-                origin: message::Origin { incarnation: writer.incarnation, counter: update.counter },
+                origin: origin(writer, update.counter),
                 time_ms: now.wall_ms,
             },
         );
@@ -400,7 +400,7 @@ impl Core {
             op: answer,
         };
         self.commit(record, vec![write], op, now, out);
-        self.accept(writer, update, record, Some((frame, differing)), out);
+        self.accept(writer, op, record, Some((frame, differing)), out);
     }
 
     /// Hands an op's commit out, with what has to be recorded beside its effect.
@@ -421,12 +421,13 @@ impl Core {
     fn accept(
         &mut self,
         writer: &Writer,
-        update: &Update,
+        op: &Op,
         record: Record,
         event: Option<(Bytes, Option<Bytes>)>,
         out: &mut Vec<Effect>,
     ) {
-        let Record { counter, version, commit } = record;
+        let Record { version, commit, .. } = record;
+        let (update, counter) = (&op.update, op.answers());
         let durable = self.acks.is_durable(commit);
         let withheld = update.durability == Durability::Durable && !durable;
         let (event, operations) = event.unzip();
@@ -448,7 +449,8 @@ impl Core {
         };
         match (event, origin) {
             (Some(frame), origin) => {
-                out.push(Effect::Event { topic: TopicKind::State, seq: version, frame, origin });
+                let withheld = withheld.then_some(conn);
+                out.push(Effect::Event { topic: TopicKind::State, seq: version, frame, origin, withheld });
             }
             (None, Some((conn, frame))) => out.push(Effect::Answer { conn, frame }),
             (None, None) => {}
@@ -457,4 +459,9 @@ impl Core {
             self.acks.wait(commit, Waiting { conn, counter, gets: Gets::Durable });
         }
     }
+}
+
+/// Who made a change, as the others are told. Nobody's op has no origin.
+fn origin(writer: &Writer, counter: u64) -> message::Origin {
+    if counter == 0 { message::Origin::default() } else { message::Origin { incarnation: writer.incarnation, counter } }
 }

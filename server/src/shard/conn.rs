@@ -11,11 +11,11 @@ use syncbridge_codec::{
 };
 use tokio::io::DuplexStream;
 
-use super::{job::CatchUp, routed::UnderWay};
+use super::{flat::Flat, job::CatchUp, routed::UnderWay};
 use crate::{
     connection::{self, Command},
     defaults::WAITING_BYTES,
-    fanout::{Ring, TopicId},
+    fanout::{Form, Ring, TopicId},
     hub::Session,
     session::ConnId,
     transport::{Link as _, pipe::Pipe},
@@ -58,6 +58,17 @@ impl Ending {
             Self::Fault(code) => code.close_code(),
         }
     }
+
+    /// The close code in flat JSON: that of HTTP, in the range that applications have. Nobody who was let in ends with
+    /// 4401 but for want of that.
+    pub const fn json(self, let_in: bool) -> u16 {
+        match self {
+            Self::Done => 1000,
+            Self::Fault(ErrorCode::ServerDraining) => 4_000 + ErrorCode::ServerDraining.http_status(),
+            Self::Fault(_) if !let_in => 4_000 + ErrorCode::Unauthenticated.http_status(),
+            Self::Fault(code) => 4_000 + code.http_status(),
+        }
+    }
 }
 
 /// How frames are put on the link, and taken off it.
@@ -69,24 +80,42 @@ pub enum Framing {
     Pipe(Decoder),
     /// Two QUIC streams of frames: control, session.
     Streams(Box<[Decoder; 2]>),
+    /// One pipe of WebSocket messages that are flat JSON.
+    Json(Box<Flat>),
 }
 
 impl Framing {
-    /// The complete wire bytes of a frame.
-    pub fn wire(&self, frame: Bytes) -> Bytes {
-        match self {
-            Self::WebSocket(_) => {
-                let mut out = BytesMut::with_capacity(websocket::header_size(frame.len()) + frame.len());
-                websocket::write_frame(&mut out, Opcode::Binary, &frame);
-                out.freeze()
-            }
-            Self::Pipe(_) | Self::Streams(_) => frame,
-        }
+    /// The complete wire bytes of a payload in this connection's form.
+    pub fn wire(&self, payload: Bytes) -> Bytes {
+        let opcode = match self {
+            Self::WebSocket(_) => Opcode::Binary,
+            Self::Json(_) => Opcode::Text,
+            Self::Pipe(_) | Self::Streams(_) => return payload,
+        };
+        let mut out = BytesMut::with_capacity(websocket::header_size(payload.len()) + payload.len());
+        websocket::write_frame(&mut out, opcode, &payload);
+        out.freeze()
     }
 
     /// Whether the link takes the ring's contiguous WebSocket bytes.
     pub const fn is_websocket(&self) -> bool {
-        matches!(self, Self::WebSocket(_))
+        matches!(self, Self::WebSocket(_) | Self::Json(_))
+    }
+
+    /// Which ring's bytes it takes.
+    pub const fn form(&self) -> Form {
+        match self {
+            Self::Json(_) => Form::Json,
+            _ => Form::Native,
+        }
+    }
+
+    /// What flat JSON keeps.
+    pub fn flat(&mut self) -> Option<&mut Flat> {
+        match self {
+            Self::Json(flat) => Some(flat),
+            _ => None,
+        }
     }
 }
 
@@ -202,13 +231,23 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// Queues the native frame for this connection; one that ends gets nothing more.
+    /// Queues what a native frame says for this connection; one that ends gets nothing more.
     pub fn send(&mut self, class: Class, frame: Bytes) {
-        if self.closing.is_some() {
-            return;
+        let payload = match self.framing.flat() {
+            None => Some(frame),
+            Some(flat) => flat.text(&frame),
+        };
+        if let Some(payload) = payload {
+            self.send_payload(class, payload);
         }
-        let wire = self.framing.wire(frame);
-        self.outbox.push(class, wire);
+    }
+
+    /// Queues what is in the connection's own form already.
+    pub fn send_payload(&mut self, class: Class, payload: Bytes) {
+        if self.closing.is_none() {
+            let wire = self.framing.wire(payload);
+            self.outbox.push(class, wire);
+        }
     }
 
     /// The subscription of a topic.
@@ -339,6 +378,11 @@ impl Conn {
             }
             ring.slot_mut(slot).cursor = cursor;
         }
+    }
+
+    /// Whether the others are told of its device: it names one, and what came is no replay.
+    pub fn is_present(&self) -> bool {
+        self.confirmed && self.core.identity().is_some_and(|who| !who.device.is_empty())
     }
 
     /// What the device is connected by.

@@ -14,6 +14,7 @@ use syncbridge_codec::{Decoder, ErrorCode, handshake, message::Transport, websoc
 
 use super::{
     conn::{Adopted, Conn, Ending, Framing, Outbox},
+    flat::Flat,
     inbox::Inbox,
     job::Job,
     routed::{Asked, UnderWay},
@@ -22,7 +23,7 @@ use super::{
 use crate::{
     admin::{Metrics, metrics},
     connection::{self, Identity, Timing},
-    fanout::{Ring, TopicId},
+    fanout::{Form, Ring, TopicId},
     hub::{Hub, Session},
     session::{ConnId, Now},
     transport as link,
@@ -37,7 +38,7 @@ pub struct Activation {
     pub session: Arc<Session>,
     /// Native frames that come first.
     pub prelude: Vec<Bytes>,
-    /// When notices are wanted: the list of devices, then what waits for an answer.
+    /// When notices are wanted: the list of devices if it is, then what waits for an answer.
     pub notices: Option<Vec<Bytes>>,
     /// Whether events have to wait for a snapshot that is still being encoded.
     pub held: bool,
@@ -67,6 +68,8 @@ pub struct Arrival {
     pub framing: link::Framing,
     /// What comes is no replay; false during QUIC 0-RTT, until [`Shard::confirm`].
     pub confirmed: bool,
+    /// Who it speaks for, when the upgrade said so (flat JSON).
+    pub identity: Option<Identity>,
 }
 
 /// Checks the credentials of a `Hello`: who it is, or what it is refused with.
@@ -128,7 +131,7 @@ pub struct Shard {
     pub(super) inbox: Arc<Inbox>,
     pub(super) conns: Slab<Conn>,
     pub(super) rings: Slab<Ring>,
-    pub(super) topics: HashMap<TopicId, u32>,
+    pub(super) topics: HashMap<(TopicId, Form), u32>,
     /// Connections with something to send first, each once.
     pub(super) dirty: Vec<u32>,
     /// Rings with slots to visit, each once; the sweep works on the first.
@@ -289,6 +292,7 @@ impl Shard {
         // The frame's own head comes on top of the cap: 8 bytes of length.
         let framing = match arrival.framing {
             link::Framing::WebSocket => Framing::WebSocket(websocket::Parser::new(max + 8)),
+            link::Framing::Json => Framing::Json(Box::new(Flat::new(websocket::Parser::new(max)))),
             link::Framing::Pipe => Framing::Pipe(Decoder::new(max)),
             link::Framing::Streams => Framing::Streams(Box::new([Decoder::new(max), Decoder::new(max)])),
         };
@@ -320,6 +324,12 @@ impl Shard {
         });
         self.look_at(index, deadline);
         self.metrics().opened.of(arrival.transport).increment();
+        if let Some(identity) = &arrival.identity {
+            match self.shared.hub.connected(&identity.user) {
+                Ok(()) => self.let_in(index, identity.clone()),
+                Err(fault) => self.end(index, fault.code, &fault.text),
+            }
+        }
         if let Some(frame) = self.draining.clone() {
             self.drain_conn(index, frame);
         }

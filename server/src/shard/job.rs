@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncbridge_codec::{ErrorCode, Message, message};
+use syncbridge_codec::{ErrorCode, message};
 
 use crate::{
     connection::{Command, Identity},
     defaults::CATCH_UP_BYTES,
+    fanout::Form,
     hub::{Fault, Hub, Request, Session, Snapshot},
     session::{ConnId, Now, Op, Preparation, Prepared, change::Change},
 };
@@ -38,9 +39,9 @@ pub enum Job {
     /// Read what a subscription lacks.
     Read(Box<CatchUp>),
     /// Encode a document that a held subscription begins with.
-    Reset(Snapshot),
+    Reset(Box<Snapshot>),
     /// Encode a document that was asked for once.
-    Document(Box<message::Document>, Snapshot),
+    Document(Box<Snapshot>),
 }
 
 /// What came of a [`Job`].
@@ -54,9 +55,9 @@ pub enum Done {
     Prepared(Arc<Session>, Box<Op>, Box<Prepared>),
     /// Frames, in order; none: they are no longer kept.
     Read(Box<CatchUp>, Result<Option<Vec<Bytes>>, Fault>),
-    /// Frames that follow the `Reset` already sent.
+    /// What follows, or is, the `Reset`, in the connection's form.
     Reset(Arc<Session>, Vec<Bytes>),
-    /// Frames of the answer.
+    /// The answer, in the connection's form.
     Document(Vec<Bytes>),
 }
 
@@ -83,8 +84,11 @@ impl Job {
                 let frames = snapshot.encode();
                 Done::Reset(snapshot.session, frames)
             }
-            Self::Document(document, snapshot) => {
-                let mut frames = vec![Message::from(*document).to_frame()];
+            Self::Document(snapshot) => {
+                let mut frames = Vec::new();
+                if snapshot.form == Form::Native {
+                    frames.push(snapshot.head.to_frame());
+                }
                 frames.extend(snapshot.encode());
                 Done::Document(frames)
             }

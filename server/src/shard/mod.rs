@@ -5,6 +5,7 @@ pub mod clock;
 pub mod conn;
 pub mod core;
 mod echo;
+pub mod flat;
 mod flush;
 pub mod inbox;
 pub mod job;

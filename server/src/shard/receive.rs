@@ -18,7 +18,7 @@ impl Shard {
         }
         conn.core.alive(self.now);
         match &mut conn.framing {
-            Framing::WebSocket(_) => self.receive_websocket(index, bytes),
+            Framing::WebSocket(_) | Framing::Json(_) => self.receive_websocket(index, bytes),
             Framing::Pipe(decoder) => {
                 decoder.push(Bytes::copy_from_slice(bytes));
                 self.receive_frames(index, None);
@@ -63,11 +63,15 @@ impl Shard {
     }
 
     pub(super) fn receive_websocket(&mut self, index: u32, bytes: &mut [u8]) {
-        let Some(Conn { framing: Framing::WebSocket(parser), .. }) = self.conns.get_mut(index as usize) else { return };
+        let Some(parser) = self.conns.get_mut(index as usize).and_then(parser) else { return };
         // The parser leaves the connection while it runs, so that what it reads can act on the shard.
         let mut parser = std::mem::replace(parser, websocket::Parser::new(0));
         let max = self.shared.bounds.max_client_frame;
         let result = parser.push(bytes, &mut |event| match event {
+            websocket::Event::Text(text) if self.is_json(index) => self.take_text(index, text),
+            websocket::Event::Binary(_) if self.is_json(index) => {
+                self.broken(index, None, ErrorCode::MalformedMessage, "flat JSON comes in text messages");
+            }
             websocket::Event::Binary(payload) => {
                 for frame in frame::Frames::new(Bytes::copy_from_slice(payload), max) {
                     match frame.and_then(Message::decode) {
@@ -92,7 +96,7 @@ impl Shard {
             websocket::Event::Close { code, .. } => self.end_websocket(index, Ending::Done, code, ""),
         });
         if let Some(conn) = self.conns.get_mut(index as usize) {
-            if let Framing::WebSocket(place) = &mut conn.framing {
+            if let Some(place) = self::parser(conn) {
                 *place = parser;
             }
             if let Err(error) = result {
@@ -101,6 +105,10 @@ impl Shard {
             }
         }
         self.run(index);
+    }
+
+    fn is_json(&self, index: u32) -> bool {
+        self.conns.get(index as usize).is_some_and(|conn| conn.core.is_json())
     }
 
     /// One message of a connection.
@@ -119,5 +127,14 @@ impl Shard {
                 self.refuse(index, error.code(), &error.to_string());
             }
         }
+    }
+}
+
+/// The parser of a link that is a WebSocket.
+fn parser(conn: &mut Conn) -> Option<&mut websocket::Parser> {
+    match &mut conn.framing {
+        Framing::WebSocket(parser) => Some(parser),
+        Framing::Json(flat) => Some(&mut flat.parser),
+        Framing::Pipe(_) | Framing::Streams(_) => None,
     }
 }

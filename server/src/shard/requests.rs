@@ -12,9 +12,10 @@ use super::{
     job::{CatchUp, Done, Job},
 };
 use crate::{
-    connection::{Command, Identity},
+    connection::{Command, Identity, Subscription},
     defaults::CATCH_UP_BELOW,
-    hub::{Fault, Request, Session, Subscribed},
+    fanout::Form,
+    hub::{Fault, Request, Session, Snapshot, Subscribed},
     session::{ConnId, Op, Preparation},
 };
 
@@ -52,7 +53,7 @@ impl Shard {
             self.shared.hub.take_over(&identity, id);
             self.shared.hub.seen().note(&identity, self.now);
             self.drain_inbox(usize::MAX);
-            for session in self.sessions_of(index) {
+            for session in self.sessions_of(index).into_iter().filter(|_| !identity.device.is_empty()) {
                 self.shared.hub.attach(&session, id, &identity, transport, self.now);
             }
         }
@@ -69,10 +70,15 @@ impl Shard {
             Command::Request(request) => return self.ask(index, request),
             other => other,
         };
+        if !conn.core.is_ready() && conn.core.is_json() && !self.imply(index) {
+            let fault = Fault::new(ErrorCode::Unauthenticated, "`auth` comes first");
+            return self.answer_command(index, &command, fault);
+        }
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let Some(identity) = conn.core.identity().cloned() else {
             return self.end(index, ErrorCode::UnexpectedMessage, "nothing may be asked before Welcome");
         };
-        let id = conn.id;
+        let (id, is_json) = (conn.id, conn.core.is_json());
         if let Command::AnswerHandoff(answer) = &command {
             if let Err(fault) = self.shared.hub.answer_handoff(&identity, answer, self.now) {
                 self.say_fault(index, fault);
@@ -93,10 +99,7 @@ impl Shard {
         match (command, found) {
             (Command::Create(create), _) => self.start(index, Job::Create(create)),
             (Command::Get(get), Some(session)) => self.get(index, &get, &session, &identity),
-            (Command::Subscribe(subscribe), Some(session)) => {
-                self.subscribe(index, &session, Some(subscribe.id), &subscribe);
-            }
-            (Command::Resume(subscribe), Some(session)) => self.subscribe(index, &session, None, &subscribe),
+            (Command::Subscribe(subscription), Some(session)) => self.subscribe(index, &session, &subscription),
             (Command::Unsubscribe(unsubscribe), found) => {
                 self.drain_inbox(usize::MAX);
                 let subscribed =
@@ -110,12 +113,12 @@ impl Shard {
                     self.answer_fault(index, fault, Some(unsubscribe.id), None, &unsubscribe.session);
                 }
             }
-            (Command::Update(update), _) if update.counter == 0 => {
+            (Command::Update(update, _), _) if update.counter == 0 && !is_json => {
                 let fault = Fault::new(ErrorCode::InvalidField, "counters begin with 1");
                 self.answer_fault(index, fault, None, Some(0), &update.session);
             }
-            (Command::Update(update), Some(session)) => {
-                let op = Op::from(update);
+            (Command::Update(update, tag), Some(session)) => {
+                let op = self.op(index, update, tag, &identity);
                 let result = self.shared.hub.update(&session, id, &identity, &op, self.now);
                 self.updated(index, session, op, result);
             }
@@ -136,20 +139,29 @@ impl Shard {
             Ok(Some(preparation)) => {
                 self.start(index, Job::Prepare(session, Box::new(op), Box::new(preparation)));
             }
-            Err(fault) => self.answer_fault(index, fault, None, Some(op.update.counter), &op.update.session),
+            Err(fault) => self.answer_fault(index, fault, None, Some(op.answers()), &op.update.session),
         }
     }
 
     pub(super) fn greet(&mut self, index: u32, hello: &handshake::Request) {
-        let Shared { timing, bounds, hub, authenticate, .. } = &self.shared;
-        let known = authenticate(hello, self.now).and_then(|identity| {
-            hub.connected(&identity.user).map(|()| identity).map_err(|fault| (fault.code, fault.text))
-        });
-        let identity = match known {
-            Ok(identity) => identity,
-            Err((code, text)) => return self.refuse(index, code, &text),
-        };
+        let Shared { hub, authenticate, .. } = &self.shared;
+        if self.conns.get(index as usize).is_some_and(|conn| conn.core.is_ready()) {
+            if let Err((code, text)) = self.sign_in_again(index, hello) {
+                self.say(index, &message::Refused::new(code, text).into());
+                return self.end(index, ErrorCode::Unauthenticated, "not let in");
+            }
+        } else {
+            let known = authenticate(hello, self.now).and_then(|identity| {
+                hub.connected(&identity.user).map(|()| identity).map_err(|fault| (fault.code, fault.text))
+            });
+            match known {
+                Ok(identity) => self.let_in(index, identity),
+                Err((code, text)) => return self.refuse(index, code, &text),
+            }
+        }
+        let Shared { timing, bounds, hub, .. } = &self.shared;
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let Some(identity) = conn.core.identity() else { return };
         let welcome = hello.welcome(handshake::Grant {
             connection: conn.id.0,
             epoch: hub.epoch(),
@@ -164,25 +176,19 @@ impl Shard {
                 heartbeat_ms: timing.heartbeat_ms as u32,
             },
         });
-        if conn.confirmed {
-            hub.take_over(&identity, conn.id);
-            hub.seen().note(&identity, self.now);
-        }
-        conn.core.welcome(identity);
         for cursor in hello.resume.iter().rev() {
             // A notice topic resumes with its session: its cursor is of no use after the connection.
             if cursor.kind == message::TopicKind::State {
-                conn.todo.push_front(Command::Resume(message::Subscribe {
+                let asked = message::Subscribe {
                     id: 0,
                     session: cursor.topic.clone(),
                     have: Some(message::Position { epoch: cursor.epoch, version: cursor.seq }),
                     notices: hello.resume_notices,
                     durable: hello.resume_durable,
-                }));
+                };
+                conn.todo.push_front(Command::Subscribe(Subscription::new(asked, None)));
             }
         }
-        let deadline = conn.core.deadline_ms(self.shared.timing);
-        self.look_at(index, deadline);
         self.say(index, &welcome.into());
     }
 
@@ -202,18 +208,15 @@ impl Shard {
             answer.state = Some(document.to_json().into());
             self.say(index, &answer.into());
         } else {
-            let snapshot = crate::hub::Snapshot { session: Arc::clone(session), at, document };
-            self.start(index, Job::Document(Box::new(answer), snapshot));
+            let form = self.conns.get(index as usize).map_or(Form::Native, |conn| conn.framing.form());
+            let snapshot = Snapshot { session: Arc::clone(session), at, document, head: answer.into(), form };
+            self.start(index, Job::Document(Box::new(snapshot)));
         }
     }
 
-    pub(super) fn subscribe(
-        &mut self,
-        index: u32,
-        session: &Arc<Session>,
-        id: Option<u64>,
-        subscribe: &message::Subscribe,
-    ) {
+    pub(super) fn subscribe(&mut self, index: u32, session: &Arc<Session>, subscription: &Subscription) {
+        let Subscription { asked: subscribe, id, resumed, list } = subscription;
+        let id = *id;
         // What lies in the inbox for this connection comes first, so that its subscriptions are what they seem.
         self.drain_inbox(usize::MAX);
         let Some(conn) = self.conns.get(index as usize) else { return };
@@ -228,11 +231,12 @@ impl Shard {
             id,
             have: subscribe.have.clone(),
             notices: subscribe.notices,
+            list: subscribe.notices && *list,
             durable: subscribe.durable,
             transport: conn.transport(),
-            present: conn.confirmed,
+            present: conn.is_present(),
             reset: None,
-            continued: false,
+            continued: !resumed,
             counted: false,
         };
         self.subscribe_now(index, session, request);
@@ -315,8 +319,8 @@ impl Shard {
                 // The `Reset` itself lies in the inbox if it was not sent yet.
                 self.drain_inbox(usize::MAX);
                 let Some(conn) = self.conns.get_mut(index as usize) else { return };
-                for frame in frames {
-                    conn.send(Class::Session, frame);
+                for payload in frames {
+                    conn.send_payload(Class::Session, payload);
                 }
                 for sub in conn.subs.iter_mut().filter(|sub| Arc::ptr_eq(&sub.session, &session)) {
                     sub.held = false;
@@ -324,8 +328,8 @@ impl Shard {
                 self.release(index, &session);
             }
             Done::Document(frames) => {
-                for frame in frames {
-                    conn.send(Class::Session, frame);
+                for payload in frames {
+                    conn.send_payload(Class::Session, payload);
                 }
                 self.mark(index);
             }
@@ -375,9 +379,10 @@ impl Shard {
                 id: None,
                 have: None,
                 notices: false,
+                list: false,
                 durable: sub.durable,
                 transport: conn.transport(),
-                present: conn.confirmed,
+                present: conn.is_present(),
                 reset: Some(message::ResetReason::Lagged),
                 continued: false,
                 counted: true,

@@ -142,7 +142,7 @@ mod tests {
                 let (user, device) = ((&*hello.token).into(), (&*hello.device).into());
                 Ok(Identity { user, device, incarnation: hello.incarnation, session: None, family: None })
             }),
-            timing: Timing { hello_ms: 10_000, heartbeat_ms: 20_000 },
+            timing: Timing { hello_ms: 10_000, auth_ms: Some(60_000), heartbeat_ms: 20_000 },
             bounds: Bounds {
                 max_client_frame: 1 << 20,
                 max_server_frame: 1 << 20,
@@ -158,7 +158,14 @@ mod tests {
 
     fn open(shard: &mut Shard, confirmed: bool) -> u32 {
         let peer = std::net::Ipv4Addr::LOCALHOST.into();
-        shard.open(&Arrival { transport: Transport::Quic, peer, fd: -1, framing: Framing::Streams, confirmed })
+        shard.open(&Arrival {
+            transport: Transport::Quic,
+            peer,
+            fd: -1,
+            framing: Framing::Streams,
+            confirmed,
+            identity: None,
+        })
     }
 
     fn say(shard: &mut Shard, index: u32, message: impl Into<Message>) {

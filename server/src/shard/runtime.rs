@@ -19,6 +19,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     core::{Shard, Shared},
+    flat::nobody,
     flush::Sockets,
     inbox::Inbox,
     routed::Asked,
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::{
     config, defaults,
-    rest::{frame::Frame, native},
+    rest::{Problem, frame::Frame, native},
     session::Now,
     transport::{
         http::{self, Http, Open},
@@ -283,15 +284,22 @@ fn http<S: Stream>(
 ) -> Rc<Http<S>> {
     let open = Rc::clone(&local.http);
     let local = Rc::clone(local);
+    let (authenticate, clock) = (Arc::clone(&local.shard.borrow().shared().authenticate), local.clock);
+    let known = Box::new(move |token: &str| {
+        authenticate(&nobody(token), clock()).map_err(|(code, text)| Problem::new(code, text))
+    });
     let upgraded = Box::new(move |wanted, stream, peer, already: Bytes| match wanted {
         Wanted::Frames => {
             spawn_local(Task::new(Rc::clone(&local), Pipe::websocket(stream, peer), already.to_vec()));
+        }
+        Wanted::Json(identity) => {
+            spawn_local(Task::new(Rc::clone(&local), Pipe::json(stream, peer, identity), already.to_vec()));
         }
         Wanted::Echo => {
             spawn_local(super::echo::run(stream, already));
         }
     });
-    Rc::new(Http { frame, echo, header_timeout, draining, open, upgraded })
+    Rc::new(Http { frame, echo, header_timeout, draining, open, known, upgraded })
 }
 
 async fn accept_plain(listener: tokio::net::TcpListener, http: Rc<Http<TcpStream>>, mut draining: Draining) {

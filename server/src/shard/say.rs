@@ -32,12 +32,12 @@ impl Shard {
     pub(super) fn answer_command(&mut self, index: u32, command: &Command, fault: Fault) {
         match command {
             Command::Get(get) => self.answer_fault(index, fault, Some(get.id), None, &get.session),
-            Command::Subscribe(subscribe) => {
-                self.answer_fault(index, fault, Some(subscribe.id), None, &subscribe.session);
+            Command::Subscribe(subscription) => {
+                self.answer_fault(index, fault, subscription.id, None, &subscription.asked.session);
             }
-            Command::Resume(subscribe) => self.answer_fault(index, fault, None, None, &subscribe.session),
-            Command::Update(update) => {
-                self.answer_fault(index, fault, None, Some(update.counter), &update.session);
+            Command::Update(update, tag) => {
+                let op = if update.counter > 0 { update.counter } else { *tag };
+                self.answer_fault(index, fault, None, Some(op), &update.session);
             }
             Command::Create(create) => self.answer_fault(index, fault, None, Some(create.counter), &create.session),
             Command::Unsubscribe(unsubscribe) => {
@@ -81,7 +81,10 @@ impl Shard {
 
     /// Ends a connection for a reason: says it, then closes as soon as that is sent.
     pub(super) fn end(&mut self, index: u32, code: ErrorCode, text: &str) {
-        self.finish_with(index, Ending::Fault(code), Some(Ending::Fault(code).websocket()), text);
+        let ending = Ending::Fault(code);
+        let json = self.conns.get(index as usize).filter(|conn| conn.core.is_json());
+        let close_code = json.map_or_else(|| ending.websocket(), |conn| ending.json(conn.core.is_ready()));
+        self.finish_with(index, ending, Some(close_code), text);
     }
 
     /// Ends a connection whose client said that it is done.
@@ -129,9 +132,12 @@ impl Shard {
 
     pub(super) fn drain_conn(&mut self, index: u32, frame: Bytes) {
         if let Some(conn) = self.conns.get_mut(index as usize) {
-            // Before `Welcome` only `Refused` may be said.
-            if conn.core.is_ready() {
+            // Before `Welcome` only `Refused` may be said; flat JSON has no such rule.
+            if conn.core.is_ready() || conn.core.is_json() {
                 conn.send(Class::Control, frame);
+            }
+            if conn.core.is_json() {
+                return self.end(index, ErrorCode::ServerDraining, "the server is going down");
             }
             self.refuse(index, ErrorCode::ServerDraining, "the server is going down");
         }

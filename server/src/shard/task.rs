@@ -28,7 +28,7 @@ pub struct Task<L: Link> {
 
 impl<L: Link> Task<L> {
     /// Takes a link in, with what was already read of it.
-    pub fn new(local: Rc<Local>, link: L, mut already: Vec<u8>) -> Self {
+    pub fn new(local: Rc<Local>, mut link: L, mut already: Vec<u8>) -> Self {
         let confirmed = link.confirmed();
         let arrival = Arrival {
             transport: link.transport(),
@@ -36,6 +36,7 @@ impl<L: Link> Task<L> {
             fd: link.direct(),
             framing: link.framing(),
             confirmed,
+            identity: link.identity(),
         };
         let index = local.with(|shard| {
             let index = shard.open(&arrival);

@@ -14,7 +14,7 @@ use super::{
     inbox::Item,
 };
 use crate::{
-    fanout::{Event, Ring, TopicId},
+    fanout::{Event, Form, Ring, TopicId},
     hub::{Revocation, Revoked, Session},
     session::ConnId,
 };
@@ -59,15 +59,21 @@ impl Shard {
 
     pub(super) fn publish(&mut self, event: &Event) {
         let topic = event.topic;
-        let origin = event.origin.as_ref().and_then(|(id, accepted)| Some((self.by_id(*id)?.0, accepted)));
+        let origin = event.origin.as_ref().and_then(|(id, accepted)| Some((self.by_id(*id)?.0, Some(accepted))));
+        // Flat JSON is not told of its own changes, though the answer be withheld.
+        let origin = origin.or_else(|| {
+            let (index, conn) = self.by_id(event.withheld?)?;
+            conn.core.is_json().then_some((index, None))
+        });
         // In the writer's own stream the answer takes the event's place: what came before it goes first.
         if let Some((index, _)) = origin {
             self.flush_ring_part(index, topic);
         }
-        if let Some(index) = self.topics.get(&topic).copied() {
+        for form in Form::ALL {
+            let Some(index) = self.topics.get(&(topic, form)).copied() else { continue };
             let ring = &mut self.rings[index as usize];
             let was_due = ring.is_due();
-            ring.push(event.seq, event.frame.clone());
+            ring.push(event.seq, event.payload(form));
             self.counts.events += 1;
             self.counts.deliveries += ring.slots().len() as u64;
             if !was_due && ring.is_due() {
@@ -78,9 +84,11 @@ impl Shard {
             }
         }
         let Some((index, accepted)) = origin else { return };
-        match self.conns[index as usize].sub_mut(topic) {
+        let conn = &mut self.conns[index as usize];
+        let is_json = conn.core.is_json();
+        match conn.sub_mut(topic) {
             // The event itself will say it: the snapshot that it belongs behind is still to come.
-            Some(sub) if sub.held => return,
+            Some(sub) if sub.held && !is_json => return,
             Some(Sub { ring: Some((ring, slot)), .. }) => {
                 let ring = &mut self.rings[*ring as usize];
                 let end = ring.end();
@@ -88,11 +96,14 @@ impl Shard {
             }
             _ => {}
         }
-        self.answer(index, topic, accepted.clone());
+        if let Some(accepted) = accepted {
+            self.answer(index, topic, accepted.clone());
+        }
     }
 
     /// Queues a frame for a connection behind what it was not yet given of the topic.
     fn answer(&mut self, index: u32, topic: TopicId, frame: Bytes) {
+        let frame = self.ahead(index, frame);
         let max_lag = self.shared.bounds.max_lag;
         let conn = &mut self.conns[index as usize];
         let stuck = conn.blocked && conn.outbox.bytes() > max_lag;
@@ -121,17 +132,21 @@ impl Shard {
             debug_assert!(false, "a subscription of a connection that is gone");
             return;
         };
+        let form = conn.framing.form();
         let mut topics = vec![session.state_topic()];
         if notices.is_some() {
             topics.push(session.notice_topic());
         }
-        for frame in prelude.into_iter().chain(notices.into_iter().flatten()) {
+        // In flat JSON they come behind the state, which is one message and may still be being encoded.
+        let notices = notices.unwrap_or_default();
+        let (now, later) = if held && form == Form::Json { (Vec::new(), notices) } else { (notices, Vec::new()) };
+        for frame in prelude.into_iter().chain(now) {
             conn.send(Class::Session, frame);
         }
         for topic in topics {
             let held = held && topic == session.state_topic();
             let rings = &mut self.rings;
-            let ring = *self.topics.entry(topic).or_insert_with(|| rings.insert(Ring::default()) as u32);
+            let ring = *self.topics.entry((topic, form)).or_insert_with(|| rings.insert(Ring::new(form)) as u32);
             if let Some((ring, slot)) = self.conns[index as usize].sub_mut(topic).and_then(|sub| sub.ring.take()) {
                 self.leave_ring(ring, slot);
             }
@@ -144,6 +159,9 @@ impl Shard {
                 let (session, ring) = (Arc::clone(&session), Some((ring, slot)));
                 conn.subs.push(Sub { topic, session, ring, held, durable, behind: Vec::new(), durable_due: None });
             }
+        }
+        if let Some(sub) = self.conns[index as usize].sub_mut(session.state_topic()) {
+            sub.behind.extend(later);
         }
         self.release(index, &session);
     }
@@ -164,9 +182,9 @@ impl Shard {
 
     /// `Durable` is cumulative: each subscriber that wants it has one place for it, sent once all else is.
     pub(super) fn tell_durable(&mut self, topic: TopicId, frame: &Bytes) {
-        let Some(ring) = self.topics.get(&topic) else { return };
-        let Self { rings, conns, dirty, .. } = self;
-        for slot in rings[*ring as usize].slots() {
+        let Self { topics, rings, conns, dirty, .. } = self;
+        let of_topic = Form::ALL.iter().filter_map(|form| topics.get(&(topic, *form)));
+        for slot in of_topic.flat_map(|ring| rings[*ring as usize].slots()) {
             let conn = &mut conns[slot.conn as usize];
             let Some(sub) = conn.sub_mut(topic).filter(|sub| sub.durable) else { continue };
             sub.durable_due = Some(frame.clone());
@@ -198,8 +216,9 @@ impl Shard {
     }
 
     pub(super) fn end_topic(&mut self, topic: TopicId, frame: &Bytes) {
-        let Some(ring) = self.topics.get(&topic) else { return };
-        let conns: Vec<u32> = self.rings[*ring as usize].slots().iter().map(|slot| slot.conn).collect();
+        let rings = Form::ALL.iter().filter_map(|form| self.topics.get(&(topic, *form)));
+        let slots = rings.flat_map(|ring| self.rings[*ring as usize].slots());
+        let conns: Vec<u32> = slots.map(|slot| slot.conn).collect();
         for index in conns {
             self.flush_ring_part(index, topic);
             let conn = &mut self.conns[index as usize];
@@ -284,11 +303,12 @@ impl Shard {
         if conn.catch_up.as_ref().is_some_and(|catch_up| Arc::ptr_eq(&catch_up.session, session)) {
             conn.catch_up = None;
         }
+        let form = conn.framing.form();
         for (topic, ring) in left {
             if let Some((ring, slot)) = ring {
                 self.leave_ring(ring, slot);
             }
-            self.drop_ring_if_empty(topic);
+            self.drop_ring_if_empty(topic, form);
         }
         self.shared.hub.unsubscribe(session, id, notices, durable, gone, self.now);
     }
@@ -304,12 +324,12 @@ impl Shard {
         }
     }
 
-    pub(super) fn drop_ring_if_empty(&mut self, topic: TopicId) {
-        if let Some(ring) = self.topics.get(&topic).copied()
+    pub(super) fn drop_ring_if_empty(&mut self, topic: TopicId, form: Form) {
+        if let Some(ring) = self.topics.get(&(topic, form)).copied()
             && self.rings[ring as usize].slots().is_empty()
         // A lagging connection keeps its interest: its reset makes the ring anew.
         {
-            self.topics.remove(&topic);
+            self.topics.remove(&(topic, form));
             self.rings.remove(ring as usize);
             self.due.retain(|due| *due != ring);
         }

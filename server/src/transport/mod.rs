@@ -20,11 +20,15 @@ use std::{
 use bytes::Bytes;
 use syncbridge_codec::message::{Class, Transport};
 
+use crate::connection::Identity;
+
 /// How frames are put on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// WebSocket binary messages on one pipe of bytes.
     WebSocket,
+    /// WebSocket text messages of flat JSON on one pipe of bytes.
+    Json,
     /// Frames on one pipe of bytes.
     Pipe,
     /// Frames on two streams: control, session.
@@ -63,6 +67,10 @@ pub trait Link: 'static {
     /// A socket that takes complete bytes from anywhere on the shard's thread; -1 when only the link itself may write.
     fn direct(&self) -> RawFd {
         -1
+    }
+    /// Who it speaks for, when that was settled before it came.
+    fn identity(&mut self) -> Option<Identity> {
+        None
     }
     /// Whether what comes is no replay (false during QUIC 0-RTT).
     fn confirmed(&self) -> bool {

@@ -16,6 +16,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::{Framing, Link, Output, Received};
+use crate::connection::Identity;
 
 /// What a pipe is made of.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -46,6 +47,7 @@ pub struct Pipe<S> {
     transport: Transport,
     peer: IpAddr,
     framing: Framing,
+    identity: Option<Box<Identity>>,
     /// Our side is shut; what still comes is read and dropped until the peer ends too.
     shut: bool,
 }
@@ -53,13 +55,19 @@ pub struct Pipe<S> {
 impl<S: Stream> Pipe<S> {
     /// A WebSocket from `peer`, after its upgrade.
     pub const fn websocket(stream: S, peer: IpAddr) -> Self {
-        Self { stream, transport: Transport::WebSocket, peer, framing: Framing::WebSocket, shut: false }
+        let (transport, framing) = (Transport::WebSocket, Framing::WebSocket);
+        Self { stream, transport, peer, framing, identity: None, shut: false }
+    }
+
+    /// A WebSocket of flat JSON; `identity` is whom the upgrade's own token named.
+    pub const fn json(stream: S, peer: IpAddr, identity: Option<Box<Identity>>) -> Self {
+        Self { stream, transport: Transport::Json, peer, framing: Framing::Json, identity, shut: false }
     }
 
     /// Frames without WebSocket around them.
     pub const fn frames(stream: S) -> Self {
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Self { stream, transport: Transport::Memory, peer, framing: Framing::Pipe, shut: false }
+        Self { stream, transport: Transport::Memory, peer, framing: Framing::Pipe, identity: None, shut: false }
     }
 }
 
@@ -74,6 +82,10 @@ impl<S: Stream> Link for Pipe<S> {
 
     fn framing(&self) -> Framing {
         self.framing
+    }
+
+    fn identity(&mut self) -> Option<Identity> {
+        self.identity.take().map(|identity| *identity)
     }
 
     fn direct(&self) -> RawFd {

@@ -77,6 +77,21 @@ impl Host {
         Socket::connect(self.server().listen, token).await.expect("an upgrade")
     }
 
+    /// Whether these bytes stand in any file of the data folder.
+    pub fn stores(&self, bytes: &[u8]) -> bool {
+        let mut folders = vec![self.folder.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                if entry.file_type().unwrap().is_dir() {
+                    folders.push(entry.path());
+                } else if std::fs::read(entry.path()).unwrap().windows(bytes.len()).any(|window| window == bytes) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
     /// Stops it in good order: nothing accepted may be lost.
     pub async fn stop(&mut self) {
         let server = self.server.take().expect("a running server");
@@ -111,16 +126,24 @@ impl Socket {
 
     /// Sends one message.
     pub async fn say(&mut self, message: Value) {
-        self.0.send(Message::text(message.to_string())).await.expect("sent");
+        self.say_text(&message.to_string()).await;
+    }
+
+    /// Sends this text.
+    pub async fn say_text(&mut self, text: &str) {
+        self.0.send(Message::text(text.to_owned())).await.expect("sent");
     }
 
     /// The next message; `Err`: the close code that ended the connection, 1006 when there was none.
     pub async fn next(&mut self) -> Result<Value, u16> {
+        self.next_text().await.map(|text| serde_json::from_str(&text).unwrap())
+    }
+
+    /// The text of the next message, or the close code.
+    pub async fn next_text(&mut self) -> Result<String, u16> {
         loop {
             match within("a message", self.0.next()).await {
-                Some(Ok(message)) if message.is_text() => {
-                    return Ok(serde_json::from_str(message.as_text().unwrap()).unwrap());
-                }
+                Some(Ok(message)) if message.is_text() => return Ok(message.as_text().unwrap().to_owned()),
                 Some(Ok(message)) if message.is_close() => return Err(message.as_close().unwrap().0.into()),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Err(1006),

@@ -13,6 +13,8 @@ mod raw;
 mod accounts;
 mod basics;
 mod frame;
+mod handoff;
+mod json;
 mod members;
 mod sessions;
 mod snapshots;

@@ -53,7 +53,8 @@ impl Kind {
         };
         let fd = if self == Self::Socket { RawFd::try_from(link).expect("few links") } else { -1 };
         let peer = std::net::Ipv4Addr::LOCALHOST.into();
-        Arrival { transport, peer, fd, framing, confirmed: confirmed || self != Self::Streams }
+        let confirmed = confirmed || self != Self::Streams;
+        Arrival { transport, peer, fd, framing, confirmed, identity: None }
     }
 }
 

@@ -115,7 +115,7 @@ impl Server {
         let shared = Shared {
             hub: Arc::clone(&hub),
             authenticate,
-            timing: Timing { hello_ms: 2_000, heartbeat_ms: HEARTBEAT_MS },
+            timing: Timing { hello_ms: 2_000, auth_ms: Some(4_000), heartbeat_ms: HEARTBEAT_MS },
             bounds: Bounds {
                 max_client_frame: 1 << 20,
                 max_server_frame: defaults::MAX_DOCUMENT + defaults::FRAME_ABOVE_DOCUMENT,

@@ -125,7 +125,14 @@ fn a_cursor_that_was_never_given_out_is_of_an_unknown_epoch() {
     room.crash();
     assert_eq!(reset(&room, Some(&at(2, 99))), (ResetReason::UnknownEpoch, None));
     assert_eq!(reset(&room, Some(&at(3, 1))), (ResetReason::UnknownEpoch, None));
-    assert_eq!(reset(&room, Some(&at(0, 1))), (ResetReason::UnknownEpoch, None));
+    assert_eq!(reset(&room, Some(&at(0, 99))), (ResetReason::UnknownEpoch, None));
+}
+
+#[test]
+fn a_cursor_without_an_epoch_is_of_the_current_one() {
+    let mut room = Room::new("{}");
+    write(&mut room, &Client::new(1), 1..=3);
+    assert_eq!(versions(&room, &at(0, 2)), [3, 4]);
 }
 
 #[test]

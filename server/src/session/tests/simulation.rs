@@ -349,7 +349,7 @@ impl World {
                     self.submitted = number;
                     self.room.store.submit(number, writes);
                 }
-                Effect::Event { topic: TopicKind::State, seq, frame, origin } => {
+                Effect::Event { topic: TopicKind::State, seq, frame, origin, .. } => {
                     let Message::Delta(delta) = decode(&frame) else { panic!("a Delta") };
                     assert_eq!((seq, delta.at.epoch), (delta.at.version, self.room.epoch));
                     assert_eq!(seq, self.history.len() as u64 + 1, "versions follow one another");

@@ -47,6 +47,8 @@ pub struct Http<S> {
     pub draining: watch::Receiver<bool>,
     /// How many connections there are.
     pub open: Rc<Open>,
+    /// Who comes with a token.
+    pub known: Box<websocket::Known>,
     /// Takes a stream that was upgraded, where it comes from, and the bytes that hyper has read beyond the request.
     pub upgraded: Box<dyn Fn(Wanted, S, IpAddr, Bytes)>,
 }
@@ -185,12 +187,12 @@ async fn answer<S: Stream>(
     state: Rc<State>,
 ) -> Result<Response<Body>, Infallible> {
     state.busy.set(true);
-    let response = match websocket::wanted(request.uri().path(), http.echo) {
+    let response = match websocket::wanted(request.uri().path(), request.headers(), http.echo) {
         None => http.frame.answer(request.map(Body::new), peer).await,
         Some(_) if *http.draining.borrow() => Problem::new(ErrorCode::ServerDraining, "the server is going down")
             .retry_after(defaults::DRAIN_RETRY_MS)
             .into(),
-        Some(wanted) => match websocket::accept(request.headers(), &wanted) {
+        Some(mut wanted) => match websocket::accept(request.headers(), &mut wanted, &http.known) {
             Ok(response) => {
                 state.wanted.replace(Some(wanted));
                 response

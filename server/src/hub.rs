@@ -36,7 +36,6 @@ use syncbridge_storage::Engine;
 pub use ask::{Updated, off_shard};
 pub use calls::{Call, Calls};
 pub use handoff::{Bound, Question};
-
 pub(crate) use make::random;
 pub use members::Who;
 pub use revoke::{Revocation, Revoked};

@@ -77,6 +77,21 @@ impl Host {
         Socket::connect(self.server().listen, token).await.expect("an upgrade")
     }
 
+    /// Whether these bytes stand in any file of the data folder.
+    pub fn stores(&self, bytes: &[u8]) -> bool {
+        let mut folders = vec![self.folder.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                if entry.file_type().unwrap().is_dir() {
+                    folders.push(entry.path());
+                } else if std::fs::read(entry.path()).unwrap().windows(bytes.len()).any(|window| window == bytes) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
     /// Stops it in good order: nothing accepted may be lost.
     pub async fn stop(&mut self) {
         let server = self.server.take().expect("a running server");

@@ -66,6 +66,18 @@ impl Http {
 
     /// One request, path below the server's root, with these headers and bytes.
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+        let what = format!("{method} {path}");
+        self.try_send(method, path, headers, body).await.unwrap_or_else(|| panic!("{what}: no answer"))
+    }
+
+    /// The same; `None` when the server is gone before it has answered.
+    pub async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Option<Answer> {
         let mut request = Request::builder().method(method.clone()).uri(path).header("host", self.address.to_string());
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -75,16 +87,22 @@ impl Http {
         }
         let request = request.body(Full::new(body.into())).unwrap();
         within(&format!("{method} {path}"), async {
-            let stream = TcpStream::connect(self.address).await.expect("the listener answers");
-            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+            let stream = TcpStream::connect(self.address).await.ok()?;
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
             let connection = tokio::spawn(connection);
-            let response = sender.send_request(request).await.expect("an answer");
+            let response = sender.send_request(request).await.ok()?;
             let (head, body) = response.into_parts();
-            let body = body.collect().await.expect("a whole body").to_bytes();
+            let body = body.collect().await.ok()?.to_bytes();
             connection.abort();
-            Answer { status: head.status, headers: head.headers, body }
+            Some(Answer { status: head.status, headers: head.headers, body })
         })
         .await
+    }
+
+    /// A JSON body to a route below `/api/v1`; `None` when the server is gone before it has answered.
+    pub async fn try_post(&self, path: &str, body: Value) -> Option<Answer> {
+        let headers = [("content-type", "application/json")];
+        self.try_send(Method::POST, &format!("/api/v1{path}"), &headers, body.to_string()).await
     }
 
     /// One request below `/api/v1` with a JSON body; `Null`: none.

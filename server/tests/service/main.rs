@@ -14,6 +14,7 @@ mod accounts;
 mod basics;
 mod frame;
 mod hostile;
+mod handoff;
 mod json;
 mod members;
 mod sessions;

@@ -3,6 +3,7 @@
 
 mod answers;
 mod attendance;
+mod concurrent;
 mod conflicts;
 mod handoffs;
 mod ops;

@@ -32,14 +32,15 @@
 //! | shape | reading | array | array | overlap |
 //! | shape | append | none | array | none |
 //! | append | append | none | none | none |
-//! | append | value, reading | overlap | none | overlap |
+//! | append | value, reading | overlap when the append is older, else none | none | as the same |
 //! | length | append | array | none | none |
 //! | length | any other | none | none | none |
 //! | reading | reading | none | none | none |
 //!
 //! "Shape around which an append is done" reads: the array whose items shifted holds, in one of its items, the array
 //! appended to. A newer change of shape below an older replaced value is a conflict since it names an index in an array
-//! that is no longer there; the other way round the newer value simply stands in place of everything below it.
+//! that is no longer there; the other way round the newer value simply stands in place of everything below it. A newer
+//! append goes to the end of whatever array is there now; a newer value would silently undo an append.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -193,7 +194,7 @@ fn relate(old: &Touch, new: &Touch) -> Option<bool> {
         (Kind::Shape, Kind::Append) => (old_covers && !same).then_some(true),
         (Kind::Append, Kind::Shape) => (new_covers && !same).then_some(true),
         (Kind::Append, Kind::Value | Kind::Reading) => new_covers.then_some(false),
-        (Kind::Value | Kind::Reading, Kind::Append) => old_covers.then_some(false),
+        (Kind::Value | Kind::Reading, Kind::Append) => None,
         (Kind::Shape, Kind::Value | Kind::Reading) => Some(old_covers),
         (Kind::Reading, Kind::Shape) => Some(new_covers),
         (Kind::Value, Kind::Value | Kind::Reading) | (Kind::Reading, Kind::Value) => Some(false),

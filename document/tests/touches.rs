@@ -56,7 +56,8 @@ fn moves_touch_both_ends_and_copies_read_one() {
     both(&p().copy("/a", "/n"), &p().add("/n", 3), "/n", "/n", false);
     never(&p().copy("/a", "/n"), &p().copy("/a", "/o"));
     never(&p().copy("/list/0", "/n"), &p().add("/list/-", 3));
-    both(&p().copy("/list", "/n"), &p().add("/list/-", 3), "/list", "/list", false);
+    check(&p().copy("/list", "/n"), &p().add("/list/-", 3), None);
+    check(&p().add("/list/-", 3), &p().copy("/list", "/n"), Some(("/list", false)));
     both(&p().copy("/list/0", "/n"), &p().remove("/list/0"), "/list", "/list/0", true);
     both(&p().copy("/list", "/n"), &p().remove("/list/0"), "/list", "/list", true);
     both(&p().copy("", "/n"), &p().remove("/list/0"), "/list", "", false);
@@ -97,7 +98,7 @@ fn items_replaced_at_different_indexes_are_disjoint() {
 }
 
 #[test]
-fn appends_go_with_everything_inside_the_array_and_not_with_its_replacement() {
+fn appends_go_with_everything_inside_the_array_and_are_not_undone_by_its_replacement() {
     let append = p().add("/list/-", 1);
     never(&append, &append);
     for inside in [
@@ -110,9 +111,12 @@ fn appends_go_with_everything_inside_the_array_and_not_with_its_replacement() {
     ] {
         never(&append, &inside);
     }
-    both(&append, &p().replace("/list", 1), "/list", "/list", false);
-    both(&append, &p().remove("/list"), "/list", "/list", false);
-    both(&append, &p().replace("", 1), "", "/list", false);
+    for (replacement, path) in
+        [(p().replace("/list", 1), "/list"), (p().remove("/list"), "/list"), (p().replace("", 1), "")]
+    {
+        check(&append, &replacement, Some((path, false)));
+        check(&replacement, &append, None);
+    }
     never(&append, &p().replace("/m", 1));
 }
 

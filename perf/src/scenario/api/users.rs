@@ -72,9 +72,13 @@ pub fn gather(server: SocketAddr, count: usize, open: bool) -> Result<Vec<User>>
             if !user.take_tokens(&answer) || user.refresh.is_empty() {
                 return Err(Error::Server(format!("signed somebody in without tokens: {answer}")));
             }
-            if !open || number == 0 {
+            if !open {
                 let body = json!({ "sessionId": user.session, "state": state() }).to_string();
                 caller.must("POST", &"sessions", Some(&user.access), Some(&body))?;
+            } else if number == 0 {
+                // Addressed and not made: so it is everybody's.
+                let (path, body) = (format!("sessions/{SHARED}"), json!({ "state": state() }).to_string());
+                caller.must("PUT", &path, Some(&user.access), Some(&body))?;
             }
             Ok(user)
         })

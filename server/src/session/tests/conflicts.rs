@@ -96,6 +96,20 @@ fn array_indexes_that_shifted_are_a_conflict_under_every_policy_and_appends_neve
 }
 
 #[test]
+fn an_append_goes_to_the_end_of_whatever_array_is_there_and_is_not_undone_by_an_older_replacement() {
+    for policy in ALL {
+        let mut room = with(policy, r#"{"o":{"n":[1,2,3]}}"#);
+        room.send(&Client::new(1), &op(1, 1, r#"[{"op":"replace","path":"/o/n","value":[]}]"#));
+        assert!(accepted(&room.send(&Client::new(2), &op(1, 1, &set("/o/n/-", "4")))).changed);
+        assert_eq!(room.json(), r#"{"o":{"n":[4]}}"#);
+        let undoes = room.send(&Client::new(3), &op(1, 2, r#"[{"op":"replace","path":"/o/n","value":[5]}]"#));
+        assert_eq!(matches!(undoes, Message::Conflict(_)), policy == ConflictPolicy::Reject, "{policy:?}");
+        room.send(&Client::new(1), &op(2, room.version(), r#"[{"op":"remove","path":"/o/n"}]"#));
+        assert_eq!(error(&room.send(&Client::new(2), &op(2, 1, &set("/o/n/-", "6")))), "path_not_found");
+    }
+}
+
+#[test]
 fn a_replacement_around_a_changed_array_may_win_but_an_index_into_a_replaced_one_never_does() {
     let mut room = with(ConflictPolicy::LastWriterWins, r#"{"o":{"n":[1,2,3]}}"#);
     room.send(&Client::new(1), &op(1, 1, r#"[{"op":"remove","path":"/o/n/0"}]"#));

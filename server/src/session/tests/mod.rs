@@ -4,6 +4,7 @@
 mod amending;
 mod answers;
 mod attendance;
+mod concurrent;
 mod conflicts;
 mod handoffs;
 mod keyed;

@@ -16,6 +16,7 @@ mod frame;
 mod hostile;
 mod handoff;
 mod json;
+mod matrix;
 mod members;
 mod sessions;
 mod snapshots;

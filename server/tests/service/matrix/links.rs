@@ -123,8 +123,7 @@ pub fn flat(ask: &Ask, number: u64) -> Value {
     match ask {
         Ask::Route { method, path, headers, body } => {
             let headers: Vec<_> = headers.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-            let mut said =
-                json!({"type": "request", "id": number, "method": method, "path": path, "headers": headers});
+            let mut said = json!({"type": "request", "id": number, "method": method, "path": path, "headers": headers});
             if !body.is_empty() {
                 said["body"] = serde_json::from_str(body).unwrap();
             }
@@ -208,7 +207,9 @@ pub fn native(ask: &Ask, number: u64) -> Message {
         Ask::Live { what, session, at } => {
             let session = session.as_str().into();
             match what {
-                Live::Create => message::Create { counter: number, session, state: "{}".into(), ..Default::default() }.into(),
+                Live::Create => {
+                    message::Create { counter: number, session, state: "{}".into(), ..Default::default() }.into()
+                }
                 Live::Get => message::Get { id: number, session }.into(),
                 Live::Subscribe => message::Subscribe { id: number, session, ..Default::default() }.into(),
                 Live::Resume => {

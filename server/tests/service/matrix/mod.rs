@@ -198,7 +198,9 @@ impl Target {
 fn policies() -> impl Iterator<Item = Value> {
     let conflict = ["last_writer_wins", "merge", "reject"];
     let devices = ["many", "exclusive", "ask"];
-    conflict.into_iter().flat_map(move |conflict| devices.map(|devices| json!({"conflict": conflict, "devices": devices})))
+    conflict
+        .into_iter()
+        .flat_map(move |conflict| devices.map(|devices| json!({"conflict": conflict, "devices": devices})))
 }
 
 /// Everybody, with everything, on every kind of session.

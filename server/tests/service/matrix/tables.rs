@@ -95,9 +95,11 @@ pub const ROUTES: &[Route] = &[
         .writes()
         .told("200", "200", NO),
     route("merge", "PATCH", "/sessions/{s}", r#"{"n":6}"#).media(MERGE).writes().told("200", "200", NO),
-    route("patch with another type", "PATCH", "/sessions/{s}", r#""n""#)
-        .media("text/plain")
-        .told("unsupported_media_type", "unsupported_media_type", NO),
+    route("patch with another type", "PATCH", "/sessions/{s}", r#""n""#).media("text/plain").told(
+        "unsupported_media_type",
+        "unsupported_media_type",
+        NO,
+    ),
     route("make again", "POST", "/sessions", r#"{"sessionId":"{s}","state":{}}"#).all("already_exists"),
     route("snapshot", "POST", "/sessions/{s}/snapshot", "").told("201", "201", NO),
     route("snapshot a state", "POST", "/sessions/{s}/snapshot", r#"{"state":{"n":7}}"#).told("201", "201", NO),
@@ -182,7 +184,7 @@ impl Live {
     }
 
     pub const fn writes(self) -> bool {
-        matches!(self, Self::Update | Self::UpdateDurably)
+        matches!(self, Self::Update | Self::UpdateDurably | Self::UpdateWrongly)
     }
 }
 

@@ -121,6 +121,7 @@ struct Connection {
 
 /// A running client.
 pub struct Client {
+    server: SocketAddr,
     epoll: OwnedFd,
     timer: Timer,
     connections: Vec<Connection>,
@@ -140,6 +141,7 @@ impl Client {
         let epoll = epoll::create(CreateFlags::CLOEXEC).context("making an epoll")?;
         let timer = Timer::new(&epoll, TIMER)?;
         let mut client = Self {
+            server,
             epoll,
             timer,
             connections: Vec::with_capacity(connections),
@@ -149,13 +151,18 @@ impl Client {
             events: Vec::with_capacity(TURN),
         };
         for index in 0..connections {
-            let stream = connect_from(Ipv4Addr::LOCALHOST, server)?;
-            stream.set_nonblocking(true).context("making a connection non-blocking")?;
-            epoll::add(&client.epoll, &stream, EventData::new_u64(index as u64), EventFlags::IN)
-                .context("watching a connection")?;
+            let stream = client.connect(index)?;
             client.connections.push(Connection { stream, carry: Vec::new(), asked: None });
         }
         Ok(client)
+    }
+
+    fn connect(&self, index: usize) -> Result<TcpStream> {
+        let stream = connect_from(Ipv4Addr::LOCALHOST, self.server)?;
+        stream.set_nonblocking(true).context("making a connection non-blocking")?;
+        epoll::add(&self.epoll, &stream, EventData::new_u64(index as u64), EventFlags::IN)
+            .context("watching a connection")?;
+        Ok(stream)
     }
 
     /// Asks for `duration`, then waits for all answers.
@@ -164,6 +171,7 @@ impl Client {
     /// When the server closes a connection, says no HTTP, or nothing moves any more.
     pub fn run(&mut self, script: &mut dyn Script, pace: Pace, duration: Duration) -> Result<Run> {
         let kinds = script.kinds().len();
+        self.refresh()?;
         let start = Instant::now();
         let until = start + duration;
         let cpu = thread_cpu();
@@ -219,6 +227,21 @@ impl Client {
         run.elapsed = start.elapsed();
         run.cpu = thread_cpu().saturating_sub(cpu);
         Ok(run)
+    }
+
+    /// Connects anew where the server has closed a connection that nothing was asked on for long, as every HTTP server
+    /// does and every client expects. Between two runs only: in one, all are in use.
+    fn refresh(&mut self) -> Result<()> {
+        for index in 0..self.connections.len() {
+            let mut byte = [0];
+            match rustix::net::recv(&self.connections[index].stream, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+                Err(Errno::AGAIN) => {}
+                Ok((0, _)) | Err(Errno::CONNRESET) => self.connections[index].stream = self.connect(index)?,
+                Ok(_) => return Err(Error::Server("answered more than was asked".into())),
+                Err(error) => return Err(error).context("looking at a connection"),
+            }
+        }
+        Ok(())
     }
 
     fn ask(&mut self, index: usize, due: Instant, script: &mut dyn Script) -> Result<()> {

@@ -199,7 +199,8 @@ impl Pool {
                 Work::Hash(password, answer) => drop(answer.send(self.hash(&mut memory, &password))),
                 Work::Verify(password, kept, answer) => {
                     self.metrics.passwords.increment();
-                    let found = Hash::of(&mut memory, &password, kept.salt, kept.cost).map_err(|error| error.to_string());
+                    let found =
+                        Hash::of(&mut memory, &password, kept.salt, kept.cost).map_err(|error| error.to_string());
                     let same = found.map(|found| verify_slices_are_equal(&found.hash, &kept.hash).is_ok());
                     drop(answer.send(same));
                 }

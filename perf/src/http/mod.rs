@@ -125,8 +125,8 @@ pub struct Client {
     epoll: OwnedFd,
     timer: Timer,
     connections: Vec<Connection>,
-    /// Connections that nothing is asked on.
-    free: Vec<usize>,
+    /// Connections that nothing is asked on, the longest free one first, so that none is left alone for long.
+    free: VecDeque<usize>,
     scratch: Vec<u8>,
     out: Vec<u8>,
     events: Vec<epoll::Event>,
@@ -145,7 +145,7 @@ impl Client {
             epoll,
             timer,
             connections: Vec::with_capacity(connections),
-            free: (0..connections).rev().collect(),
+            free: (0..connections).collect(),
             scratch: vec![0; SCRATCH],
             out: Vec::new(),
             events: Vec::with_capacity(TURN),
@@ -204,12 +204,10 @@ impl Client {
             if due.len() > MAX_LATE {
                 return Err(Error::Stalled(format!("{} requests are due and not sent", due.len())));
             }
-            while let Some(index) = self.free.pop() {
-                let Some(at) = due.pop_front() else {
-                    self.free.push(index);
-                    break;
-                };
-                self.ask(index, at, script)?;
+            while !(self.free.is_empty() || due.is_empty()) {
+                if let (Some(index), Some(at)) = (self.free.pop_front(), due.pop_front()) {
+                    self.ask(index, at, script)?;
+                }
             }
             if self.free.len() == self.connections.len() {
                 if now >= until && due.is_empty() {
@@ -229,15 +227,14 @@ impl Client {
         Ok(run)
     }
 
-    /// Connects anew where the server has closed a connection that nothing was asked on for long, as every HTTP server
-    /// does and every client expects. Between two runs only: in one, all are in use.
+    /// Connects anew where the server has closed a connection that nothing was asked on for long (with a 408 if nothing
+    /// ever was), as every HTTP server does and every client expects. Between two runs only: in one, all are in use.
     fn refresh(&mut self) -> Result<()> {
         for index in 0..self.connections.len() {
             let mut byte = [0];
             match rustix::net::recv(&self.connections[index].stream, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
                 Err(Errno::AGAIN) => {}
-                Ok((0, _)) | Err(Errno::CONNRESET) => self.connections[index].stream = self.connect(index)?,
-                Ok(_) => return Err(Error::Server("answered more than was asked".into())),
+                Ok(_) | Err(Errno::CONNRESET) => self.connections[index].stream = self.connect(index)?,
                 Err(error) => return Err(error).context("looking at a connection"),
             }
         }
@@ -305,7 +302,7 @@ impl Client {
             run.errors.answer(script.kinds()[asked.kind], &answer);
         }
         connection.carry.clear();
-        self.free.push(index);
+        self.free.push_back(index);
         Ok(true)
     }
 }

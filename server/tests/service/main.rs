@@ -16,6 +16,7 @@ mod frame;
 mod handoff;
 mod hostile;
 mod json;
+mod matrix;
 mod members;
 mod sessions;
 mod snapshots;

@@ -12,9 +12,10 @@ mod raw;
 
 mod accounts;
 mod basics;
+mod client;
 mod frame;
-mod hostile;
 mod handoff;
+mod hostile;
 mod json;
 mod members;
 mod sessions;

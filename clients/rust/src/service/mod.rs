@@ -20,5 +20,5 @@ pub use devices::{Device, Devices};
 pub use handoff::{Handoff, Moved, Offer};
 pub use members::{Member, Members};
 pub use page::{Page, Paging};
-pub use sessions::{Listed, PresentDevice, Sessions};
+pub use sessions::{Listed, Presence, PresentDevice, Sessions};
 pub use snapshots::{Kept, NewSnapshot, Snapshot, Snapshots};

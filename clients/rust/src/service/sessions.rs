@@ -2,7 +2,7 @@
 //! [`Client::session`]; one is made by [`Client::create`] and read once by [`Client::get`].)
 
 use serde::{Deserialize, Serialize};
-use syncbridge_codec::message::{Method, Position, Role};
+use syncbridge_codec::message::{Method, Position, Role, Transport};
 use syncbridge_document::{Patch, Value};
 
 use super::{
@@ -36,19 +36,36 @@ pub struct PresentDevice {
     pub device_id: String,
     /// Its user.
     pub user_id: String,
-    /// Whether it has a connection; else it left, and is within the time in which it may come back unnoticed.
-    pub present: bool,
-    /// What it is, or was, connected by: `quic`, `websocket`, `json`, `webtransport`, `memory`.
-    pub transport: String,
+    /// Whether it is there.
+    pub presence: Presence,
+    /// What it is, or was, connected by.
+    #[serde(with = "TransportName")]
+    pub transport: Transport,
     /// When it was last heard of (RFC 3339, UTC).
     pub last_seen_at: String,
     /// Whether it is the active one.
     pub active: bool,
 }
 
+/// Whether a device is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Presence {
+    /// It is connected.
+    Online,
+    /// Its connection went a moment ago, and it may come back unnoticed.
+    Away,
+}
+
+/// A transport's name in REST.
 #[derive(Deserialize)]
-struct Items<T> {
-    items: Vec<T>,
+#[serde(rename_all = "lowercase", remote = "Transport")]
+enum TransportName {
+    Quic,
+    WebSocket,
+    Json,
+    WebTransport,
+    Memory,
 }
 
 impl Sessions<'_> {
@@ -98,13 +115,12 @@ impl Sessions<'_> {
         Call::new(Method::Delete, route(id)).send(self.client).await.map(drop)
     }
 
-    /// The devices that are attached to a session.
+    /// The devices that are attached to a session, by user and device.
     ///
     /// # Errors
     /// [`Error::Server`] (`not_found`), [`Error::SignedOut`].
-    pub async fn devices(&self, id: &str) -> Result<Vec<PresentDevice>, Error> {
-        let call = Call::new(Method::Get, format!("{}/devices", route(id)));
-        Ok(call.read::<Items<PresentDevice>>(self.client).await?.items)
+    pub async fn devices(&self, id: &str, paging: &Paging) -> Result<Page<PresentDevice>, Error> {
+        Call::new(Method::Get, paging.of(&format!("{}/devices", route(id)))).read(self.client).await
     }
 
     async fn change(

@@ -12,6 +12,7 @@ mod raw;
 
 mod accounts;
 mod basics;
+mod client;
 mod frame;
 mod handoff;
 mod hostile;

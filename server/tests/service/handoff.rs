@@ -216,7 +216,7 @@ async fn under_ask_the_active_device_decides_and_nobody_else() {
     let (old, mut changes) = session(&client(&phone, "phone", Transport::Quic).await).await;
     let other = signed_in(&host.http(), "ann@example.com", "tablet").await;
     let tablet = client(&other, "tablet", Transport::WebSocket).await;
-    let (_, mut tablets) = session(&tablet).await;
+    let (_keep, mut tablets) = session(&tablet).await;
 
     let no = text(&offer(&phone).await, "code");
     let (http, code) = (host.http(), no.clone());

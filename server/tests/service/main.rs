@@ -14,6 +14,7 @@ mod accounts;
 mod basics;
 mod frame;
 mod handoff;
+mod handoff_ways;
 mod hostile;
 mod json;
 mod members;

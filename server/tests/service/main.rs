@@ -15,6 +15,7 @@ mod basics;
 mod client;
 mod frame;
 mod handoff;
+mod handoff_ways;
 mod hostile;
 mod json;
 mod matrix;

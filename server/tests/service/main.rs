@@ -12,8 +12,10 @@ mod raw;
 
 mod accounts;
 mod basics;
+mod client;
 mod frame;
 mod handoff;
+mod handoff_ways;
 mod hostile;
 mod json;
 mod matrix;

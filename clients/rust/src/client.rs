@@ -93,9 +93,7 @@ impl Client {
         let Config { server, token, tokens, device, transport, trust, notices, durable, limits, times, import } =
             config;
         let target = server.parse().map_err(|error: crate::transport::TargetError| Error::Config(error.to_string()))?;
-        if device.is_empty() || device.len() > 128 || device.chars().any(char::is_control) {
-            return Err(Error::Config("a device's id has 1 to 128 bytes and no control characters".to_owned()));
-        }
+        check_device(&device)?;
         let (incarnation, seed) = draw()?;
         let config = core::Config {
             signed_in,
@@ -314,8 +312,16 @@ impl Client {
     }
 }
 
+/// Whether a device can be called that.
+pub(crate) fn check_device(device: &str) -> Result<(), Error> {
+    if syncbridge_codec::id::is_device(device) {
+        return Ok(());
+    }
+    Err(Error::Config("a device's id has 1 to 128 bytes and no control characters".to_owned()))
+}
+
 /// An incarnation and a seed.
-fn draw() -> Result<(u128, u64), Error> {
+pub(crate) fn draw() -> Result<(u128, u64), Error> {
     let mut bytes = [0; 24];
     getrandom::fill(&mut bytes).map_err(|error| Error::Config(format!("no randomness: {error}")))?;
     let (incarnation, seed) = bytes.split_at(16);

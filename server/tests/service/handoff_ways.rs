@@ -128,16 +128,16 @@ async fn five_devices_hand_a_session_round_by_every_pair_of_ways_and_all_are_tol
         } else {
             json!({"token": offered["token"], "deviceId": next})
         };
-        let (status, taken) = to.post(&host, None, "/handoff/complete", body.clone()).await;
-        assert_eq!(status, 200, "{ways}: {taken}");
-        assert_eq!((&taken["sessionId"], &taken["deviceId"]), (&json!("s"), &json!(next)), "{ways}");
-        assert_eq!(taken["version"], json!(at + 1), "{ways}");
+        let (status, moved) = to.post(&host, None, "/handoff/complete", body.clone()).await;
+        assert_eq!(status, 200, "{ways}: {moved}");
+        assert_eq!((&moved["sessionId"], &moved["deviceId"]), (&json!("s"), &json!(next)), "{ways}");
+        assert_eq!(moved["version"], json!(at + 1), "{ways}");
         for (who, onlooker) in onlookers.iter_mut().enumerate() {
             assert_eq!(onlooker.completed().await, (json!(holder), json!(next)), "{ways}, told device-{who}");
         }
         let fenced = host.http().with(&*token).put("/sessions/s", json!({"state": "fenced"})).await;
         assert_eq!(fenced.code(), "not_active", "{ways}: {holder} writes still");
-        token = text(&taken, "accessToken");
+        token = text(&moved, "accessToken");
         host.http().with(&*token).put("/sessions/s", json!({"state": at})).await.expect(200);
         let (status, again) = from.post(&host, None, "/handoff/complete", body).await;
         assert_eq!((status, &again["code"]), (410, &json!("gone")), "{ways}");
@@ -205,8 +205,8 @@ async fn under_ask_a_question_is_answered_whichever_way_it_was_asked() {
             };
             phone.post(&format!("/handoff/{handoff}/answer"), json!({"accept": true})).await.expect(204);
         };
-        let ((status, taken), ()) = tokio::join!(asked, answers);
-        assert_eq!(status, 200, "{way:?}: {taken}");
+        let ((status, moved), ()) = tokio::join!(asked, answers);
+        assert_eq!(status, 200, "{way:?}: {moved}");
         assert_eq!(active(&phone).await, "desk");
     }
 }

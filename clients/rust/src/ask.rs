@@ -39,7 +39,7 @@ pub async fn ask(config: Config, who: As, request: Request) -> Result<Response, 
     let mut link = Connector::new(target, config.transport, config.trust, max_frame).connect(None).await?;
     let mut frames = Vec::with_capacity(2);
     if who == As::Device {
-        let (incarnation, _) = draw().map_err(|error| Error::Config(format!("no randomness: {error}")))?;
+        let (incarnation, _) = draw()?;
         let (token, device) = (ByteString::from(config.token), ByteString::from(config.device));
         frames
             .push(Message::from(Handshake::hello(token, device, incarnation, Scope::default(), Vec::new())).to_frame());

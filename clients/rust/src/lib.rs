@@ -9,6 +9,7 @@ pub mod core;
 pub mod defaults;
 mod driver;
 mod error;
+pub mod service;
 mod session;
 mod shared;
 mod status;
@@ -27,8 +28,9 @@ pub use self::{
     change::{Change, ChangeKind, Changes},
     client::Client,
     config::{Config, Document},
-    core::{After, Export, OnConflict, RequestError, UnsentUpdate, UpdateDurability, UpdateOptions},
+    core::{After, Export, OnConflict, RequestError, Tokens, UnsentUpdate, UpdateDurability, UpdateOptions, User},
     error::{Error, Refusal, ServerError},
+    service::{Login, NewAccount, Page, Paging},
     session::SessionHandle,
     status::{Phase, Status},
     transport::{Fingerprint, Target, Transport, Trust, Via},

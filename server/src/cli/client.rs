@@ -146,6 +146,9 @@ impl Options {
             }
             Error::Request(why) => Failure::new(End::Usage, why.to_string()),
             Error::Json(why) => Failure::new(End::Failed, why),
+            Error::Disconnected => Failure::new(End::Unreachable, error.to_string()),
+            Error::SignedOut => Failure::new(End::Refused, error.to_string()),
+            Error::Answer(_) => Failure::new(End::Failed, error.to_string()),
             Error::Closed => Failure::new(End::Failed, "the connection was ended"),
         }
     }

@@ -78,12 +78,12 @@ async fn hear(link: &mut Link, max_frame: usize) -> Result<Response, Error> {
                     say(link, vec![Message::from(message::Pong { nonce: ping.nonce }).to_frame()]).await?;
                 }
                 Message::Refused(refused) => {
-                    let message::Refused { code: number, name, text, retryable, .. } = refused;
-                    return Err(Error::Server(ServerError { number, name, text, retryable }));
+                    let message::Refused { code: number, name, text, retryable, retry_after_ms } = refused;
+                    return Err(Error::Server(ServerError { number, name, text, retryable, retry_after_ms }));
                 }
                 Message::Error(error) => {
-                    let message::Error { code: number, name, text, retryable, .. } = error;
-                    return Err(Error::Server(ServerError { number, name, text, retryable }));
+                    let message::Error { code: number, name, text, retryable, retry_after_ms, .. } = error;
+                    return Err(Error::Server(ServerError { number, name, text, retryable, retry_after_ms }));
                 }
                 Message::Close(close) => return Err(left(Some(close.code), close.text)),
                 // Welcome, and what the server may say to any connection.

@@ -133,10 +133,13 @@ fn a_server_that_is_not_there_is_code_6_with_a_way_to_start_one() {
     std::thread::scope(|scope| {
         for transport in ["auto", "quic", "ws"] {
             scope.spawn(move || {
-                let lost = syncbridge(&["get", "demo", "--server", &nobody(), "--transport", transport]);
-                assert_eq!(lost.status.code(), Some(6), "{transport}: {}", stderr(&lost));
-                assert!(stderr(&lost).contains("is the server running?"), "{}", stderr(&lost));
-                assert_eq!(stdout(&lost), "");
+                for command in [&["get", "demo"][..], &["handoff", "complete", "AAAAA-AAAAA"]] {
+                    let options = ["--server", &nobody(), "--transport", transport];
+                    let lost = syncbridge(&[command, &options].concat());
+                    assert_eq!(lost.status.code(), Some(6), "{transport}: {}", stderr(&lost));
+                    assert!(stderr(&lost).contains("is the server running?"), "{}", stderr(&lost));
+                    assert_eq!(stdout(&lost), "");
+                }
             });
         }
     });

@@ -313,7 +313,7 @@ impl Client {
 }
 
 /// Whether a device can be called that.
-pub(crate) fn check_device(device: &str) -> Result<(), Error> {
+fn check_device(device: &str) -> Result<(), Error> {
     if syncbridge_codec::id::is_device(device) {
         return Ok(());
     }

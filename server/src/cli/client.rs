@@ -3,9 +3,7 @@
 
 use std::{future::Future, net::IpAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use syncbridge_client::{
-    As, Client, Config, Error, ErrorCode, Fingerprint, Refusal, Request, Response, ServerError, Transport, Trust, ask,
-};
+use syncbridge_client::{Client, Config, Error, ErrorCode, Fingerprint, Refusal, ServerError, Transport, Trust};
 
 use super::{End, Failure};
 use crate::defaults;
@@ -60,25 +58,19 @@ impl Options {
     where
         F: Future<Output = Result<ExitCode, Failure>>,
     {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let client = self.in_time(Client::connect(self.config()?)).await?;
-            let outcome = work(client.clone()).await;
-            // What is still on its way was either awaited by the work or is not wanted any more.
-            if tokio::time::timeout(Duration::from_secs(2), client.close()).await.is_err() {
-                tracing::debug!("the connection did not end in time");
-            }
-            outcome
-        })
+        block_on(async { end_after(self.in_time(Client::connect(self.config()?)).await?, work).await })
     }
 
-    /// Has the server answer one request by REST's routes.
+    /// The same for who is nobody to the server yet. It connects when somebody signs in.
     ///
     /// # Errors
-    /// [`Failure`]; a problem in the answer is none yet.
-    pub fn ask(&self, who: As, request: Request) -> Result<Response, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async { self.in_time(ask(self.config()?, who, request)).await })
+    /// [`Failure`].
+    pub fn run_signed_out<F>(&self, work: impl FnOnce(Client) -> F) -> Result<ExitCode, Failure>
+    where
+        F: Future<Output = Result<ExitCode, Failure>>,
+    {
+        let signed_out = || Client::signed_out(self.config()?).map_err(|error| self.failure(error));
+        block_on(async { end_after(signed_out()?, work).await })
     }
 
     /// Waits for an answer, but not for ever.
@@ -86,11 +78,23 @@ impl Options {
     /// # Errors
     /// [`Failure`], in words that help.
     pub async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+        self.in_time_or(answer, |error| self.failure(error)).await
+    }
+
+    /// The same, where the command has words of its own.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn in_time_or<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Error>>,
+        failure: impl FnOnce(Error) -> Failure,
+    ) -> Result<T, Failure> {
         let Ok(answer) = tokio::time::timeout(PATIENCE, answer).await else {
             let what = format!("{} did not answer within {} s", self.server, PATIENCE.as_secs());
             return Err(Failure::new(End::Unreachable, what));
         };
-        answer.map_err(|error| self.failure(error))
+        answer.map_err(failure)
     }
 
     fn config(&self) -> Result<Config, Failure> {
@@ -99,20 +103,10 @@ impl Options {
             By::Quic => Transport::Quic,
             By::Ws => Transport::WebSocket,
         };
-        let mut config = Config::new(&self.server, self.device()).token(self.token.trim()).transport(transport);
+        let device = self.device.clone().unwrap_or_else(default_device);
+        let mut config = Config::new(&self.server, device).token(self.token.trim()).transport(transport);
         config.times.handshake = ATTEMPT.as_millis() as u64;
         Ok(config.trust(self.trust()?))
-    }
-
-    /// This device's id.
-    pub fn device(&self) -> String {
-        self.device.clone().unwrap_or_else(default_device)
-    }
-
-    /// The server as `HOST:PORT`, however it was given.
-    pub fn authority(&self) -> &str {
-        let (_scheme, authority) = self.server.split_once("://").unwrap_or(("", &self.server));
-        authority.trim_end_matches('/')
     }
 
     /// The pinned server; else any on this machine, where nobody can stand in between; else the one that was met first.
@@ -121,7 +115,7 @@ impl Options {
             let pin: Fingerprint = pin.parse().map_err(|error| Failure::new(End::Usage, format!("--pin: {error}")))?;
             return Ok(Trust::Pin(pin));
         }
-        let address = self.authority();
+        let (_scheme, address) = self.server.split_once("://").unwrap_or(("", &self.server));
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
         let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
         match state_folder() {
@@ -185,6 +179,23 @@ impl Options {
             _ => failure(End::Failed),
         }
     }
+}
+
+fn block_on(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// Works with a client, and ends its connection.
+async fn end_after<F>(client: Client, work: impl FnOnce(Client) -> F) -> Result<ExitCode, Failure>
+where
+    F: Future<Output = Result<ExitCode, Failure>>,
+{
+    let outcome = work(client.clone()).await;
+    // What is still on its way was either awaited by the work or is not wanted any more.
+    if tokio::time::timeout(Duration::from_secs(2), client.close()).await.is_err() {
+        tracing::debug!("the connection did not end in time");
+    }
+    outcome
 }
 
 fn default_device() -> String {

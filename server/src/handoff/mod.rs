@@ -204,7 +204,9 @@ impl Handoffs {
         if !matches!(found, Err(Missed::Unknown)) {
             // Who has a code that was good once has not guessed it.
             self.of_address.give_back(by_address);
-            by_session.into_iter().for_each(|taken| self.for_session.give_back(taken));
+            if let Some(taken) = by_session {
+                self.for_session.give_back(taken);
+            }
         }
         found.map_err(|missed| match missed {
             Missed::Gone => gone(),

@@ -140,6 +140,7 @@ impl Handoffs {
             "" => None,
             device => Some((Arc::clone(&who.device), self.maker(&who.user, device).await?)),
         };
+        self.hub.caught_up(self.clock).await?;
         let now = (self.clock)();
         let place = self.hub.offer_handoff(session, who, now)?;
         let (offered, id, writes) = {

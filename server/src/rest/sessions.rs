@@ -176,6 +176,7 @@ async fn create(
             serde_json::to_vec(&made).unwrap_or_default()
         };
         let writes = move |created: &message::Created| record.writes(&answer(created)).unwrap_or_default();
+        api.hub.caught_up(api.clock).await?;
         let created = api.hub.ask_create(&caller.0, create, (api.clock)(), writes).await?;
         Ok(answer(&created).into())
     });
@@ -442,6 +443,7 @@ async fn delete(State(api): State<Api>, caller: Caller, Path(id): Path<String>) 
     // What is made of it while this goes on expires by itself, and belongs to no session of this id that is made later.
     let writes = api.snapshots.removal(&Scope::new(&id, born)).await?;
     let now = (api.clock)();
+    api.hub.caught_up(api.clock).await?;
     api.hub.ask_delete(&session, &caller, now, writes).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -97,6 +97,13 @@ impl Shard {
             }
             found => found,
         };
+        let command = match command {
+            Command::Update(..) if is_json => {
+                let Some(update) = self.hold(index, command) else { return };
+                update
+            }
+            other => other,
+        };
         match (command, found) {
             (Command::Create(create), _) => self.start(index, Job::Create(create)),
             (Command::Get(get), Some(session)) => self.get(index, &get, &session, &identity),

@@ -129,7 +129,7 @@ impl Shard {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use syncbridge_codec::{
         Message, handshake,
         message::{Class, Scope, Transport},
@@ -150,7 +150,7 @@ mod tests {
         transport::Framing,
     };
 
-    fn now() -> Now {
+    pub fn now() -> Now {
         Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 }
     }
 
@@ -159,6 +159,11 @@ mod tests {
         let bounds = persist::Bounds { busy_age_ms: 25, max_queued: 16, max_bytes: 1 << 20 };
         let persist = Persist::new(bounds, now, Arc::clone(&metrics));
         persist.attach(Arc::new(Memory::open(persist.clone())));
+        shard_on(&persist, metrics)
+    }
+
+    /// A shard of this store.
+    pub fn shard_on(persist: &Arc<Persist>, metrics: Arc<Metrics>) -> Shard {
         let inbox: Arc<Inbox> = Arc::default();
         let bounds = hub::Bounds {
             unload_after_ms: 1_000,
@@ -168,7 +173,7 @@ mod tests {
             max_connections: 100,
             session: session::Bounds::default(),
         };
-        let (hub, _) = Hub::new(&persist, vec![Arc::clone(&inbox)], false, bounds, Arc::clone(&metrics));
+        let (hub, _) = Hub::new(persist, vec![Arc::clone(&inbox)], false, bounds, Arc::clone(&metrics));
         let shared = Shared {
             hub,
             authenticate: Arc::new(|hello, _| {

@@ -417,13 +417,13 @@ async fn who_is_attached_is_listed_with_what_they_are_connected_by_and_which_dev
 #[tokio::test]
 async fn who_subscribes_to_as_much_as_they_may_cannot_tell_anothers_session_from_none() {
     let host = Host::with(|config| config.limits.subscriptions = 1);
-    host.user("ann").post("/sessions", json!({"sessionId": "is", "state": {}})).await.expect(201);
+    host.user("ann").post("/sessions", json!({"sessionId": "session-1", "state": {}})).await.expect(201);
     host.user("eve").post("/sessions", json!({"sessionId": "own", "state": {}})).await.expect(201);
     for via in Via::BOTH {
         let mut eve = wire(&host, via, "eve", 1).await;
         subscribed(&mut eve, "own", None).await;
         let mut answers = Vec::new();
-        for session in ["is", "no"] {
+        for session in ["session-1", "session-2"] {
             eve.send(subscribe(session, None));
             let error = eve
                 .wait_for(|message| match message {

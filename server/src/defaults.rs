@@ -69,6 +69,9 @@ pub const ON_SHARD_BYTES: usize = 64 * KIB;
 /// `Welcome.heartbeat_ms`: both say something at least this often. Home routers forget a UDP flow after 30 s (RFC 4787
 /// allows no less than 120 s, many do it all the same), so below that; a link is dead after three of them: 60 s.
 pub const HEARTBEAT: Duration = Duration::from_secs(20);
+/// For `Hello` after the answer to a request that was under way when [`HANDSHAKE`] was over: the client says it at once,
+/// so this is one slow round trip.
+pub const HELLO_AFTER_ANSWER: Duration = Duration::from_secs(2);
 /// Requests of one native connection that REST's routes answer at the same time: a browser has 6 to a server, a page
 /// that loads everything about a session asks for a handful. 16 × (1 MiB asked + 4 MiB answered) = 80 MiB is the most
 /// that one connection can make the server hold; what comes beyond waits in the client.

@@ -224,7 +224,9 @@ fn at_most_sixteen_are_under_way_and_all_that_wait_are_bounded() {
     peer.request(large());
     peer.request(large());
     assert_eq!(peer.core.request(large(), 0), Err(RequestError::TooMany(20)));
-    (0..18).for_each(|_| drop(peer.request(work(Method::Get, "/a", true))));
+    for _ in 0..18 {
+        peer.request(work(Method::Get, "/a", true));
+    }
     assert_eq!(peer.core.request(work(Method::Get, "/a", true), 0), Err(RequestError::TooMany(20)));
     let huge = Request { body: vec![0; 1 << 20].into(), ..work(Method::Put, "/a", true) };
     assert!(matches!(peer.core.request(huge, 0), Err(RequestError::TooLarge { .. })));
@@ -266,6 +268,37 @@ fn who_is_not_let_in_leaves_no_connection_behind() {
     let answer = |event: &Event| matches!(event, Event::Answered { request, answer: Err(Failure::Disconnected) } if *request == login);
     assert!(answer(&events[0]) && matches!(events[1], Event::SignedOut { error: None }), "{events:?}");
     assert_eq!(peer.core.poll_timeout(), None);
+}
+
+#[test]
+fn an_answer_before_hello_is_waited_for_as_long_as_the_server_lives() {
+    let mut peer = Peer::signed_out();
+    let handoff = peer.request(of(Purpose::SignIn, "/handoff/complete"));
+    peer.dial();
+    peer.says();
+    while peer.now < 60_000 {
+        peer.now = peer.core.poll_timeout().unwrap();
+        peer.core.handle_timeout(peer.now);
+        match &peer.messages()[..] {
+            [Message::Ping(ping)] => peer.hears(message::Pong { nonce: ping.nonce }),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(peer.events().is_empty());
+    peer.answers(handoff, (200, tokens("ann", "a1", "r1")));
+    assert_eq!(peer.says(), ["Hello a1"]);
+    // A server that is gone is noticed.
+    let login = peer.request(of(Purpose::SignIn, "/auth/login"));
+    peer.dial();
+    peer.says();
+    peer.events();
+    let asked = peer.now;
+    while peer.answered() != [(login, Err(Failure::Disconnected))] {
+        peer.now = peer.core.poll_timeout().unwrap();
+        peer.core.handle_timeout(peer.now);
+        peer.says();
+        assert!(peer.now < asked + 30_000);
+    }
 }
 
 #[test]

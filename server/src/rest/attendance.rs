@@ -17,7 +17,7 @@ use crate::{auth::access::Operation, session::Present};
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list))
+    OpenApiRouter::new().routes(routes!(attached))
 }
 
 /// What a device is connected by.
@@ -102,7 +102,7 @@ impl From<(Present, bool)> for Attached {
         (status = 404, body = Problem, description = "No such session, or none that the caller may see."),
     ),
 )]
-async fn list(
+async fn attached(
     State(api): State<Api>,
     caller: Caller,
     Path(id): Path<String>,

@@ -1,11 +1,11 @@
-//! `syncbridge handoff`: offers a session to another device, and takes it there. Completing needs no token: it is what
+//! `syncbridge handoff`: offers a session to another device, and takes it there. Completing needs no token, for it is what
 //! signs a device in.
 
 use std::{process::ExitCode, time::Duration};
 
 use serde_json::json;
 use syncbridge_client::{
-    Error, ErrorCode, ServerError,
+    Error, ErrorCode, Tokens,
     service::{Moved, Offer},
 };
 use syncbridge_codec::id;
@@ -64,73 +64,69 @@ pub fn run(command: &Command) -> Result<ExitCode, Failure> {
 }
 
 fn start(options: &Start) -> Result<ExitCode, Failure> {
-    let Start { session, ttl, client: connection } = options;
+    let Start { session, ttl, client: reach } = options;
+    // It becomes part of a path: what no session is called must not lead to another route.
     if !id::is_session(session) {
         let failure = Failure::new(End::Usage, "no session can have this id");
         return Err(failure.hint("it has 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ - and is not `.` or `..`"));
     }
-    connection.run(async |client| {
-        let handoff = client.handoff(session);
-        let offer = handoff.offer(ttl.map(Duration::from_secs));
-        let Offer { code, token, expires_at, url, .. } = connection.in_time(offer).await?;
-        if connection.json {
+    reach.run(async |client| {
+        let offer = reach.in_time(client.handoff(session).offer(ttl.map(Duration::from_secs))).await?;
+        let Offer { code, token, url, expires_at, .. } = offer;
+        if reach.json {
             let object =
                 json!({"sessionId": session, "code": code, "token": token, "url": url, "expiresAt": expires_at});
             print(format_args!("{object}\n"))?;
         } else {
-            let picture = Paint::for_stdout().white_on_black(&qr::half_blocks(&url)?);
-            let [code, url, expires] = [&code, &url, &expires_at].map(|text| clean(text));
-            print(format_args!("code     {code}\nlink     {url}\nexpires  {expires}\n\n{picture}"))?;
-        }
-        Ok(ExitCode::SUCCESS)
-    })
-}
-
-fn complete(options: &Complete) -> Result<ExitCode, Failure> {
-    let Complete { presented, client: connection } = options;
-    connection.run_signed_out(async |client| {
-        let account = client.account();
-        let moved = connection
-            .in_time_or(account.take_over(presented.trim()), |error| match &error {
-                Error::Server(said) => of_code(said).unwrap_or_else(|| connection.failure(error)),
-                _ => connection.failure(error),
-            })
-            .await?;
-        let Moved { session, at, state, active_device } = moved;
-        let tokens = client.tokens().borrow().clone();
-        let tokens = tokens.ok_or_else(|| Failure::new(End::Failed, "the server let this device in without tokens"))?;
-        if connection.json {
-            let object = json!({
-                "sessionId": session, "version": at.version, "epoch": at.epoch, "state": state.to_serde(),
-                "deviceId": active_device, "userId": tokens.user.id, "accessToken": tokens.access,
-                "refreshToken": tokens.refresh, "expiresIn": tokens.expires_in,
-            });
-            print(format_args!("{object}\n"))?;
-        } else {
-            let [session, device, access, refresh] =
-                [&session, &active_device, &tokens.access, &tokens.refresh].map(|text| clean(text));
-            let version = at.version;
+            let picture = qr::half_blocks(&url)?;
+            let picture = Paint::for_stdout().white_on_black(&picture);
             print(format_args!(
-                "session  {session} at version {version}, active on {device}\naccess   {access}\nrefresh  {refresh}\n"
+                "code     {}\nlink     {}\nexpires  {}\n\n{picture}",
+                clean(&code),
+                clean(&url),
+                clean(&expires_at)
             ))?;
         }
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// What to tell of a code that was not taken, where that is about the code.
-fn of_code(error: &ServerError) -> Option<Failure> {
-    let failure = |end| Failure::new(end, error.to_string());
-    match error.code()? {
-        ErrorCode::NotFound => Some(
-            failure(End::NotFound)
-                .hint("look at the code again: 10 letters and digits; case, spaces and hyphens do not count"),
-        ),
-        ErrorCode::Gone => Some(
-            failure(End::Conflict)
-                .hint("a code is good once and for minutes: `syncbridge handoff start` makes another"),
-        ),
-        ErrorCode::HandoffDeclined => Some(failure(End::Refused)),
-        _ => None,
+fn complete(options: &Complete) -> Result<ExitCode, Failure> {
+    let Complete { presented, client: reach } = options;
+    reach.run_signed_out(async |client| {
+        let taken = reach.in_time(async { Ok(client.account().take_over(presented.trim()).await) }).await?;
+        let Moved { session, at, state, active_device } = taken.map_err(|error| failure(reach, error))?;
+        let tokens = client.tokens().borrow().clone();
+        let Tokens { access, refresh, .. } =
+            tokens.ok_or_else(|| Failure::new(End::Failed, "the server let this device in without tokens"))?;
+        if reach.json {
+            let object = json!({
+                "sessionId": session, "version": at.version, "epoch": at.epoch, "state": state.to_serde(),
+                "deviceId": active_device, "accessToken": access, "refreshToken": refresh,
+            });
+            print(format_args!("{object}\n"))?;
+        } else {
+            print(format_args!(
+                "session  {} at version {}, active on {}\naccess   {}\nrefresh  {}\n",
+                clean(&session),
+                at.version,
+                clean(&active_device),
+                clean(&access),
+                clean(&refresh)
+            ))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// What to tell whose code does not open anything.
+fn failure(reach: &client::Options, error: Error) -> Failure {
+    let Error::Server(said) = &error else { return reach.failure(error) };
+    match said.code() {
+        Some(ErrorCode::Gone) => Failure::new(End::Conflict, said.to_string())
+            .hint("a code is good once and for minutes: `syncbridge handoff start` makes another"),
+        Some(ErrorCode::NotFound) => Failure::new(End::NotFound, said.to_string())
+            .hint("look at the code again: 10 letters and digits; case, spaces and hyphens do not count"),
+        _ => reach.failure(error),
     }
 }

@@ -52,34 +52,37 @@ impl Way {
                 let mut answer = socket.until("response").await;
                 (answer["status"].as_u64().unwrap() as u16, answer["body"].take())
             }
-            Self::Quic => ask(host, Via::Quic, who, path, &body).await,
-            Self::WebSocket => ask(host, Via::WebSocket, who, path, &body).await,
+            Self::Quic => self.ask(host, Via::Quic, who, path, &body).await,
+            Self::WebSocket => self.ask(host, Via::WebSocket, who, path, &body).await,
         }
     }
-}
 
-/// A request over a native connection of its own; before `Hello` when it is nobody's.
-async fn ask(host: &Host, via: Via, who: Caller<'_>, path: &str, body: &Value) -> (u16, Value) {
-    let mut wire = Wire::connect(via, host.server().listen).await;
-    if let Some((token, device)) = who {
-        wire.greet(hello(token, device, fastrand::u128(..), Vec::new())).await;
+    async fn ask(self, host: &Host, via: Via, who: Caller<'_>, path: &str, body: &Value) -> (u16, Value) {
+        let mut wire = Wire::connect(via, host.server().listen).await;
+        if let Some((token, device)) = who {
+            wire.greet(hello(token, device, 1, Vec::new())).await;
+        }
+        wire.send(Request {
+            id: 7,
+            method: Method::Post,
+            path: path.into(),
+            headers: vec![Header { name: "content-type".into(), value: "application/json".into() }],
+            body: body.to_string().into(),
+        });
+        let answer = wire.wait_for(|message| match message {
+            Message::Response(response) => Some(response),
+            _ => None,
+        });
+        let answer = within("an answer", answer).await;
+        assert_eq!(answer.id, 7);
+        (answer.status as u16, serde_json::from_slice(&answer.body).unwrap())
     }
-    wire.send(Request {
-        id: 7,
-        method: Method::Post,
-        path: path.into(),
-        headers: vec![Header { name: "content-type".into(), value: "application/json".into() }],
-        body: body.to_string().into(),
-    });
-    let answer =
-        wire.wait_for(|message| if let Message::Response(answer) = message { Some(answer) } else { None }).await;
-    assert_eq!(answer.id, 7);
-    (answer.status as u16, serde_json::from_slice(&answer.body).unwrap())
 }
 
 /// Who looks on, by whichever way events come.
 enum Onlooker {
-    Native(SessionHandle<Value>, Changes),
+    /// The handle is kept for the subscription.
+    Native(#[expect(dead_code)] SessionHandle<Value>, Changes),
     FlatJson(Socket),
 }
 
@@ -137,16 +140,16 @@ async fn five_devices_hand_a_session_round_by_every_pair_of_ways_and_all_are_tol
         } else {
             json!({"token": offered["token"], "deviceId": next})
         };
-        let (status, moved) = to.post(&host, None, "/handoff/complete", body.clone()).await;
-        assert_eq!(status, 200, "{ways}: {moved}");
-        assert_eq!((&moved["sessionId"], &moved["deviceId"]), (&json!("s"), &json!(next)), "{ways}");
-        assert_eq!(moved["version"], json!(at + 1), "{ways}");
+        let (status, taken) = to.post(&host, None, "/handoff/complete", body.clone()).await;
+        assert_eq!(status, 200, "{ways}: {taken}");
+        assert_eq!((&taken["sessionId"], &taken["deviceId"]), (&json!("s"), &json!(next)), "{ways}");
+        assert_eq!(taken["version"], json!(at + 1), "{ways}");
         for (who, onlooker) in onlookers.iter_mut().enumerate() {
             assert_eq!(onlooker.completed().await, (json!(holder), json!(next)), "{ways}, told device-{who}");
         }
         let fenced = host.http().with(&*token).put("/sessions/s", json!({"state": "fenced"})).await;
         assert_eq!(fenced.code(), "not_active", "{ways}: {holder} writes still");
-        token = text(&moved, "accessToken");
+        token = text(&taken, "accessToken");
         host.http().with(&*token).put("/sessions/s", json!({"state": at})).await.expect(200);
         let (status, again) = from.post(&host, None, "/handoff/complete", body).await;
         assert_eq!((status, &again["code"]), (410, &json!("gone")), "{ways}");
@@ -214,8 +217,8 @@ async fn under_ask_a_question_is_answered_whichever_way_it_was_asked() {
             };
             phone.post(&format!("/handoff/{handoff}/answer"), json!({"accept": true})).await.expect(204);
         };
-        let ((status, moved), ()) = tokio::join!(asked, answers);
-        assert_eq!(status, 200, "{way:?}: {moved}");
+        let ((status, taken), ()) = tokio::join!(asked, answers);
+        assert_eq!(status, 200, "{way:?}: {taken}");
         assert_eq!(active(&phone).await, "desk");
     }
 }

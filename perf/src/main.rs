@@ -62,6 +62,9 @@ enum Command {
         /// Seconds of silence before each reading.
         #[arg(long)]
         quiet: Option<f64>,
+        /// Which forms of the server: native, json.
+        #[arg(long = "form", value_delimiter = ',', default_values = ["native", "json"], value_parser = ["native", "json"])]
+        forms: Vec<String>,
     },
     /// What one subscriber that never reads costs the others.
     Slow {
@@ -209,12 +212,20 @@ fn run(command: Command) -> Result<()> {
                 workloads.iter().map(|name| choose(name, subscribers, common.short)).collect::<Result<Vec<_>>>()?;
             common.finish("fanout", &options, &fanout::run(&chosen, &options)?)
         }
-        Command::Idle { common, connections, quiet } => {
+        Command::Idle { common, connections, quiet, forms } => {
             let options = common.options()?;
             let quiet = Duration::try_from_secs_f64(quiet.unwrap_or(if common.short { 0.3 } else { 60.0 }))
                 .map_err(|error| Error::Unsupported(format!("--quiet: {error}")))?;
             let added = connections.unwrap_or(if common.short { 200 } else { 5000 }).max(1);
-            let plan = idle::Plan { first: added / 10, added, per_user: 500, quiet };
+            let has = |form: &str| forms.iter().any(|chosen| chosen == form);
+            let plan = idle::Plan {
+                first: added / 10,
+                added,
+                per_user: 500,
+                quiet,
+                native: has("native"),
+                json: has("json") && options.server_bin.is_some(),
+            };
             common.finish("idle", &options, &idle::run(plan, &options)?)
         }
         Command::Slow { common, rate } => {
@@ -250,7 +261,7 @@ fn run(command: Command) -> Result<()> {
                 connections: connections.unwrap_or(if common.short { 200 } else { 10_000 }).max(1),
                 devices: 10,
                 heartbeat_every: Duration::from_secs(if common.short { 1 } else { 30 }),
-                update_every: Duration::from_millis(if common.short { 200 } else { 5000 }),
+                update_every: Some(Duration::from_millis(if common.short { 200 } else { 5000 })),
                 length: seconds("--length", length.unwrap_or(if common.short { 1.5 } else { 180.0 }))?,
             };
             let report = sync10k::run(plan, &options)?;

@@ -147,8 +147,8 @@ impl Hub {
     ) -> Result<Arc<Session>, Fault> {
         self.quotas.take(&meta.owner, self.bounds.max_sessions, &**self.engine(), now)?;
         let epoch = self.epoch_now();
-        let mut writes = membership::made(&id, &meta);
-        writes.extend(more(&message::Created { counter, session: (&*id).into(), epoch, version: 1 }));
+        let mut rows = membership::made(&id, &meta);
+        rows.extend(more(&message::Created { counter, session: (&*id).into(), epoch, version: 1 }));
         let mut out = Vec::new();
         let core = Core::create(
             Arc::clone(&id),
@@ -157,7 +157,7 @@ impl Hub {
             state,
             writer,
             counter,
-            writes,
+            rows,
             now,
             self.bounds.session,
             &mut out,

@@ -24,6 +24,7 @@ pub fn routes() -> OpenApiRouter<Api> {
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = DeviceTransport)]
+#[allow(clippy::enum_variant_names, reason = "it is called that")]
 enum Transport {
     /// The native protocol over QUIC.
     Quic,

@@ -28,7 +28,7 @@ use serde_json::json;
 use crate::{
     error::{Context, Error, Result},
     place::Placement,
-    scenario::{Options, Report, api, fanout, idle, slow, sync10k},
+    scenario::{Options, Report, api, fanout, handoff, idle, slow, sync10k},
 };
 
 /// Measures a server from outside, against a floor that does the same work, in one run.
@@ -104,6 +104,14 @@ enum Command {
         /// Seconds of life.
         #[arg(long)]
         length: Option<f64>,
+    },
+    /// A session that five devices of a user hand round.
+    Handoff {
+        #[command(flatten)]
+        common: Common,
+        /// Handoffs that are measured.
+        #[arg(long)]
+        handoffs: Option<usize>,
     },
     /// A bare axum handler; the scenario `api` starts it.
     #[command(hide = true)]
@@ -259,6 +267,12 @@ fn run(command: Command) -> Result<()> {
             let report = sync10k::run(plan, &options)?;
             common.finish("sync10k", &options, &report)?;
             no_errors(report.errors())
+        }
+        Command::Handoff { common, handoffs } => {
+            let options = common.options()?;
+            let handoffs = handoffs.unwrap_or(if common.short { 20 } else { 1000 }).max(1);
+            let plan = handoff::Plan { devices: 5, handoffs, warm_up: handoffs.div_ceil(10) };
+            common.finish("handoff", &options, &handoff::run(plan, &options)?)
         }
         Command::BareServer { listen, answer } => bare::serve(listen, &answer),
         Command::FloorServer { listen, mode } => floor::serve(listen, mode),

@@ -58,16 +58,19 @@ impl Options {
     where
         F: Future<Output = Result<ExitCode, Failure>>,
     {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let client = self.in_time(Client::connect(self.config()?)).await?;
-            let outcome = work(client.clone()).await;
-            // What is still on its way was either awaited by the work or is not wanted any more.
-            if tokio::time::timeout(Duration::from_secs(2), client.close()).await.is_err() {
-                tracing::debug!("the connection did not end in time");
-            }
-            outcome
-        })
+        block_on(async { end_after(self.in_time(Client::connect(self.config()?)).await?, work).await })
+    }
+
+    /// The same for who is nobody to the server yet. It connects when somebody signs in.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn run_signed_out<F>(&self, work: impl FnOnce(Client) -> F) -> Result<ExitCode, Failure>
+    where
+        F: Future<Output = Result<ExitCode, Failure>>,
+    {
+        let signed_out = || Client::signed_out(self.config()?).map_err(|error| self.failure(error));
+        block_on(async { end_after(signed_out()?, work).await })
     }
 
     /// Waits for an answer, but not for ever.
@@ -75,11 +78,23 @@ impl Options {
     /// # Errors
     /// [`Failure`], in words that help.
     pub async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+        self.in_time_or(answer, |error| self.failure(error)).await
+    }
+
+    /// The same, where the command has words of its own.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn in_time_or<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Error>>,
+        failure: impl FnOnce(Error) -> Failure,
+    ) -> Result<T, Failure> {
         let Ok(answer) = tokio::time::timeout(PATIENCE, answer).await else {
             let what = format!("{} did not answer within {} s", self.server, PATIENCE.as_secs());
             return Err(Failure::new(End::Unreachable, what));
         };
-        answer.map_err(|error| self.failure(error))
+        answer.map_err(failure)
     }
 
     fn config(&self) -> Result<Config, Failure> {
@@ -125,6 +140,9 @@ impl Options {
             }
             Error::Request(why) => Failure::new(End::Usage, why.to_string()),
             Error::Json(why) => Failure::new(End::Failed, why),
+            Error::Disconnected => Failure::new(End::Unreachable, error.to_string()),
+            Error::SignedOut => Failure::new(End::Refused, error.to_string()),
+            Error::Answer(_) => Failure::new(End::Failed, error.to_string()),
             Error::Closed => Failure::new(End::Failed, "the connection was ended"),
         }
     }
@@ -161,6 +179,23 @@ impl Options {
             _ => failure(End::Failed),
         }
     }
+}
+
+fn block_on(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// Works with a client, and ends its connection.
+async fn end_after<F>(client: Client, work: impl FnOnce(Client) -> F) -> Result<ExitCode, Failure>
+where
+    F: Future<Output = Result<ExitCode, Failure>>,
+{
+    let outcome = work(client.clone()).await;
+    // What is still on its way was either awaited by the work or is not wanted any more.
+    if tokio::time::timeout(Duration::from_secs(2), client.close()).await.is_err() {
+        tracing::debug!("the connection did not end in time");
+    }
+    outcome
 }
 
 fn default_device() -> String {

@@ -236,6 +236,10 @@ impl Shard {
                 }
             } else if conn.closing.is_some() {
                 self.abort(index);
+            } else if !conn.core.is_ready()
+                && let Some(at_ms) = conn.under_way.holds(self.now.mono_ms)
+            {
+                self.look_at(index, at_ms);
             } else {
                 self.end(index, ErrorCode::TimedOut, "nothing was heard for too long");
             }

@@ -90,6 +90,11 @@ impl Connector {
         Self { target, transport, trust, max_frame, dialers: Mutex::default(), websocket_won: Mutex::default() }
     }
 
+    /// The server.
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// A link, to `elsewhere` if a draining server named another address. That is followed only with a pinned
     /// certificate: nobody else proves that the other server is one of ours.
     ///

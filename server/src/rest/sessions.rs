@@ -472,10 +472,19 @@ pub(super) async fn find(
         Some(session) => session,
         None if !syncbridge_codec::id::is_session(id) => return Err(invalid_id()),
         None => {
-            let (hub, who, name, now) = (Arc::clone(&api.hub), caller.clone(), id.to_owned(), (api.clock)());
-            off_shard(move || hub.load_or_open(&name, &who, operation, now))
-                .await??
-                .ok_or_else(|| Fault::not_found(id))?
+            let load = || {
+                let (hub, who, name, now) = (Arc::clone(&api.hub), caller.clone(), id.to_owned(), (api.clock)());
+                off_shard(move || hub.load_or_open(&name, &who, operation, now))
+            };
+            let found = match load().await? {
+                // It would have been made, and nothing is while the disk is behind.
+                Err(Fault { code: ErrorCode::Busy, .. }) => {
+                    api.hub.caught_up(api.clock).await?;
+                    load().await?
+                }
+                found => found,
+            };
+            found?.ok_or_else(|| Fault::not_found(id))?
         }
     };
     api.hub.look(&session, caller, operation, |_| ())?;

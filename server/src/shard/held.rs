@@ -1,4 +1,4 @@
-//! Updates of flat JSON that come while the disk is behind: their connections are not read until it has caught up, for at
+//! Updates of flat JSON, and what makes a session under `--open`, that come while the disk is behind: their connections are not read until it has caught up, for at
 //! most [`ASK_BUSY`](defaults::ASK_BUSY), as REST waits. Native clients are told `busy` at once: they try again by
 //! themselves, and know from the answer that nothing newer is durable. Clients of this form do neither.
 
@@ -29,24 +29,36 @@ impl Shard {
     /// be carried out now, whatever comes of that.
     pub(super) fn hold(&mut self, index: u32, update: Command) -> Option<Command> {
         let behind = matches!(self.shared.hub.accepting(self.now), Err(Fault { code: ErrorCode::Busy, .. }));
-        let waits = behind && !self.shared.hub.is_draining();
-        let now = self.now.mono_ms;
-        let Some(conn) = self.conns.get_mut(index as usize) else { return Some(update) };
-        let Some(flat) = conn.framing.flat() else { return Some(update) };
-        if !waits {
-            flat.waits_until_ms = 0;
+        if !behind {
+            self.waited(index);
             return Some(update);
         }
+        self.wait(index, update)
+    }
+
+    /// Has a command that cannot be carried out yet wait, or returns it when it has waited for long enough, or cannot.
+    pub(super) fn wait(&mut self, index: u32, command: Command) -> Option<Command> {
+        let now = self.now.mono_ms;
+        let draining = self.shared.hub.is_draining();
+        let Some(conn) = self.conns.get_mut(index as usize).filter(|_| !draining) else { return Some(command) };
+        let Some(flat) = conn.framing.flat() else { return Some(command) };
         if flat.waits_until_ms == 0 {
             flat.waits_until_ms = now + defaults::ms(defaults::ASK_BUSY);
         } else if flat.waits_until_ms <= now {
             flat.waits_until_ms = 0;
-            return Some(update);
+            return Some(command);
         }
-        conn.todo.push_front(update);
+        conn.todo.push_front(command);
         conn.busy = true;
         self.held.connections.push(conn.id);
         None
+    }
+
+    /// The connection has what it waited for, if it did.
+    pub(super) fn waited(&mut self, index: u32) {
+        if let Some(flat) = self.conns.get_mut(index as usize).and_then(|conn| conn.framing.flat()) {
+            flat.waits_until_ms = 0;
+        }
     }
 
     /// Whether somebody has to call [`Shard::retry_held`] every [`BUSY_RETRY`](defaults::BUSY_RETRY) from now on.

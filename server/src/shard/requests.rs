@@ -315,13 +315,23 @@ impl Shard {
         conn.busy = false;
         conn.core.alive(self.now);
         match done {
-            Done::Loaded(command, _, Ok(Some(session))) => self.carry_out(index, command, Some(session)),
+            Done::Loaded(command, _, Ok(Some(session))) => {
+                if !matches!(command, Command::Update(..)) {
+                    self.waited(index);
+                }
+                self.carry_out(index, command, Some(session));
+            }
             Done::Loaded(command, session, Ok(None)) => {
                 let fault =
                     Fault::new(ErrorCode::NotFound, format!("there is no session {session:?} that you may see"));
                 self.answer_command(index, &command, &fault);
             }
-            Done::Loaded(command, _, Err(fault)) => self.answer_command(index, &command, &fault),
+            Done::Loaded(command, _, Err(fault)) => {
+                let refused = if fault.code == ErrorCode::Busy { self.wait(index, command) } else { Some(command) };
+                if let Some(command) = refused {
+                    self.answer_command(index, &command, &fault);
+                }
+            }
             Done::Created(_, _, Ok(())) => {}
             Done::Created(counter, session, Err(fault)) => {
                 self.answer_fault(index, &fault, None, Some(counter), &session.into());

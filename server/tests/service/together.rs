@@ -1,7 +1,7 @@
 //! All transports on one session: what one writes the others see, in one order; what is taken back is taken back
 //! everywhere at once.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use syncbridge_codec::{
@@ -63,13 +63,13 @@ async fn append_native(host: &Host, via: Via, first: u64) {
         durability: Durability::Durable,
         ..Update::default()
     };
-    let mut waiting: BTreeMap<u64, ()> = (1..=EACH).map(|counter| (counter, ())).collect();
+    let mut waiting: BTreeSet<u64> = (1..=EACH).collect();
     for counter in 1..=EACH {
         wire.send(update(counter));
     }
     while !waiting.is_empty() {
         match wire.message().await {
-            Message::Accepted(accepted) => drop(waiting.remove(&accepted.counter)),
+            Message::Accepted(accepted) => assert!(waiting.remove(&accepted.counter)),
             Message::Error(error) if error.retryable => wire.send(update(error.op.unwrap())),
             Message::Error(error) => panic!("{error:?}"),
             Message::Conflict(conflict) => panic!("appends never clash: {conflict:?}"),
@@ -149,7 +149,7 @@ async fn two_thousand_appends_over_all_transports_are_all_there_once_each_in_the
         }
         seen
     };
-    let (_, _, _, _, quic, websocket, flat) = tokio::join!(
+    let ((), (), (), (), quic, websocket, flat) = tokio::join!(
         append_rest(&host, 0),
         append_native(&host, Via::WebSocket, EACH),
         append_native(&host, Via::Quic, 2 * EACH),
@@ -349,6 +349,7 @@ async fn is_reset_flat(flat: &mut Socket, place: &Position) {
 
 #[tokio::test]
 async fn who_is_removed_while_much_waits_for_them_gets_none_of_what_was_not_delivered() {
+    const WRITTEN: u64 = 200;
     let host = Host::new();
     let ann = host.user("ann");
     ann.post("/sessions", json!({"sessionId": "s", "state": {}})).await.expect(201);
@@ -358,7 +359,6 @@ async fn who_is_removed_while_much_waits_for_them_gets_none_of_what_was_not_deli
     subscribed(&mut slow, "s", None).await;
     // More than the kernel's buffers hold, and no more than the server keeps for who does not read.
     let large = "x".repeat(64 << 10);
-    const WRITTEN: u64 = 200;
     for n in 0..WRITTEN {
         ann.put("/sessions/s", json!({"state": {"n": n, "large": format!("{n}{large}")}})).await.expect(200);
     }

@@ -10,12 +10,14 @@ use std::{
 use crate::Error;
 
 /// Version of everything in the folder; raised when a program of before could misread it.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 const MAGIC: &[u8; 8] = b"SBSTORE\0";
 const STORE: &str = "store";
 const LOCK: &str = "lock";
 pub(super) const LOG: &str = "log";
 pub(super) const INDEX: &str = "index.redb";
+/// Damaged files, as they were found.
+pub(super) const ASIDE: &str = "damaged";
 
 /// An [`Error::Io`] that names the file.
 pub(super) fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {

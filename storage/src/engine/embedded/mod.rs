@@ -33,11 +33,12 @@ use crate::{
     rules::{Head, Judge, expired},
 };
 use encoding::Reader;
-use files::{Folder, INDEX, LOG, damaged, io};
-use index::{Index, Snapshot};
+use files::{ASIDE, Folder, INDEX, LOG, damaged, io};
+use index::{Index, Opened, Snapshot};
 use log::{Full, Log, Spares, recover};
 use memtable::{Memtable, Row, Tables};
 
+pub use index::Salvaged;
 pub use log::recover::Torn;
 
 /// What an operator may turn, and what a test may take the place of.
@@ -77,6 +78,8 @@ pub struct Recovery {
     pub groups: u64,
     /// The group at the end of the log that was dropped because it was not whole.
     pub torn: Option<Torn>,
+    /// The index was damaged: what is refused since then.
+    pub salvaged: Option<Salvaged>,
 }
 
 #[derive(Default)]
@@ -173,8 +176,7 @@ impl Shared {
             return Ok(entry.head);
         }
         // Between the two, a flush may end; then the index has it.
-        let head = self.index()?.snapshot()?.head(session)?;
-        Ok(head.map(|head| Head { epoch: head.epoch, version: head.version }))
+        self.indexed(session)
     }
 
     fn row(&self, table: Table, key: &Bytes) -> Result<Row, Error> {
@@ -182,6 +184,23 @@ impl Shared {
             return Ok(row);
         }
         self.index()?.snapshot()?.row(table, key)
+    }
+
+    /// True when something that the commit builds on cannot be read.
+    fn meets_damage(&self, commit: &Commit) -> bool {
+        commit.writes.iter().any(|write| {
+            let met = match write {
+                Write::Put { table, key, .. } | Write::Remove { table, key } => self.row(*table, key).map(drop),
+                write => memtable::session(write).map_or(Ok(()), |session| self.indexed(session).map(drop)),
+            };
+            matches!(met, Err(Error::Damaged { .. }))
+        })
+    }
+
+    /// The head as the index has it.
+    fn indexed(&self, session: &str) -> Result<Option<Head>, Error> {
+        let head = self.index()?.snapshot()?.head(session)?;
+        Ok(head.map(|head| Head { epoch: head.epoch, version: head.version }))
     }
 
     /// A session's writes that the index does not have, each with its time, and the index.
@@ -251,13 +270,18 @@ impl Embedded {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                         return Err(io("remove", &new)(error));
                     }
-                    _ => drop(Index::open(&new)?),
+                    _ => Index::create(&new)?,
                 }
                 std::fs::rename(&new, &index_path).map_err(io("rename", &new))?;
                 files::sync_folder(&folder.path)?;
             }
         }
-        let index = Arc::new(Index::open(&index_path)?);
+        let Opened { index, salvaged } = Index::open(&index_path, &folder.path.join(ASIDE))?;
+        if let Some(Salvaged { lost, aside, .. }) = &salvaged {
+            let aside = aside.display();
+            tracing::error!(?lost, %aside, "what the index has lost is refused as damaged; everything else is served");
+        }
+        let index = Arc::new(index);
         let covered = index.snapshot()?.covered;
         if last_epoch.is_none() && (covered > 0 || recover::any(&log_folder)?) {
             return Err(damaged(&folder.path, "there are commits, but the file that says the epoch is missing"));
@@ -275,7 +299,9 @@ impl Embedded {
         });
         let spares = Arc::new(Spares::open(&log_folder, shared.options.segment_bytes)?);
         match Self::recover(&shared, &folder, &spares, last_epoch, covered) {
-            Ok((log, epoch, recovery)) => Self::start(shared, folder, spares, log, epoch, recovery),
+            Ok((log, epoch, recovery)) => {
+                Self::start(shared, folder, spares, log, epoch, Recovery { salvaged, ..recovery })
+            }
             Err(error) => {
                 spares.stop();
                 Err(error)
@@ -300,8 +326,11 @@ impl Embedded {
             for _ in 0..group.commits {
                 let commit = read_commit(&mut reader)
                     .ok_or_else(|| damaged(&log_folder, &format!("group {} has a commit that is none", group.seq)))?;
-                // The log has only what passed; that it passes again shows that log and index belong together.
-                if judge.judge(&commit, group.time_ms, &mut known)? != Outcome::Committed {
+                // The log has only what passed; that it passes again shows that log and index belong together. What cannot
+                // be judged because the index is damaged there goes the way of such writes: into quarantine.
+                if judge.judge(&commit, group.time_ms, &mut known)? != Outcome::Committed
+                    && !shared.meets_damage(&commit)
+                {
                     return Err(damaged(&log_folder, &format!("group {} does not fit the index", group.seq)));
                 }
                 writes.extend(commit.writes);
@@ -326,7 +355,7 @@ impl Embedded {
             spares.retire(path)?;
         }
         let log = Log::begin(&log_folder, found.next_id, found.next_seq, epoch, full, shared.options.faults.clone())?;
-        Ok((log, epoch, Recovery { groups: found.replayed, torn: found.torn }))
+        Ok((log, epoch, Recovery { groups: found.replayed, torn: found.torn, salvaged: None }))
     }
 
     fn start(

@@ -53,6 +53,36 @@ pub(super) fn of_incarnation<'a>(part: &[u8], key: &'a [u8]) -> Option<(&'a str,
     Some((std::str::from_utf8(user).ok()?, u128::from_be_bytes(*incarnation)))
 }
 
+/// Which kind of row a key of the table of `kind` is.
+pub(super) fn kind(kind: Kind, key: &[u8]) -> Option<Kind> {
+    if kind.table() != Kind::Head.table() {
+        return Some(kind);
+    }
+    let (length, rest) = key.split_first_chunk()?;
+    let part = *rest.get(u32::from_be_bytes(*length) as usize)?;
+    [Kind::Head, Kind::Deltas, Kind::Incarnations, Kind::Answers, Kind::Quarantine]
+        .into_iter()
+        .find(|kind| *kind as u8 == part)
+}
+
+/// The session of a key of the tables `sessions` and `documents`.
+pub(super) fn name(key: &[u8]) -> Option<&str> {
+    let (length, rest) = key.split_first_chunk()?;
+    std::str::from_utf8(rest.get(..u32::from_be_bytes(*length) as usize)?).ok()
+}
+
+/// A key of a table for people.
+pub(super) fn describe(table: usize, key: &[u8]) -> String {
+    if key.is_empty() {
+        return "the beginning".to_owned();
+    }
+    let named = [Kind::Head, Kind::Documents].into_iter().any(|kind| kind.table() == table);
+    match name(key).filter(|_| named) {
+        Some(name) => format!("session {name:?}"),
+        None => format!("key {}", key.escape_ascii()),
+    }
+}
+
 /// A row of a table.
 pub(super) fn row(table: Table, row: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + row.len());

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use redb::{ReadOnlyTable, ReadTransaction};
 
-use super::{COVERED, Kind, TABLES, broken, failed, keys, rows, unseal};
+use super::{COVERED, Damage, Kind, TABLES, broken, failed, keys, rows, unseal};
 use crate::{
     Error, StoredDelta, Table,
     engine::embedded::memtable::Row,
@@ -18,17 +18,18 @@ type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 pub(crate) struct Snapshot {
     transaction: ReadTransaction,
     path: PathBuf,
+    damage: Damage,
     /// Seq of the newest group that is in it.
     pub covered: u64,
 }
 
 impl Snapshot {
-    pub(super) fn new(transaction: ReadTransaction, path: PathBuf) -> Result<Self, Error> {
-        let mut snapshot = Self { transaction, path, covered: 0 };
-        if let Some(bytes) = snapshot.value(Kind::Meta, COVERED)? {
-            let bytes = bytes.as_slice().try_into().map_err(|_| broken(Kind::Meta, COVERED))?;
-            snapshot.covered = u64::from_le_bytes(bytes);
-        }
+    pub(super) fn new(transaction: ReadTransaction, path: PathBuf, damage: Damage) -> Result<Self, Error> {
+        let mut snapshot = Self { transaction, path, damage, covered: 0 };
+        // Without it an index is not an empty one, but one of which nobody knows what it has.
+        let bytes = snapshot.value(Kind::Meta, COVERED)?.ok_or_else(|| broken(Kind::Meta, COVERED))?;
+        let bytes = bytes.as_slice().try_into().map_err(|_| broken(Kind::Meta, COVERED))?;
+        snapshot.covered = u64::from_le_bytes(bytes);
         Ok(snapshot)
     }
 
@@ -38,7 +39,7 @@ impl Snapshot {
 
     fn value(&self, kind: Kind, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let Some(sealed) = self.table(kind)?.get(key).map_err(|error| failed(&self.path, error))? else {
-            return Ok(None);
+            return self.damage.absent(kind, key).map(|()| None);
         };
         unseal(kind, key, sealed.value()).map(|value| Some(value.to_vec()))
     }
@@ -51,14 +52,18 @@ impl Snapshot {
         end: Option<&[u8]>,
         mut each: impl FnMut(&[u8], &[u8]) -> Result<bool, Error>,
     ) -> Result<(), Error> {
+        let gap = self.damage.first(kind, start, end);
         let range = self.table(kind)?.range::<&[u8]>(keys::within(start, end));
         for entry in range.map_err(|error| failed(&self.path, error))? {
             let (key, value) = entry.map_err(|error| failed(&self.path, error))?;
+            if let Some(gap) = gap.filter(|gap| *gap <= key.value()) {
+                return Err(broken(kind, gap));
+            }
             if !each(key.value(), unseal(kind, key.value(), value.value())?)? {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+        gap.map_or(Ok(()), |gap| Err(broken(kind, gap)))
     }
 
     /// Hands the rows of a session's part to `each`, with the part's key.
@@ -94,10 +99,12 @@ impl Snapshot {
         partition.document_version = version;
         partition.deltas = VecDeque::from(self.runs(&key, &head, version, usize::MAX)?);
         partition.epochs.clone_from(&head.epochs);
+        let mut answers = 0;
         self.each_of(Kind::Incarnations, &key, |part, row, value| {
             let (user, incarnation) = keys::of_incarnation(part, row).ok_or_else(|| broken(Kind::Incarnations, row))?;
             let kept = rows::Incarnation::decode(value).ok_or_else(|| broken(Kind::Incarnations, row))?;
             let dedup = Dedup { high_water: kept.high_water, last_ms: kept.last_ms, ..Dedup::default() };
+            answers += kept.answers;
             partition.incarnations.insert((Arc::from(user), incarnation), dedup);
             Ok(true)
         })?;
@@ -106,10 +113,19 @@ impl Snapshot {
             let dedup = partition.incarnations.get_mut(&(Arc::from(user), incarnation));
             let dedup = dedup.ok_or_else(|| broken(Kind::Answers, row))?;
             let last_ms = dedup.last_ms;
+            let count = rows::answers_count(value).filter(|count| *count <= answers);
+            answers -= count.ok_or_else(|| broken(Kind::Answers, row))?;
             rows::read_answers(value, |counter, answer| dedup.record(counter, answer, last_ms))
                 .ok_or_else(|| broken(Kind::Answers, row))?;
             Ok(true)
         })?;
+        // A row that is missing altogether has no checksum to fail.
+        if partition.incarnations.len() as u64 != head.incarnations {
+            return Err(broken(Kind::Incarnations, &key));
+        }
+        if answers > 0 {
+            return Err(broken(Kind::Answers, &key));
+        }
         Ok(Some(partition))
     }
 

@@ -142,7 +142,12 @@ fn walk(
         // A group is written only after the one before it is durable. So a true header further on means that this one was
         // whole once: it is damage, not a torn end.
         let further = group::find(bytes, header.segment, at + 8).filter(|(_, group)| group.seq < until);
-        let Some((next, group)) = further else { break };
+        let Some((next, group)) = further else {
+            if expected > covered && group::rotten(bytes, header.segment, at, expected) {
+                return Err(damaged(path, &format!("one byte of group {expected} at byte {at} has changed")));
+            }
+            break;
+        };
         if group.seq > covered + 1 || group.seq < expected {
             return Err(damaged(
                 path,

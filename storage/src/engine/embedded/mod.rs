@@ -9,6 +9,7 @@ mod indexer;
 mod log;
 mod memtable;
 mod queue;
+pub mod tools;
 mod writer;
 
 use std::{
@@ -254,9 +255,17 @@ impl Embedded {
     /// [`Error::Locked`], [`Error::Format`], [`Error::Damaged`] when something durable is missing or unreadable, and
     /// [`Error::Io`].
     pub fn open(folder: &Path, options: Options, sink: Arc<dyn Sink>) -> Result<Self, Error> {
+        Self::open_folder(Folder::open(folder)?, options, sink, &mut recover::Damage::Refused)
+    }
+
+    fn open_folder(
+        folder: Folder,
+        options: Options,
+        sink: Arc<dyn Sink>,
+        damage: &mut recover::Damage,
+    ) -> Result<Self, Error> {
         let mut options = options;
         options.segment_bytes = options.segment_bytes.max(16 << 10).next_multiple_of(4096);
-        let folder = Folder::open(folder)?;
         let log_folder = folder.path.join(LOG);
         let index_path = folder.path.join(INDEX);
         let last_epoch = folder.last_epoch()?;
@@ -298,7 +307,7 @@ impl Embedded {
             failure: Mutex::default(),
         });
         let spares = Arc::new(Spares::open(&log_folder, shared.options.segment_bytes)?);
-        match Self::recover(&shared, &folder, &spares, last_epoch, covered) {
+        match Self::recover(&shared, &folder, &spares, (last_epoch, covered), damage) {
             Ok((log, epoch, recovery)) => {
                 Self::start(shared, folder, spares, log, epoch, Recovery { salvaged, ..recovery })
             }
@@ -313,14 +322,16 @@ impl Embedded {
         shared: &Shared,
         folder: &Folder,
         spares: &Arc<Spares>,
-        last_epoch: Option<u64>,
-        covered: u64,
+        (last_epoch, covered): (Option<u64>, u64),
+        damage: &mut recover::Damage,
     ) -> Result<(Log, u64, Recovery), Error> {
+        let tolerant = matches!(damage, recover::Damage::Told(_));
+        let mut misfits = Vec::new();
         let log_folder = folder.path.join(LOG);
         let full = Full::new(spares.clone());
         let mut known = writer::Known::new(shared);
         let mut judge = Judge::default();
-        let found = recover::recover(&log_folder, covered, |group| {
+        let found = recover::recover(&log_folder, covered, damage, |group| {
             let mut writes = Vec::new();
             let mut reader = Reader(group.payload);
             for _ in 0..group.commits {
@@ -331,6 +342,10 @@ impl Embedded {
                 if judge.judge(&commit, group.time_ms, &mut known)? != Outcome::Committed
                     && !shared.meets_damage(&commit)
                 {
+                    if tolerant {
+                        misfits.extend(tools::names(&commit).map(|name| (name, group.seq)));
+                        continue;
+                    }
                     return Err(damaged(&log_folder, &format!("group {} does not fit the index", group.seq)));
                 }
                 writes.extend(commit.writes);
@@ -343,14 +358,22 @@ impl Embedded {
             }
             Ok(())
         })?;
+        for (name, seq) in misfits {
+            let what = format!("{name}: a change in group {seq} does not fit what is left before it, and is lost");
+            damage.meet(&log_folder, recover::Met::Lost(what))?;
+        }
         if let Some(torn) = &found.torn {
             tracing::warn!(segment = %torn.segment.display(), offset = torn.offset,
                 "the log ends in a group that is not whole; it is dropped, nobody was told that it is durable");
         }
         // The index has everything now, so nothing of the old segments is ever read again.
         indexer::flush(shared, &full)?;
-        let epoch = last_epoch.unwrap_or(0).max(found.epoch) + 1;
+        let skipped = folder.skipped_epochs()?;
+        let epoch = last_epoch.unwrap_or(0).max(found.epoch) + 1 + skipped;
         folder.set_epoch(epoch)?;
+        if skipped > 0 {
+            folder.unmark_copy()?;
+        }
         for (path, _) in &found.segments {
             spares.retire(path)?;
         }

@@ -4,11 +4,11 @@
 
 mod damage;
 mod flush;
-mod keys;
+pub(super) mod keys;
 mod pages;
 mod read;
-mod rows;
-mod salvage;
+pub(super) mod rows;
+pub(super) mod salvage;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -20,8 +20,10 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTran
 
 use super::files::{damaged, io, private};
 use crate::{Error, defaults::INDEX_CACHE_BYTES};
-use damage::{Damage, Range};
-use pages::{Pages, Verdict};
+use damage::Damage;
+pub(super) use damage::Range;
+use pages::Pages;
+pub(super) use pages::Verdict;
 pub(super) use read::Snapshot;
 pub use salvage::Salvaged;
 
@@ -44,7 +46,7 @@ const TABLES: [Definition; 7] = [META, SESSIONS, DOCUMENTS, ROWS, EXPIRY, DAMAGE
 
 /// The kinds of rows. Those of the table `sessions` have their number behind the session in the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// session → head.
     Head = 1,
     /// (session, first version) → a run of deltas.
@@ -71,7 +73,7 @@ enum Kind {
 
 impl Kind {
     /// Where in [`TABLES`] rows of this kind are.
-    fn table(self) -> usize {
+    pub fn table(self) -> usize {
         match self {
             Kind::Meta => 0,
             Kind::Head | Kind::Deltas | Kind::Incarnations | Kind::Answers | Kind::Quarantine => 1,
@@ -220,6 +222,6 @@ fn checksum(kind: Kind, key: &[u8], value: &[u8]) -> u32 {
 }
 
 /// The error of a row that does not match its checksum or its form.
-fn broken(kind: Kind, key: &[u8]) -> Error {
+pub(super) fn broken(kind: Kind, key: &[u8]) -> Error {
     Error::Damaged { what: format!("{kind:?} in the index, key {}", key.escape_ascii()) }
 }

@@ -31,7 +31,7 @@ const MAX_DEPTH: usize = 64;
 
 /// Where a tree begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Root {
+pub(in crate::engine::embedded) struct Root {
     page: u64,
     sum: u128,
     /// Rows of it.
@@ -47,7 +47,7 @@ struct Widths {
 
 /// A table of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Table {
+pub(in crate::engine::embedded) struct Table {
     pub name: String,
     pub root: Option<Root>,
     widths: Widths,
@@ -63,7 +63,7 @@ struct Slot {
 
 /// What a look at the whole file found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::engine::embedded) enum Verdict {
     /// Every page matches its checksum, and redb would open what was written last.
     Whole,
     /// This does not.
@@ -71,7 +71,7 @@ pub(super) enum Verdict {
 }
 
 /// The file.
-pub(super) struct Pages {
+pub(in crate::engine::embedded) struct Pages {
     file: File,
     length: u64,
     path: PathBuf,
@@ -211,8 +211,7 @@ impl Pages {
 
     fn tables_of(&self, root: Root) -> Result<(Vec<Table>, Option<String>), Error> {
         let (mut tables, mut lost) = (Vec::new(), None);
-        let mut cursor = Cursor::new(self, Some(root), Widths::default());
-        while let Some(item) = cursor.next() {
+        for item in Cursor::new(self, Some(root), Widths::default()) {
             match item {
                 Item::Row { key, value, trusted: true } => {
                     tables.push(definition(&key, &value).ok_or_else(|| damaged(&self.path, "a table's definition"))?);
@@ -341,7 +340,7 @@ impl Page {
 
 /// What a [`Cursor`] comes by.
 #[derive(Debug)]
-pub(super) enum Item {
+pub(in crate::engine::embedded) enum Item {
     /// A row.
     Row {
         key: Vec<u8>,
@@ -363,7 +362,7 @@ struct Frame {
 }
 
 /// Goes through a tree in key order, around what is damaged.
-pub(super) struct Cursor<'a> {
+pub(in crate::engine::embedded) struct Cursor<'a> {
     pages: &'a Pages,
     widths: Widths,
     stack: Vec<Frame>,

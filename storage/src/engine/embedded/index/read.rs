@@ -3,9 +3,9 @@
 use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
-use redb::{ReadOnlyTable, ReadTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTableMetadata as _};
 
-use super::{COVERED, Damage, Kind, TABLES, broken, failed, keys, rows, unseal};
+use super::{COVERED, Damage, Kind, TABLES, broken, failed, keys, pages::Item, rows, unseal};
 use crate::{
     Error, StoredDelta, Table,
     engine::embedded::memtable::Row,
@@ -75,6 +75,18 @@ impl Snapshot {
     ) -> Result<(), Error> {
         let part = keys::part(session, kind);
         self.each(kind, &part, keys::after(&part).as_deref(), |row, value| each(&part, row, value))
+    }
+
+    /// All rows of the table of `kind` as they are stored, and how many there should be.
+    pub fn items(&self, kind: Kind) -> Result<(impl Iterator<Item = Item> + use<>, u64), Error> {
+        let table = self.table(kind)?;
+        let count = table.len().map_err(|error| failed(&self.path, error))?;
+        let range = table.range::<&[u8]>(..).map_err(|error| failed(&self.path, error))?;
+        let items = range.map(|entry| match entry {
+            Ok((key, value)) => Item::Row { key: key.value().to_vec(), value: value.value().to_vec(), trusted: true },
+            Err(_) => Item::Gap { offset: 0 },
+        });
+        Ok((items, count))
     }
 
     /// A session's head.

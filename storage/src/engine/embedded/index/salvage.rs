@@ -17,6 +17,12 @@ use crate::{
     engine::embedded::files::{damaged, io, sync_folder},
 };
 
+/// Bytes of a row's checksum.
+const SUM: usize = 4;
+
+/// Places that are named in one line.
+const PLACES: usize = 8;
+
 /// Bytes that are written between two commits.
 const BATCH: usize = 16 << 20;
 
@@ -64,91 +70,162 @@ pub(in crate::engine::embedded) fn put_aside(path: &Path, aside: &Path) -> Resul
 
 /// Copies what can be read of the index at `from` into a new one at `to`; says what could not.
 fn copy(from: &Path, to: &Path) -> Result<Vec<String>, Error> {
-    let pages = Pages::open(from)?;
-    let (tables, unreadable) = pages.tables()?;
-    if let Some(why) = unreadable {
-        return Err(damaged(from, &format!("{why}, which lists the tables")));
-    }
+    let reading = Reading::open(from)?;
     match std::fs::remove_file(to) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", to)(error)),
         _ => {}
     }
-    let find = |kind: Kind| tables.iter().find(|table| table.name == TABLES[kind.table()].name());
-    let covered = [Kind::Meta, Kind::MetaCopy].into_iter().find_map(|kind| {
-        let mut rows = pages.rows(find(kind)?);
-        rows.find_map(|item| match item {
-            Item::Row { key, value, .. } if key == COVERED => {
-                unseal(kind, &key, &value).ok()?.try_into().ok().map(u64::from_le_bytes)
-            }
-            _ => None,
-        })
-    });
-    let Some(covered) = covered else { return Err(damaged(from, "how much of the log it has is not readable")) };
+    let covered = reading.covered()?;
     let mut filling = Filling::new(to)?;
     let mut lost = Vec::new();
     for kind in [Kind::Head, Kind::Documents, Kind::Rows, Kind::Damaged] {
-        let Some(table) = find(kind) else { continue };
-        let (ranges, rows) = readable(&pages, table, kind, |kind, key, value| filling.put(kind, key, value))?;
-        if rows > 0 && kind == Kind::Damaged {
+        let mut ranges = Vec::new();
+        let mut rows = reading.rows(kind);
+        for read in rows.by_ref() {
+            match read {
+                Read::Row(kind, key, value) => filling.put(kind, &key, &value)?,
+                Read::Lost(range) => ranges.push(range),
+            }
+        }
+        let missing = reading.count(kind).saturating_sub(rows.rows);
+        if missing == 0 {
+            // Every row is there: what is damaged was nobody's.
+            continue;
+        }
+        if kind == Kind::Damaged {
             return Err(damaged(from, "the list of what was damaged before"));
         }
         for range in &ranges {
             filling.put(Kind::Damaged, &range.key(), &range.value())?;
         }
-        if let Some((first, more)) = ranges.split_first() {
-            let more = if more.is_empty() { String::new() } else { format!(" and {} more places", more.len()) };
-            lost.push(format!("{rows} rows of {}, {}{more}", table.name, first.describe()));
-        }
+        lost.push(describe(kind, missing, &ranges));
     }
     filling.finish(covered)?;
     Ok(lost)
 }
 
-/// Hands every row of a table that its checksum confirms to `each`; returns between which keys there were others, and how
-/// many.
-pub(in crate::engine::embedded) fn readable(
-    pages: &Pages,
-    table: &Table,
-    kind: Kind,
-    mut each: impl FnMut(Kind, &[u8], &[u8]) -> Result<(), Error>,
-) -> Result<(Vec<Range>, u64), Error> {
-    let place = u8::try_from(kind.table()).unwrap_or(u8::MAX);
-    let mut ranges = Vec::new();
-    let mut rows = 0;
-    let mut last: Option<Vec<u8>> = None;
-    let mut open = false;
-    // The smallest key behind `key`.
-    let behind = |key: &Option<Vec<u8>>| key.as_ref().map_or_else(Vec::new, |key| [key.as_slice(), &[0]].concat());
-    for item in pages.rows(table) {
-        let good = match &item {
-            Item::Row { key, value, .. } => keys::kind(kind, key).and_then(|kind| {
-                // Order is a checksum, too.
-                let follows = last.as_ref().is_none_or(|last| last < key);
-                let value = unseal(kind, key, value).ok().filter(|_| follows)?;
-                Some((kind, key, value))
-            }),
-            Item::Gap { .. } => None,
-        };
-        let Some((kind, key, value)) = good else {
-            open = true;
-            continue;
-        };
-        if std::mem::take(&mut open) {
-            ranges.push(Range { table: place, from: behind(&last), to: Some(key.clone()) });
+/// What is missing in a table, for people.
+pub(in crate::engine::embedded) fn describe(kind: Kind, missing: u64, ranges: &[Range]) -> String {
+    let places: Vec<_> = ranges.iter().take(PLACES).map(Range::describe).collect();
+    let more =
+        if ranges.len() > PLACES { format!("; and {} more places", ranges.len() - PLACES) } else { String::new() };
+    format!("{missing} rows of {}: {}{more}", TABLES[kind.table()].name(), places.join("; "))
+}
+
+/// An index file that is read without being opened.
+pub(in crate::engine::embedded) struct Reading {
+    pub pages: Pages,
+    pub tables: Vec<Table>,
+    path: PathBuf,
+}
+
+impl Reading {
+    /// Reads the list of the tables.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when that cannot be had.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let pages = Pages::open(path)?;
+        let (tables, unreadable) = pages.tables()?;
+        if let Some(why) = unreadable {
+            return Err(damaged(path, &format!("{why}, which lists the tables")));
         }
-        each(kind, key, value)?;
-        rows += 1;
-        last = Some(key.clone());
+        Ok(Self { pages, tables, path: path.to_path_buf() })
     }
-    if open {
-        ranges.push(Range { table: place, from: behind(&last), to: None });
+
+    fn table(&self, kind: Kind) -> Option<&Table> {
+        self.tables.iter().find(|table| table.name == TABLES[kind.table()].name())
     }
-    let missing = table.root.map_or(0, |root| root.rows).saturating_sub(rows);
-    if missing == 0 {
-        // Every row is there: what is damaged was nobody's.
-        ranges.clear();
+
+    /// Rows that the table should have.
+    pub fn count(&self, kind: Kind) -> u64 {
+        self.table(kind).and_then(|table| table.root).map_or(0, |root| root.rows)
     }
-    Ok((ranges, missing))
+
+    /// Those that can be read, and between which there are others.
+    pub fn rows(&self, kind: Kind) -> Readable<impl Iterator<Item = Item> + '_> {
+        Readable::new(self.table(kind).map(|table| self.pages.rows(table)).into_iter().flatten(), kind)
+    }
+
+    /// Seq of the newest group that is in it.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when neither place that says so can be read.
+    pub fn covered(&self) -> Result<u64, Error> {
+        [Kind::Meta, Kind::MetaCopy]
+            .into_iter()
+            .find_map(|kind| {
+                self.rows(kind).find_map(|read| match read {
+                    Read::Row(_, key, value) if key == COVERED => value.try_into().ok().map(u64::from_le_bytes),
+                    _ => None,
+                })
+            })
+            .ok_or_else(|| damaged(&self.path, "how much of the log it has cannot be read"))
+    }
+}
+
+/// What [`Readable`] comes by.
+pub(in crate::engine::embedded) enum Read {
+    /// A row that its checksum confirms: kind, key, value.
+    Row(Kind, Vec<u8>, Vec<u8>),
+    /// Keys between two such rows, or before or behind all of them, where there was something that cannot be read.
+    Lost(Range),
+}
+
+/// The rows of a table that their checksums confirm, and what is between them.
+pub(in crate::engine::embedded) struct Readable<I> {
+    items: I,
+    kind: Kind,
+    last: Option<Vec<u8>>,
+    lost: bool,
+    held: Option<Read>,
+    /// Rows so far.
+    pub rows: u64,
+}
+
+impl<I: Iterator<Item = Item>> Readable<I> {
+    /// Of the table of `kind`.
+    pub fn new(items: I, kind: Kind) -> Self {
+        Self { items, kind, last: None, lost: false, held: None, rows: 0 }
+    }
+
+    fn range(&self, to: Option<Vec<u8>>) -> Read {
+        // The smallest key behind the last.
+        let from = self.last.as_ref().map_or_else(Vec::new, |key| [key.as_slice(), &[0]].concat());
+        Read::Lost(Range { table: u8::try_from(self.kind.table()).unwrap_or(u8::MAX), from, to })
+    }
+}
+
+impl<I: Iterator<Item = Item>> Iterator for Readable<I> {
+    type Item = Read;
+
+    fn next(&mut self) -> Option<Read> {
+        if self.held.is_some() {
+            return self.held.take();
+        }
+        for item in self.items.by_ref() {
+            let Item::Row { key, mut value, .. } = item else {
+                self.lost = true;
+                continue;
+            };
+            // Order is a checksum, too.
+            let follows = self.last.as_ref().is_none_or(|last| *last < key);
+            let kind = keys::kind(self.kind, &key).filter(|kind| follows && unseal(*kind, &key, &value).is_ok());
+            let Some(kind) = kind else {
+                self.lost = true;
+                continue;
+            };
+            value.truncate(value.len() - SUM);
+            let lost = std::mem::take(&mut self.lost).then(|| self.range(Some(key.clone())));
+            self.rows += 1;
+            self.last = Some(key.clone());
+            let row = Read::Row(kind, key, value);
+            let Some(lost) = lost else { return Some(row) };
+            self.held = Some(row);
+            return Some(lost);
+        }
+        std::mem::take(&mut self.lost).then(|| self.range(None))
+    }
 }
 
 /// A new index that is filled in batches.

@@ -1,7 +1,4 @@
-//! Bytes that change while the store is down: what opens afterwards is right or refused by name, never wrong; what one
-//! damage touches is refused, and everything else is served.
-
-mod suite;
+//! A store whose contents are known, and what may be answered of it once it is damaged.
 
 use std::{
     collections::BTreeMap,
@@ -11,15 +8,16 @@ use std::{
     time::Duration,
 };
 
-use suite::{START_MS, checkpoint, create, delta_by, op, put, recorder::Recorder};
 use syncbridge_storage::{
     Commit, Engine, Error, Outcome, StoredDelta, StoredSession, Table, Write,
     engine::embedded::{Embedded, Options},
 };
 
-const SESSIONS: usize = 120;
+use crate::suite::{START_MS, checkpoint, create, delta_by, op, put, recorder::Recorder};
 
-fn options() -> Options {
+pub const SESSIONS: usize = 120;
+
+pub fn options() -> Options {
     Options {
         segment_bytes: 64 << 10,
         flush_after: Duration::from_hours(1),
@@ -28,25 +26,25 @@ fn options() -> Options {
     }
 }
 
-fn open(folder: &Path) -> Result<(Embedded, Arc<Recorder>), Error> {
+pub fn open(folder: &Path) -> Result<(Embedded, Arc<Recorder>), Error> {
     let sink: Arc<Recorder> = Arc::default();
     Ok((Embedded::open(folder, options(), sink.clone())?, sink))
 }
 
-fn commit((store, sink): &(Embedded, Arc<Recorder>), ticket: u64, writes: Vec<Write>) -> Outcome {
+pub fn commit((store, sink): &(Embedded, Arc<Recorder>), ticket: u64, writes: Vec<Write>) -> Outcome {
     store.submit(Commit { ticket, writes });
     sink.wait(ticket)
 }
 
-fn name(session: usize) -> String {
+pub fn name(session: usize) -> String {
     format!("session-{session}")
 }
 
 /// A generator of numbers that is the same on every run.
-struct Numbers(u64);
+pub struct Numbers(pub u64);
 
 impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -56,14 +54,14 @@ impl Numbers {
 
 /// Everything that can be read of a store.
 #[derive(Debug, PartialEq)]
-struct Truth {
-    sessions: BTreeMap<String, StoredSession>,
-    catch_up: BTreeMap<String, Vec<StoredDelta>>,
-    rows: Vec<(bytes::Bytes, bytes::Bytes)>,
+pub struct Truth {
+    pub sessions: BTreeMap<String, StoredSession>,
+    pub catch_up: BTreeMap<String, Vec<StoredDelta>>,
+    pub rows: Vec<(bytes::Bytes, bytes::Bytes)>,
 }
 
 impl Truth {
-    fn of(store: &Embedded) -> Self {
+    pub fn of(store: &Embedded) -> Self {
         let names = (0..SESSIONS).map(name);
         Self {
             sessions: names
@@ -78,7 +76,7 @@ impl Truth {
     }
 
     /// How many sessions are refused in `store`; panics when anything is answered and wrong.
-    fn refused(&self, store: &Embedded, what: &str) -> usize {
+    pub fn refused(&self, store: &Embedded, what: &str) -> usize {
         let mut refused = 0;
         for (name, truth) in &self.sessions {
             match store.load(name) {
@@ -115,7 +113,7 @@ impl Truth {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("made");
     for entry in fs::read_dir(from).expect("there") {
         let path = entry.expect("readable").path();
@@ -130,7 +128,7 @@ fn copy(from: &Path, to: &Path) {
 
 /// A store with sessions of different sizes, of which the index has the older half; and what is in it. Left as it is after a
 /// clean end, or as a kill leaves it.
-fn made(folder: &Path, clean: bool) -> Truth {
+pub fn made(folder: &Path, clean: bool) -> Truth {
     let live = tempfile::tempdir().expect("a folder");
     let mut ticket = 0;
     let mut numbers = Numbers(11);
@@ -159,9 +157,7 @@ fn made(folder: &Path, clean: bool) -> Truth {
             assert_eq!(commit(&store, ticket, writes), Outcome::Committed);
         }
         if round == 1 {
-            for session in 0..SESSIONS {
-                assert!(versions[session] > 0, "{session} was never made: choose another seed");
-            }
+            assert!(versions.iter().all(|version| *version > 0), "some were never made: choose another seed");
             truth = Some(Truth::of(&store.0));
             if !clean {
                 copy(live.path(), folder);
@@ -176,7 +172,7 @@ fn made(folder: &Path, clean: bool) -> Truth {
     truth.expect("made")
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("there") {
         let path = entry.expect("readable").path();
@@ -185,75 +181,4 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found.sort();
     found.retain(|path| path.metadata().expect("there").len() > 0);
     found
-}
-
-/// What happened to a store in which bytes were changed.
-#[derive(Default, Debug)]
-struct Tally {
-    right: usize,
-    /// Some sessions refused, and how many at most.
-    contained: usize,
-    most: usize,
-    /// Everything refused.
-    refused: usize,
-}
-
-/// Changes one byte at a time, `times` in each file, and looks at what opens.
-fn change_bytes(clean: bool, times: usize, seed: u64) -> BTreeMap<String, Tally> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let truth = made(folder.path(), clean);
-    let mut numbers = Numbers(seed);
-    let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
-    for file in files(folder.path()) {
-        let place = file.strip_prefix(folder.path()).expect("in it");
-        let bytes = fs::read(&file).expect("readable");
-        // Where something is written; zeros beyond are nobody's, but are tried, too.
-        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(bytes.len(), |last| last + 1);
-        for time in 0..times {
-            let at = if time % 10 == 0 { numbers.below(bytes.len()) } else { numbers.below(end) };
-            let change = u8::try_from(1 + numbers.below(255)).expect("a byte");
-            let what = format!("{} byte {at} ^ {change:#04x}", place.display());
-            let hurt = tempfile::tempdir().expect("a folder");
-            copy(folder.path(), hurt.path());
-            let mut changed = bytes.clone();
-            changed[at] ^= change;
-            fs::write(hurt.path().join(place), changed).expect("written");
-            let kind = place.extension().map_or("store", |extension| extension.to_str().expect("text"));
-            let tally = tallies.entry(kind.to_owned()).or_default();
-            match open(hurt.path()) {
-                Ok((store, _)) => {
-                    let refused = truth.refused(&store, &what);
-                    tally.most = tally.most.max(refused);
-                    *(if refused == 0 { &mut tally.right } else { &mut tally.contained }) += 1;
-                    drop(store);
-                    // What was refused stays refused, and what was right stays right.
-                    if refused > 0 {
-                        let (store, _) = open(hurt.path()).unwrap_or_else(|error| panic!("{what}: {error}"));
-                        assert_eq!(truth.refused(&store, &what), refused, "{what}: the second start");
-                    }
-                }
-                Err(Error::Damaged { what: said }) => {
-                    assert!(said.contains(hurt.path().to_str().expect("text")), "{what} names no file: {said}");
-                    tally.refused += 1;
-                }
-                Err(other) => panic!("{what}: {other}"),
-            }
-        }
-    }
-    println!("{tallies:#?}");
-    tallies
-}
-
-#[test]
-fn a_changed_byte_in_any_file_of_a_closed_store_is_harmless_or_refused_by_name() {
-    let tallies = change_bytes(true, 130, 5);
-    let index = &tallies["redb"];
-    // One page of many holds the list of tables, and one the roots.
-    assert!(index.refused * 20 <= index.right + index.contained, "{index:?}");
-    assert!(index.contained > 0 && index.most < SESSIONS / 4, "{index:?}");
-}
-
-#[test]
-fn a_changed_byte_in_any_file_of_a_killed_store_is_harmless_or_refused_by_name() {
-    change_bytes(false, 130, 7);
 }

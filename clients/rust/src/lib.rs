@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod ask;
 mod change;
 mod client;
 mod config;
@@ -8,6 +9,7 @@ pub mod core;
 pub mod defaults;
 mod driver;
 mod error;
+pub mod service;
 mod session;
 mod shared;
 mod status;
@@ -17,16 +19,18 @@ mod update;
 pub use bytestring::ByteString;
 pub use syncbridge_codec::{
     ErrorCode,
-    message::{Attached, ConflictPolicy, DevicePolicy, Position, ResetReason, Role},
+    message::{Attached, ConflictPolicy, DevicePolicy, Header, Method, Position, Request, ResetReason, Response, Role},
 };
 pub use syncbridge_document::{Patch, Value};
 
 pub use self::{
+    ask::{As, ask},
     change::{Change, ChangeKind, Changes},
     client::Client,
     config::{Config, Document},
-    core::{After, Export, OnConflict, RequestError, UnsentUpdate, UpdateDurability, UpdateOptions},
+    core::{After, Export, OnConflict, RequestError, Tokens, UnsentUpdate, UpdateDurability, UpdateOptions, User},
     error::{Error, Refusal, ServerError},
+    service::{Login, NewAccount, Page, Paging},
     session::SessionHandle,
     status::{Phase, Status},
     transport::{Fingerprint, Target, Transport, Trust, Via},

@@ -3,7 +3,9 @@
 
 use std::{future::Future, net::IpAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use syncbridge_client::{Client, Config, Error, ErrorCode, Fingerprint, Refusal, ServerError, Transport, Trust};
+use syncbridge_client::{
+    As, Client, Config, Error, ErrorCode, Fingerprint, Refusal, Request, Response, ServerError, Transport, Trust, ask,
+};
 
 use super::{End, Failure};
 use crate::defaults;
@@ -70,6 +72,15 @@ impl Options {
         })
     }
 
+    /// Has the server answer one request by REST's routes.
+    ///
+    /// # Errors
+    /// [`Failure`]; a problem in the answer is none yet.
+    pub fn ask(&self, who: As, request: Request) -> Result<Response, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async { self.in_time(ask(self.config()?, who, request)).await })
+    }
+
     /// Waits for an answer, but not for ever.
     ///
     /// # Errors
@@ -88,10 +99,20 @@ impl Options {
             By::Quic => Transport::Quic,
             By::Ws => Transport::WebSocket,
         };
-        let device = self.device.clone().unwrap_or_else(default_device);
-        let mut config = Config::new(&self.server, device).token(self.token.trim()).transport(transport);
+        let mut config = Config::new(&self.server, self.device()).token(self.token.trim()).transport(transport);
         config.times.handshake = ATTEMPT.as_millis() as u64;
         Ok(config.trust(self.trust()?))
+    }
+
+    /// This device's id.
+    pub fn device(&self) -> String {
+        self.device.clone().unwrap_or_else(default_device)
+    }
+
+    /// The server as `HOST:PORT`, however it was given.
+    pub fn authority(&self) -> &str {
+        let (_scheme, authority) = self.server.split_once("://").unwrap_or(("", &self.server));
+        authority.trim_end_matches('/')
     }
 
     /// The pinned server; else any on this machine, where nobody can stand in between; else the one that was met first.
@@ -100,7 +121,7 @@ impl Options {
             let pin: Fingerprint = pin.parse().map_err(|error| Failure::new(End::Usage, format!("--pin: {error}")))?;
             return Ok(Trust::Pin(pin));
         }
-        let (_scheme, address) = self.server.split_once("://").unwrap_or(("", &self.server));
+        let address = self.authority();
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
         let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
         match state_folder() {
@@ -125,6 +146,9 @@ impl Options {
             }
             Error::Request(why) => Failure::new(End::Usage, why.to_string()),
             Error::Json(why) => Failure::new(End::Failed, why),
+            Error::Disconnected => Failure::new(End::Unreachable, error.to_string()),
+            Error::SignedOut => Failure::new(End::Refused, error.to_string()),
+            Error::Answer(_) => Failure::new(End::Failed, error.to_string()),
             Error::Closed => Failure::new(End::Failed, "the connection was ended"),
         }
     }

@@ -17,7 +17,7 @@ use crate::{
     session::SessionHandle,
     shared::{Readiness, Shared},
     status::{Phase, Status},
-    transport::Connector,
+    transport::{Connector, Target, TargetError},
     update::UpdateHandle,
 };
 
@@ -92,7 +92,7 @@ impl Client {
     fn begin(config: Config, signed_in: bool) -> Result<Self, Error> {
         let Config { server, token, tokens, device, transport, trust, notices, durable, limits, times, import } =
             config;
-        let target = server.parse().map_err(|error: crate::transport::TargetError| Error::Config(error.to_string()))?;
+        let target: Target = server.parse().map_err(|error: TargetError| Error::Config(error.to_string()))?;
         check_device(&device)?;
         let (incarnation, seed) = draw()?;
         let config = core::Config {
@@ -109,8 +109,9 @@ impl Client {
             None => Core::new(config, seed),
             Some(export) => Core::import(config, seed, &export).map_err(|error| Error::Config(error.to_string()))?,
         };
+        let authority = ByteString::from(target.to_string());
         let connector = Connector::new(target, transport, trust, limits.max_server_frame);
-        let shared = Arc::new(Shared::new(core, connector, tokens));
+        let shared = Arc::new(Shared::new(core, connector, authority, tokens));
         tokio::spawn(driver::run(Arc::clone(&shared)));
         Ok(Self { keep: Arc::new(Keep { shared }) })
     }
@@ -313,7 +314,7 @@ impl Client {
 }
 
 /// Whether a device can be called that.
-pub(crate) fn check_device(device: &str) -> Result<(), Error> {
+fn check_device(device: &str) -> Result<(), Error> {
     if syncbridge_codec::id::is_device(device) {
         return Ok(());
     }
@@ -321,7 +322,7 @@ pub(crate) fn check_device(device: &str) -> Result<(), Error> {
 }
 
 /// An incarnation and a seed.
-pub(crate) fn draw() -> Result<(u128, u64), Error> {
+fn draw() -> Result<(u128, u64), Error> {
     let mut bytes = [0; 24];
     getrandom::fill(&mut bytes).map_err(|error| Error::Config(format!("no randomness: {error}")))?;
     let (incarnation, seed) = bytes.split_at(16);

@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-mod ask;
 mod change;
 mod client;
 mod config;
@@ -19,12 +18,11 @@ mod update;
 pub use bytestring::ByteString;
 pub use syncbridge_codec::{
     ErrorCode,
-    message::{Attached, ConflictPolicy, DevicePolicy, Header, Method, Position, Request, ResetReason, Response, Role},
+    message::{Attached, ConflictPolicy, DevicePolicy, Position, ResetReason, Role},
 };
 pub use syncbridge_document::{Patch, Value};
 
 pub use self::{
-    ask::{As, ask},
     change::{Change, ChangeKind, Changes},
     client::Client,
     config::{Config, Document},

@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) status: watch::Sender<Status>,
     pub(crate) tokens: watch::Sender<Option<Tokens>>,
     pub(crate) connector: Arc<Connector>,
+    /// Where the server is, as an authority (RFC 3986 §3.2).
+    pub(crate) authority: ByteString,
     origin: Instant,
 }
 
@@ -72,7 +74,7 @@ struct Waiter {
 }
 
 impl Shared {
-    pub(crate) fn new(core: Core, connector: Connector, tokens: Option<Tokens>) -> Self {
+    pub(crate) fn new(core: Core, connector: Connector, authority: ByteString, tokens: Option<Tokens>) -> Self {
         let state = State {
             core,
             sessions: HashMap::new(),
@@ -88,6 +90,7 @@ impl Shared {
             status: watch::Sender::new(Status { phase: Phase::Connecting, since: Instant::now() }),
             tokens: watch::Sender::new(tokens),
             connector: Arc::new(connector),
+            authority,
             origin: Instant::now(),
         }
     }

@@ -3,9 +3,7 @@
 
 use std::{future::Future, net::IpAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use syncbridge_client::{
-    As, Client, Config, Error, ErrorCode, Fingerprint, Refusal, Request, Response, ServerError, Transport, Trust, ask,
-};
+use syncbridge_client::{Client, Config, Error, ErrorCode, Fingerprint, Refusal, ServerError, Transport, Trust};
 
 use super::{End, Failure};
 use crate::defaults;
@@ -63,22 +61,35 @@ impl Options {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let client = self.in_time(Client::connect(self.config()?)).await?;
-            let outcome = work(client.clone()).await;
-            // What is still on its way was either awaited by the work or is not wanted any more.
-            if tokio::time::timeout(Duration::from_secs(2), client.close()).await.is_err() {
-                tracing::debug!("the connection did not end in time");
-            }
-            outcome
+            Self::work(client, work).await
         })
     }
 
-    /// Has the server answer one request by REST's routes.
+    /// As [`Options::run`], with a client that nobody is signed in at: the token is not looked at.
     ///
     /// # Errors
-    /// [`Failure`]; a problem in the answer is none yet.
-    pub fn ask(&self, who: As, request: Request) -> Result<Response, Failure> {
+    /// [`Failure`].
+    pub fn run_signed_out<F>(&self, work: impl FnOnce(Client) -> F) -> Result<ExitCode, Failure>
+    where
+        F: Future<Output = Result<ExitCode, Failure>>,
+    {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async { self.in_time(ask(self.config()?, who, request)).await })
+        runtime.block_on(async {
+            let client = Client::signed_out(self.config()?).map_err(|error| self.failure(error))?;
+            Self::work(client, work).await
+        })
+    }
+
+    async fn work<F>(client: Client, work: impl FnOnce(Client) -> F) -> Result<ExitCode, Failure>
+    where
+        F: Future<Output = Result<ExitCode, Failure>>,
+    {
+        let outcome = work(client.clone()).await;
+        // What is still on its way was either awaited by the work or is not wanted any more.
+        if tokio::time::timeout(Duration::from_secs(2), client.close()).await.is_err() {
+            tracing::debug!("the connection did not end in time");
+        }
+        outcome
     }
 
     /// Waits for an answer, but not for ever.
@@ -110,7 +121,7 @@ impl Options {
     }
 
     /// The server as `HOST:PORT`, however it was given.
-    pub fn authority(&self) -> &str {
+    fn authority(&self) -> &str {
         let (_scheme, authority) = self.server.split_once("://").unwrap_or(("", &self.server));
         authority.trim_end_matches('/')
     }
@@ -165,7 +176,7 @@ impl Options {
                 .hint("the token must be made with this server's key: `syncbridge token USER --data DIR`"),
             Some(Code::TokenExpired) => failure(End::Refused)
                 .hint("make a new one: `syncbridge token USER`, with --ttl SECONDS for a longer life"),
-            Some(Code::Forbidden | Code::NotActive) => failure(End::Refused),
+            Some(Code::Forbidden | Code::NotActive | Code::HandoffDeclined) => failure(End::Refused),
             Some(Code::NotFound) => failure(End::NotFound)
                 .hint("`syncbridge create SESSION` makes one; if there is one, this user may not see it"),
             Some(Code::AlreadyExists | Code::TestFailed | Code::VersionAhead) => failure(End::Conflict),
@@ -176,7 +187,8 @@ impl Options {
                 | Code::InvalidPatch
                 | Code::PathNotFound
                 | Code::DocumentTooLarge
-                | Code::InvalidField,
+                | Code::InvalidField
+                | Code::InvalidRequest,
             ) => failure(End::Usage),
             Some(Code::UnsupportedVersion) => {
                 failure(End::Failed).hint("server and client are too far apart in age: update the older one")

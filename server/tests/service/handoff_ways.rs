@@ -2,12 +2,19 @@
 //! it is completed makes no difference, to those two and to everybody who looks on.
 
 use serde_json::{Value, json};
-use syncbridge_client::{As, ChangeKind, Changes, Header, Method, Request, SessionHandle, Transport};
+use syncbridge_client::{ChangeKind, Changes, SessionHandle, Transport};
+use syncbridge_codec::{
+    Message,
+    message::{Header, Method, Request},
+};
 
 use crate::{
     handoff::{active, client, complete, completed, offer, phone, session, text, user_of},
     host::{Host, Socket},
-    support::within,
+    support::{
+        wire::{Via, Wire, hello},
+        within,
+    },
 };
 
 /// How a request travels.
@@ -45,24 +52,28 @@ impl Way {
                 let mut answer = socket.until("response").await;
                 (answer["status"].as_u64().unwrap() as u16, answer["body"].take())
             }
-            Self::Quic => self.ask(host, Transport::Quic, who, path, &body).await,
-            Self::WebSocket => self.ask(host, Transport::WebSocket, who, path, &body).await,
+            Self::Quic => self.ask(host, Via::Quic, who, path, &body).await,
+            Self::WebSocket => self.ask(host, Via::WebSocket, who, path, &body).await,
         }
     }
 
-    async fn ask(self, host: &Host, transport: Transport, who: Caller<'_>, path: &str, body: &Value) -> (u16, Value) {
-        let (token, device) = who.unwrap_or(("", "nobody"));
-        let config = syncbridge_client::Config::new(host.server().listen.to_string(), device);
-        let config = config.token(token).transport(transport);
-        let request = Request {
+    async fn ask(self, host: &Host, via: Via, who: Caller<'_>, path: &str, body: &Value) -> (u16, Value) {
+        let mut wire = Wire::connect(via, host.server().listen).await;
+        if let Some((token, device)) = who {
+            wire.greet(hello(token, device, 1, Vec::new())).await;
+        }
+        wire.send(Request {
             id: 7,
             method: Method::Post,
             path: path.into(),
             headers: vec![Header { name: "content-type".into(), value: "application/json".into() }],
             body: body.to_string().into(),
-        };
-        let who = if who.is_some() { As::Device } else { As::Nobody };
-        let answer = within("an answer", syncbridge_client::ask(config, who, request)).await.unwrap();
+        });
+        let answer = wire.wait_for(|message| match message {
+            Message::Response(response) => Some(response),
+            _ => None,
+        });
+        let answer = within("an answer", answer).await;
         assert_eq!(answer.id, 7);
         (answer.status as u16, serde_json::from_slice(&answer.body).unwrap())
     }
@@ -70,7 +81,8 @@ impl Way {
 
 /// Who looks on, by whichever way events come.
 enum Onlooker {
-    Native(SessionHandle<Value>, Changes),
+    /// The handle is kept for the subscription.
+    Native(#[expect(dead_code)] SessionHandle<Value>, Changes),
     FlatJson(Socket),
 }
 

@@ -59,7 +59,7 @@ impl Call {
         }
     }
 
-    fn header(mut self, name: &'static str, value: impl Into<ByteString>) -> Self {
+    pub(super) fn header(mut self, name: &'static str, value: impl Into<ByteString>) -> Self {
         self.0.headers.push(Header { name: ByteString::from_static(name), value: value.into() });
         self
     }

@@ -83,7 +83,9 @@ impl Handoff<'_> {
     pub async fn offer(&self, lives: Option<Duration>) -> Result<Offer, Error> {
         let body = serde_json::json!({ "ttlSeconds": lives.map(|lives| lives.as_secs()) });
         let path = format!("{}/handoff/code", route(self.session));
-        Call::new(Method::Post, path).json(&body)?.read(self.client).await
+        // The link leads back to where the server was reached, unless it knows its name.
+        let host = self.client.keep.shared.authority.clone();
+        Call::new(Method::Post, path).header("host", host).json(&body)?.read(self.client).await
     }
 
     /// Makes this client's device the active one, with a code or token that was offered. `from`: the device that is.

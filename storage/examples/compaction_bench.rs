@@ -2,11 +2,14 @@
 //! reach the disk for each byte of updates:
 //! `cargo run --release -p syncbridge-storage --example compaction_bench [FOLDER] [ROUNDS] [UPDATES A SECOND]`.
 //!
-//! A round is two slices of the same paced load, one after the other, so that what else the machine does hits both: one on a
-//! store that writes its index only at the end, one on a store that writes it as a server does. Updates are spread over
+//! A round is three slices of the same paced load, one after the other, so that what else the machine does hits all of them:
+//! a raw append + fdatasync of as many bytes each millisecond, which is what the disk does by itself; a store that writes its
+//! index only at the end; and a store that writes it as a server does. Updates are spread over
 //! 1,000 sessions, 128 B and an answer each, with a checkpoint of 4 KiB for every hundredth.
 
 use std::{
+    fs::File,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex,
@@ -26,6 +29,10 @@ const UPDATE: usize = 128;
 const ANSWER: usize = 16;
 const CHECKPOINT: usize = 4 << 10;
 const EVERY: u64 = 100;
+/// Bytes that an update takes in the log, about.
+const RAW_UPDATE: usize = 200;
+/// Where the raw loop begins again.
+const RAW_FILE: u64 = 32 << 20;
 
 /// Notes how long each commit took.
 #[derive(Default)]
@@ -130,11 +137,38 @@ impl Bench {
     }
 }
 
-/// Bytes that this process has sent to the disk.
+/// Bytes that this process has written. (Not `write_bytes`, which counts a file's whole large folio for each small write.)
 fn written() -> u64 {
     let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
-    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
     line.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
+}
+
+/// The raw loop: how long each update waited for its sync.
+fn raw(file: &File, time: Duration, rate: u64) -> Vec<u64> {
+    let (start, mut made, mut at, mut took) = (Instant::now(), 0, 0, Vec::new());
+    while start.elapsed() < time {
+        let due = (start.elapsed().as_secs_f64() * rate as f64) as u64;
+        let (count, before) = (due - made, Instant::now());
+        let group = vec![7u8; count as usize * RAW_UPDATE];
+        file.write_all_at(&group, at).expect("written");
+        file.sync_data().expect("synced");
+        at = (at + group.len() as u64) % RAW_FILE;
+        took.extend(std::iter::repeat_n(before.elapsed().as_nanos() as u64, count as usize));
+        made = due;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    took
+}
+
+fn raw_file(folder: &Path) -> File {
+    let path = folder.join("raw");
+    let file = File::options().read(true).write(true).create_new(true).open(path).expect("made");
+    for piece in 0..2 * RAW_FILE >> 20 {
+        file.write_all_at(&vec![0; 1 << 20], piece << 20).expect("filled");
+    }
+    file.sync_all().expect("synced");
+    file
 }
 
 fn at(sorted: &[u64], part: f64) -> f64 {
@@ -159,9 +193,11 @@ pub fn compare(folder: &Path, rounds: u64, time: Duration, rate: u64, options: &
     let never = Options { flush_after: Duration::from_hours(24), ..never };
     let mut quiet = Bench::open(&folder.join("quiet"), never);
     let mut busy = Bench::open(&folder.join("busy"), options.clone());
-    let (mut without, mut with) = (Vec::new(), Vec::new());
+    let raw_file = raw_file(folder);
+    let (mut bare, mut without, mut with) = (Vec::new(), Vec::new(), Vec::new());
     let (mut disk, useful, log) = (0, busy.useful, busy.store.stats().log_bytes);
     for _ in 0..rounds {
+        bare.extend(raw(&raw_file, time, rate));
         without.extend(quiet.slice(time, rate));
         let before = written();
         with.extend(busy.slice(time, rate));
@@ -172,18 +208,18 @@ pub fn compare(folder: &Path, rounds: u64, time: Duration, rate: u64, options: &
     let (useful, log) = (busy.useful - useful, busy.store.stats().log_bytes - log);
     busy.store.close().expect("nothing failed");
     disk += written() - before;
-    for (name, times) in [("index not written", &mut without), ("index written", &mut with)] {
+    for (name, times) in [("raw", &mut bare), ("index not written", &mut without), ("index written", &mut with)] {
         times.sort_unstable();
         let [p50, p99, p999, most] = [0.5, 0.99, 0.999, 1.0].map(|part| at(times, part));
         println!(
-            "{name}: {} commits at {rate}/s: p50 {p50:.0} us, p99 {p99:.0}, p99.9 {p999:.0}, most {most:.0}",
+            "{name}: {} updates at {rate}/s: p50 {p50:.0} us, p99 {p99:.0}, p99.9 {p999:.0}, most {most:.0}",
             times.len()
         );
         println!("   p99.9 is {:.1} x p50 (bar 10)", p999 / p50);
     }
     let amplification = disk as f64 / useful as f64;
     println!(
-        "bytes on the disk for each of updates: {amplification:.2}, of which the log {:.2}",
+        "bytes written for each of updates: {amplification:.2}, of which the log {:.2}",
         log as f64 / useful as f64
     );
     quiet.store.close().expect("nothing failed");

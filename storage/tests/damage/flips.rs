@@ -29,7 +29,12 @@ fn change_bytes(clean: bool, times: usize, seed: u64) -> BTreeMap<String, Tally>
         // Where something is written; zeros beyond are nobody's, but are tried, too.
         let end = bytes.iter().rposition(|byte| *byte != 0).map_or(bytes.len(), |last| last + 1);
         for time in 0..times {
-            let at = if time % 10 == 0 { numbers.below(bytes.len()) } else { numbers.below(end) };
+            let at = match time % 10 {
+                0 => numbers.below(bytes.len()),
+                // The end of what is written: in a log, the last group.
+                1..=3 => end - 1 - numbers.below(end.min(160)),
+                _ => numbers.below(end),
+            };
             let change = u8::try_from(1 + numbers.below(255)).expect("a byte");
             let what = format!("{} byte {at} ^ {change:#04x}", place.display());
             let hurt = tempfile::tempdir().expect("a folder");

@@ -32,15 +32,15 @@ struct Aging {
 }
 
 impl Aging {
-    fn new() -> Self {
+    fn new(flush_bytes: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (sink, now_ms): (Arc<Recorder>, _) = (Arc::default(), Arc::new(AtomicU64::new(START_MS)));
         let clock = now_ms.clone();
         let options = Options {
             segment_bytes: SEGMENT,
-            flush_bytes: 256 << 10,
-            // The writer waits for the index here, as it does at 64 MiB in a server.
-            backlog_bytes: 1 << 20,
+            flush_bytes,
+            // The writer waits for the index here, as it does in a server.
+            backlog_bytes: 4 * flush_bytes,
             flush_after: Duration::from_hours(1),
             clock: Arc::new(move || clock.load(Ordering::Relaxed)),
             ..Options::default()
@@ -75,11 +75,12 @@ impl Aging {
         bytes(self.folder.path())
     }
 
-    /// Rows of a table of the index, once it has everything.
-    fn rows(mut self, table: &str) -> u64 {
+    /// Rows of tables of the index, once it has everything.
+    fn rows<const N: usize>(mut self, tables: [&str; N]) -> [u64; N] {
         self.store.take().expect("open").close().expect("nothing failed");
         let figures = Offline::lock(self.folder.path()).expect("free").stats().expect("counted");
-        figures.tables.iter().find(|found| found.name == table).map_or(0, |found| found.rows)
+        let find = |table: &str| figures.tables.iter().find(|found| found.name == table);
+        tables.map(|table| find(table).map_or(0, |found| found.rows))
     }
 }
 
@@ -107,7 +108,7 @@ fn a_day_of_updates_to_one_session_stays_below_a_bound_that_does_not_grow() {
     // doubled by how redb grows its file: 28 MiB. The log: what is being written, what waits for the index, two to use
     // again, one in the making: 6 MiB.
     const BOUND: u64 = 34 << 20;
-    let mut aging = Aging::new();
+    let mut aging = Aging::new(256 << 10);
     aging.submit(vec![create("s", 1)]);
     let document = bytes::Bytes::from(vec![b'd'; 16 << 10]);
     let mut sizes = Vec::new();
@@ -149,14 +150,15 @@ fn a_day_of_updates_to_one_session_stays_below_a_bound_that_does_not_grow() {
     assert!(store.deltas("s", newest - 1000, 1000).expect("readable").is_some());
     // An entry a row: none for the times at which a renewed row would have expired.
     let expected = 3600 + 360 + 1;
-    let entries = aging.rows("expiry");
-    assert!(entries < expected + 600, "{entries} of {expected}");
+    let [rows, entries] = aging.rows(["rows", "expiry"]);
+    assert_eq!(entries, rows);
+    assert!(rows <= expected + 20, "{rows} of {expected}");
 }
 
 /// More rows that expire in each flush than one flush used to remove.
 #[test]
 fn rows_that_expire_faster_than_a_flush_removes_do_not_pile_up() {
-    let mut aging = Aging::new();
+    let mut aging = Aging::new(8 << 20);
     for minute in 0..60 {
         for number in 0..3000 {
             let soon = aging.now() + 30 * SECOND;
@@ -165,15 +167,15 @@ fn rows_that_expire_faster_than_a_flush_removes_do_not_pile_up() {
         aging.pass(60 * SECOND);
     }
     aging.wait();
-    // What the last flush brought may be there, and what was over when it ran no more.
-    let left = aging.rows("rows");
-    assert!(left < 12_000, "{left} of 180,000");
+    // What the last flushes brought, of about 20,000 rows each.
+    let [left] = aging.rows(["rows"]);
+    assert!(left < 60_000, "{left} of 180,000");
 }
 
 /// Sessions that come and go leave nothing.
 #[test]
 fn deleted_sessions_give_their_space_back() {
-    let mut aging = Aging::new();
+    let mut aging = Aging::new(256 << 10);
     let document = bytes::Bytes::from(vec![b'd'; 64 << 10]);
     let mut sizes = Vec::new();
     for number in 0..400u64 {
@@ -196,5 +198,5 @@ fn deleted_sessions_give_their_space_back() {
     println!("bytes after each hundred: {sizes:?}");
     // 20 sessions of 64 KiB are 1.3 MiB; with what waits for the index (256 KiB), copies, and the log as above.
     assert!(sizes.iter().all(|size| *size < 16 << 20), "{sizes:?}");
-    assert_eq!(aging.rows("documents"), 20);
+    assert_eq!(aging.rows(["documents"]), [20]);
 }

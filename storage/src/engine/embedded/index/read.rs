@@ -214,3 +214,54 @@ impl Snapshot {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::embedded::index::{Index, salvage::Filling};
+
+    /// Opens an index with one session whose rows count one client and `answers` answers of it; which rows there are is
+    /// for `rows` to say.
+    fn load(answers: u64, rows: impl Fn(&mut Filling, &[u8])) -> Result<Option<Partition>, Error> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("index");
+        let mut filling = Filling::new(&path)?;
+        let key = keys::session("s");
+        let head = rows::Head {
+            epoch: 1,
+            version: 1,
+            document_version: 1,
+            meta: Bytes::new(),
+            epochs: Vec::new(),
+            oldest: 2,
+            kept: 0,
+            behind: 0,
+            incarnations: 1,
+            swept_ms: 0,
+        };
+        filling.put(Kind::Head, &keys::part(&key, Kind::Head), &head.encode())?;
+        filling.put(Kind::Documents, &key, &rows::document(1, b"{}"))?;
+        if answers > 0 {
+            let client = rows::Incarnation { high_water: 2, last_ms: 0, answers };
+            let row = keys::incarnation(&keys::part(&key, Kind::Incarnations), "u", 7);
+            filling.put(Kind::Incarnations, &row, &client.encode())?;
+        }
+        rows(&mut filling, &key);
+        filling.finish(1)?;
+        Index::open(&path, folder.path())?.index.snapshot()?.partition("s")
+    }
+
+    fn answer(filling: &mut Filling, session: &[u8]) {
+        let client = keys::incarnation(&keys::part(session, Kind::Answers), "u", 7);
+        let answers = rows::answers(&[(2, Bytes::from_static(b"answer"))]);
+        filling.put(Kind::Answers, &keys::numbered(&client, 1), &answers).expect("written");
+    }
+
+    #[test]
+    fn a_session_lacks_what_its_rows_count_and_is_damaged() {
+        assert!(load(1, answer).expect("whole").is_some());
+        assert!(matches!(load(0, |_, _| {}), Err(Error::Damaged { .. })), "the client's row is missing");
+        assert!(matches!(load(1, |_, _| {}), Err(Error::Damaged { .. })), "its answers are missing");
+        assert!(matches!(load(2, answer), Err(Error::Damaged { .. })), "one of them is missing");
+    }
+}

@@ -184,10 +184,15 @@ impl Server {
             config::Engine::Embedded => {
                 let folder = config.data.join(data::STORE);
                 let store = Arc::new(Embedded::open(&folder, embedded::Options::default(), sink)?);
-                let (requests, stop) = starting("the control socket", Control::bind(&config.data, &store))?;
-                // Never waited for: what it is making when the server ends has no name yet.
-                spawn("control", move || requests.serve())?;
-                control = Some(stop);
+                match Control::bind(&config.data, &store) {
+                    Ok((requests, stop)) => {
+                        // Never waited for: what it is making when the server ends has no name yet.
+                        spawn("control", move || requests.serve())?;
+                        control = Some(stop);
+                    }
+                    // Not every file system takes a socket, and sessions can be served without.
+                    Err(error) => tracing::warn!(%error, "no control socket: `storage backup` cannot ask this server"),
+                }
                 store
             }
             config::Engine::Memory => Arc::new(Memory::open(sink)),

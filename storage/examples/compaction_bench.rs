@@ -223,4 +223,11 @@ pub fn compare(folder: &Path, rounds: u64, time: Duration, rate: u64, options: &
         log as f64 / useful as f64
     );
     quiet.store.close().expect("nothing failed");
+    drop((quiet, busy));
+    let bytes = std::fs::metadata(folder.join("busy/index.redb")).expect("there").len();
+    let begin = Instant::now();
+    let sink: Arc<Times> = Arc::default();
+    let store = Embedded::open(&folder.join("busy"), options.clone(), sink).expect("opens");
+    println!("start, which reads an index of {} MiB: {} ms", bytes >> 20, begin.elapsed().as_millis());
+    store.close().expect("nothing failed");
 }

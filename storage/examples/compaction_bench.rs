@@ -164,7 +164,7 @@ fn raw(file: &File, time: Duration, rate: u64) -> Vec<u64> {
 fn raw_file(folder: &Path) -> File {
     let path = folder.join("raw");
     let file = File::options().read(true).write(true).create_new(true).open(path).expect("made");
-    for piece in 0..2 * RAW_FILE >> 20 {
+    for piece in 0..(2 * RAW_FILE) >> 20 {
         file.write_all_at(&vec![0; 1 << 20], piece << 20).expect("filled");
     }
     file.sync_all().expect("synced");

@@ -275,7 +275,8 @@ pub(super) mod tests {
             for second in 1..=60 {
                 shard.set_now(at(second));
                 shard.tick();
-                if asks_more && second % 10 == 0 {
+                // What was asked in time would hold the connection as well.
+                if asks_more && second > 11 && second % 10 == 0 {
                     say(&mut shard, index, request(second));
                 }
             }
@@ -288,7 +289,7 @@ pub(super) mod tests {
                 shard.set_now(at(second));
                 shard.tick();
             }
-            assert_eq!(shard.conn_mut(index).is_some_and(|conn| conn.closing.is_none()), says_hello);
+            assert_eq!(shard.conn_mut(index).is_some_and(|conn| conn.closing.is_none()), says_hello, "{asks_more}");
         }
     }
 

@@ -100,8 +100,8 @@ fn a_changed_byte_in_the_header_of_the_index_is_harmless_or_refused_by_name() {
         // What is not written twice: sizes and flags; then the two slots.
         for at in (0..64).chain((64..320).step_by(if clean { 3 } else { 5 })) {
             // Of the flags, each by itself.
-            let changes = if at == 9 { vec![1, 2, 4, 3, 5, 7] } else { vec![1 + numbers.below(255)] };
-            for change in changes {
+            let masks = if at == 9 { vec![1, 2, 4, 3, 5, 7] } else { vec![1 + numbers.below(255)] };
+            for change in masks {
                 let mut changed = bytes.clone();
                 changed[at] ^= u8::try_from(change).expect("a byte");
                 tally.open(folder.path(), &truth, place, &changed, &format!("byte {at} ^ {change:#04x}"));

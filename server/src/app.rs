@@ -29,6 +29,7 @@ use crate::{
     auth::{Authenticator, KeyError, Keys, Revoked},
     config::{self, Config},
     connection::{Identity, Timing},
+    control::{self, Control},
     data, defaults, hub,
     hub::Hub,
     persist::{self, Persist},
@@ -96,6 +97,7 @@ pub struct Server {
     shards: Vec<JoinHandle<std::io::Result<()>>>,
     admin_stop: watch::Sender<bool>,
     admin_thread: Option<JoinHandle<()>>,
+    control: Option<control::Stop>,
 }
 
 /// How a stop went.
@@ -177,9 +179,21 @@ impl Server {
             Arc::clone(&metrics),
         );
         let sink: Arc<dyn syncbridge_storage::Sink> = persist.clone();
+        let mut control = None;
         let engine: Arc<dyn Engine> = match config.storage.engine {
             config::Engine::Embedded => {
-                Arc::new(Embedded::open(&config.data.join("store"), embedded::Options::default(), sink)?)
+                let folder = config.data.join(data::STORE);
+                let store = Arc::new(Embedded::open(&folder, embedded::Options::default(), sink)?);
+                match Control::bind(&config.data, &store) {
+                    Ok((requests, stop)) => {
+                        // Never waited for: what it is making when the server ends has no name yet.
+                        spawn("control", move || requests.serve())?;
+                        control = Some(stop);
+                    }
+                    // Not every file system takes a socket, and sessions can be served without.
+                    Err(error) => tracing::warn!(%error, "no control socket: `storage backup` cannot ask this server"),
+                }
+                store
             }
             config::Engine::Memory => Arc::new(Memory::open(sink)),
         };
@@ -291,6 +305,7 @@ impl Server {
             shards,
             admin_stop,
             admin_thread: Some(admin_thread),
+            control,
         })
     }
 
@@ -310,6 +325,9 @@ impl Server {
     /// link is closed. Blocks, at most for `drain.deadline_ms`.
     pub fn stop(mut self) -> Stopped {
         let deadline = Instant::now() + Duration::from_millis(self.config.drain.deadline_ms);
+        if let Some(control) = self.control.take() {
+            control.stop();
+        }
         self.hub.drain();
         self.draining.send_replace(true);
         let flushed = self.persist.flush(deadline);

@@ -36,7 +36,7 @@ use syncbridge_storage::Engine;
 pub use ask::{Updated, off_shard};
 pub use calls::{Call, Calls};
 pub use handoff::{Bound, Question};
-pub(crate) use make::random;
+pub(crate) use make::{random, storage_fault};
 pub use members::Who;
 pub use revoke::{Revocation, Revoked};
 pub use subscribe::{Request, Snapshot, Subscribed};

@@ -172,7 +172,7 @@ impl Hub {
     }
 }
 
-pub(super) fn storage_fault(error: &syncbridge_storage::Error) -> Fault {
+pub(crate) fn storage_fault(error: &syncbridge_storage::Error) -> Fault {
     match error {
         syncbridge_storage::Error::Damaged { what } => Fault::new(ErrorCode::SessionDamaged, what.clone()),
         other => {

@@ -227,8 +227,8 @@ settings! {
     Snapshots {
         /// Seconds that a snapshot is kept.
         ttl_seconds: u64 = defaults::SNAPSHOT_TTL.as_secs(), 1..=31_536_000;
-        /// Snapshots that one session may have. The oldest without a label gives way to a new one; when all have a label
-        /// there is no more room.
+        /// Snapshots that one session may have. The oldest without a label gives way to a new one; when all have a label,
+        /// the oldest.
         per_session: usize = defaults::SNAPSHOTS_PER_SESSION, 1..=100_000;
     }
 }

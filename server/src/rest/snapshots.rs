@@ -59,7 +59,8 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, 
 #[serde(rename_all = "camelCase")]
 #[schema(as = SnapshotMetadata)]
 struct Metadata {
-    /// What it is called: one line, at most 256 bytes. A snapshot with a label does not give way to newer ones.
+    /// What it is called: one line, at most 256 bytes. A snapshot with a label gives way to newer ones after all
+    /// that have none.
     #[serde(default)]
     label: Option<String>,
     /// The device that it was made on, when the token names none.
@@ -134,7 +135,7 @@ impl Snapshot {
         (status = 201, body = Made),
         (status = 404, body = Problem, description = "No such session, or none that the caller may see."),
         (status = 422, body = Problem, description = "The state is larger than a document may be."),
-        (status = 429, body = Problem, description = "The session has as many labelled snapshots as it may."),
+        (status = 429, body = Problem, description = "As many of the session are being made as it may have."),
     ),
 )]
 async fn make(

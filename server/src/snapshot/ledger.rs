@@ -20,7 +20,7 @@ use crate::{
 pub struct Entry {
     /// Which.
     pub id: Id,
-    /// Whether it has a label: then it gives way to none.
+    /// Whether it has a label: then it gives way after all that have none.
     pub labelled: bool,
     /// Until when it is there.
     pub expires_ms: u64,
@@ -96,15 +96,13 @@ fn read(engine: &dyn Engine, scope: &Scope, now_ms: u64) -> Result<Arc<Known>, F
 }
 
 impl Known {
-    /// Takes a place; `None` when there are `max` and none of them may give way.
+    /// Takes a place; `None` when `max` are being made.
     pub fn take_place(self: &Arc<Self>, entry: Entry, max: usize, now_ms: u64) -> Option<Place> {
         let mut entries = self.entries.lock();
         entries.kept.retain(|entry| now_ms <= entry.expires_ms);
         let mut given_up = None;
         if entries.kept.len() + entries.coming.len() >= max {
-            let oldest = (0..entries.kept.len())
-                .filter(|at| !entries.kept[*at].labelled)
-                .min_by_key(|at| entries.kept[*at].id)?;
+            let oldest = (0..entries.kept.len()).min_by_key(|at| (entries.kept[*at].labelled, entries.kept[*at].id))?;
             given_up = Some(entries.kept.swap_remove(oldest));
         }
         entries.coming.push(entry.id);

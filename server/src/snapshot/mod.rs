@@ -63,10 +63,10 @@ impl Snapshots {
     }
 
     /// Makes a snapshot, in one commit with what `also` says of it: its id, durably. When the session has as many as it may,
-    /// the oldest without a label gives way.
+    /// the oldest gives way, one without a label before those with one.
     ///
     /// # Errors
-    /// [`Fault`]: all of them have a label (`limit_reached`), or the store is busy or failed.
+    /// [`Fault`]: that many are being made just now (`limit_reached`), or the store is busy or failed.
     pub async fn make(
         &self,
         scope: &Scope,
@@ -82,7 +82,7 @@ impl Snapshots {
         // The place is taken before anything is done, so that no two are made for one.
         let place = known.take_place(entry, self.bounds.max, now.wall_ms).ok_or_else(|| {
             let what =
-                format!("a session has at most {} snapshots, and all of this one's have a label", self.bounds.max);
+                format!("a session has at most {} snapshots, and as many are being made of this one", self.bounds.max);
             Fault::new(ErrorCode::LimitReached, what)
         })?;
         let (engine, of, ttl_ms) = (self.engine(), scope.clone(), self.bounds.ttl_ms);

@@ -192,7 +192,7 @@ async fn what_cannot_be_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn the_oldest_without_a_label_gives_way_and_labelled_ones_never_do() {
+async fn the_oldest_gives_way_and_labelled_ones_after_all_others() {
     let host = Host::with(|config| config.snapshots.per_session = 3);
     let _wire = owner(&host, "s", &json!({})).await;
     let http = host.user("ann");
@@ -206,17 +206,16 @@ async fn the_oldest_without_a_label_gives_way_and_labelled_ones_never_do() {
     assert_eq!(items[2]["snapshotId"], first);
     make(&http, label("b")).await;
     make(&http, label("c")).await;
-    for body in [label("d"), Value::Null] {
-        let full = http.post("/sessions/s/snapshot", body).await;
-        full.expect(429);
-        assert_eq!(full.code(), "limit_reached");
-    }
-    http.delete(&format!("/sessions/s/snapshots/{first}")).await.expect(204);
+    make(&http, Value::Null).await;
     make(&http, label("d")).await;
+    let items = http.get("/sessions/s/snapshots").await.expect(200)["items"].clone();
+    let labels: Vec<_> = items.as_array().unwrap().iter().map(|item| item["label"].clone()).collect();
+    assert_eq!(labels, ["d", "c", "b"], "the one without a label was the next to go, and before it the oldest");
+    http.get(&format!("/sessions/s/snapshots/{first}")).await.expect(404);
 }
 
 #[tokio::test]
-async fn of_many_at_once_exactly_so_many_are_made_as_there_may_be() {
+async fn however_many_are_made_at_once_so_many_stay_as_there_may_be() {
     let mut host = Host::with(|config| {
         config.snapshots.per_session = 10;
         config.storage.engine = syncbridge::config::Engine::Embedded;
@@ -233,13 +232,14 @@ async fn of_many_at_once_exactly_so_many_are_made_as_there_may_be() {
         });
     }
     let statuses = tasks.join_all().await;
-    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 10);
+    assert!(statuses.iter().filter(|status| **status == 201).count() >= 10, "{statuses:?}");
     assert!(statuses.iter().all(|status| [201, 429].contains(status)), "{statuses:?}");
     // A process that has not counted them yet comes to the same.
     host.restart().await;
     let http = host.user("ann");
-    http.post("/sessions/s/snapshot", json!({"metadata": {"label": "one more"}})).await.expect(429);
+    let newest = make(&http, json!({"metadata": {"label": "one more"}})).await;
     let items = http.get("/sessions/s/snapshots").await.expect(200)["items"].clone();
+    assert_eq!(items[0]["snapshotId"], newest);
     let ids: HashSet<_> = items.as_array().unwrap().iter().map(|item| item["snapshotId"].to_string()).collect();
     assert_eq!(ids.len(), 10);
     for id in ids {

@@ -82,9 +82,12 @@ impl Host {
         let mut folders = vec![self.folder.path().to_owned()];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-                if entry.file_type().unwrap().is_dir() {
+                let kind = entry.file_type().unwrap();
+                if kind.is_dir() {
                     folders.push(entry.path());
-                } else if std::fs::read(entry.path()).unwrap().windows(bytes.len()).any(|window| window == bytes) {
+                } else if kind.is_file()
+                    && std::fs::read(entry.path()).unwrap().windows(bytes.len()).any(|window| window == bytes)
+                {
                     return true;
                 }
             }

@@ -96,8 +96,8 @@ fn read(engine: &dyn Engine, scope: &Scope, now_ms: u64) -> Result<Arc<Known>, F
 }
 
 impl Known {
-    /// Takes a place; `None` when `max` are being made.
-    pub fn take_place(self: &Arc<Self>, entry: Entry, max: usize, now_ms: u64) -> Option<Place> {
+    /// Takes a place, under an id after all others'; `None` when `max` are being made.
+    pub fn take_place(self: &Arc<Self>, labelled: bool, expires_ms: u64, max: usize, now_ms: u64) -> Option<Place> {
         let mut entries = self.entries.lock();
         entries.kept.retain(|entry| now_ms <= entry.expires_ms);
         let mut given_up = None;
@@ -105,6 +105,8 @@ impl Known {
             let oldest = (0..entries.kept.len()).min_by_key(|at| (entries.kept[*at].labelled, entries.kept[*at].id))?;
             given_up = Some(entries.kept.swap_remove(oldest));
         }
+        let latest = entries.kept.iter().map(|entry| entry.id).chain(entries.coming.iter().copied()).max();
+        let entry = Entry { id: Id::after(latest.max(given_up.map(|entry| entry.id)), now_ms), labelled, expires_ms };
         entries.coming.push(entry.id);
         Some(Place { known: Arc::clone(self), entry, given_up, kept: false })
     }
@@ -126,6 +128,11 @@ impl Known {
 }
 
 impl Place {
+    /// What the snapshot is called.
+    pub fn id(&self) -> Id {
+        self.entry.id
+    }
+
     /// The snapshot that gives way to this one, to be removed with the same commit.
     pub fn given_up(&self) -> Option<Id> {
         self.given_up.map(|entry| entry.id)

@@ -9,7 +9,7 @@ pub mod tree;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ledger::{Entry, Ledger};
+use ledger::Ledger;
 pub use row::{About, Id, Scope};
 use syncbridge_codec::ErrorCode;
 use syncbridge_document::Value;
@@ -75,16 +75,16 @@ impl Snapshots {
     ) -> Result<(Id, About), Fault> {
         self.hub.caught_up(self.clock).await?;
         let now = (self.clock)();
-        let id = Id::new(now.wall_ms);
         let expires_ms = now.wall_ms.saturating_add(self.bounds.ttl_ms);
-        let entry = Entry { id, labelled: new.label.is_some(), expires_ms };
+        let labelled = new.label.is_some();
         let known = self.ledger.of(scope, &self.engine(), now.wall_ms).await?;
         // The place is taken before anything is done, so that no two are made for one.
-        let place = known.take_place(entry, self.bounds.max, now.wall_ms).ok_or_else(|| {
+        let place = known.take_place(labelled, expires_ms, self.bounds.max, now.wall_ms).ok_or_else(|| {
             let what =
                 format!("a session has at most {} snapshots, and as many are being made of this one", self.bounds.max);
             Fault::new(ErrorCode::LimitReached, what)
         })?;
+        let id = place.id();
         let (engine, of, ttl_ms) = (self.engine(), scope.clone(), self.bounds.ttl_ms);
         let (about, mut writes) = off_shard(move || {
             let text = new.document.to_json();

@@ -15,9 +15,17 @@ use super::tree::{Hash, Root};
 pub struct Id(u128);
 
 impl Id {
-    /// Of a snapshot that is made now.
-    pub fn new(now_ms: u64) -> Self {
+    fn new(now_ms: u64) -> Self {
         Self(u128::from(now_ms) << 80 | fastrand::u128(..) >> 48)
+    }
+
+    /// The same, after `latest`, whatever the clock says: two of one millisecond have an order as well.
+    pub fn after(latest: Option<Self>, now_ms: u64) -> Self {
+        let new = Self::new(now_ms);
+        match latest {
+            Some(latest) if new <= latest => Self(latest.0.saturating_add(u128::from(fastrand::u64(1..)))),
+            _ => new,
+        }
     }
 
     /// The one in a row's key.
@@ -138,6 +146,16 @@ mod tests {
             label: label.map(Into::into),
             user: "ann".into(),
             device: "".into(),
+        }
+    }
+
+    #[test]
+    fn each_id_comes_after_the_one_before_whatever_the_clock_says() {
+        let mut latest = None;
+        for now_ms in [5_000, 5_000, 5_000, 4_000, 4_001, 5_000, 5_001] {
+            let next = Id::after(latest, now_ms);
+            assert!(Some(next) > latest, "{next} at {now_ms} after {latest:?}");
+            latest = Some(next);
         }
     }
 

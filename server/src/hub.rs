@@ -36,7 +36,7 @@ use syncbridge_storage::Engine;
 pub use ask::{Updated, off_shard};
 pub use calls::{Call, Calls};
 pub use handoff::{Bound, Question};
-pub(crate) use make::{random, storage_fault};
+pub(crate) use make::random;
 pub use members::Who;
 pub use revoke::{Revocation, Revoked};
 pub use subscribe::{Request, Snapshot, Subscribed};
@@ -113,6 +113,20 @@ impl Fault {
     /// A fault without a time to try again.
     pub fn new(code: ErrorCode, text: impl Into<String>) -> Self {
         Self { code, text: text.into(), retry_after_ms: None }
+    }
+
+    /// Rows that are no session's own cannot be read. Logged, for the client can do nothing about it.
+    pub(crate) fn unreadable(error: &syncbridge_storage::Error) -> Self {
+        tracing::error!(%error, "a read of the store failed");
+        Self::new(ErrorCode::StorageFailed, "the store cannot be read")
+    }
+
+    /// The same of what belongs to one session: damage is that session's, and named.
+    pub(crate) fn unreadable_session(error: &syncbridge_storage::Error) -> Self {
+        match error {
+            syncbridge_storage::Error::Damaged { what } => Self::new(ErrorCode::SessionDamaged, what.clone()),
+            other => Self::unreadable(other),
+        }
     }
 
     pub(crate) fn not_found(session: &str) -> Self {

@@ -2,7 +2,7 @@
 //! `logins.rs`, what a password costs in `auth/passwords.rs`.
 //!
 //! Between fence, commit and revocation nothing may be given up: whoever asks sees to it that it is done to its end, also
-//! when nobody waits for it any more (`rest/whole.rs` does).
+//! when nobody waits for it any more (`rest/frame/whole.rs` does).
 
 mod logins;
 

@@ -23,7 +23,7 @@ pub(super) fn get<T>(
     decode: impl FnOnce(&[u8], Bytes) -> Result<T, WireError>,
 ) -> Result<Option<T>, Fault> {
     let key = key.as_ref();
-    match engine.get(table, key, now_ms).map_err(unreadable)? {
+    match engine.get(table, key, now_ms).map_err(|error| Fault::unreadable(&error))? {
         None => Ok(None),
         Some(value) => decode(key, value).map(Some).map_err(|error| damaged(table, key, error)),
     }
@@ -39,7 +39,9 @@ pub(super) fn scan<T>(
     now_ms: u64,
     decode: impl Fn(&[u8], Bytes) -> Result<T, WireError>,
 ) -> Result<Vec<T>, Fault> {
-    let rows = engine.scan(table, prefix, after.map(|key| &key[..]), limit, now_ms).map_err(unreadable)?;
+    let rows = engine
+        .scan(table, prefix, after.map(|key| &key[..]), limit, now_ms)
+        .map_err(|error| Fault::unreadable(&error))?;
     rows.into_iter().map(|(key, value)| decode(&key, value).map_err(|error| damaged(table, &key, error))).collect()
 }
 
@@ -51,7 +53,7 @@ pub(super) fn count(
     most: usize,
     now_ms: u64,
 ) -> Result<usize, Fault> {
-    engine.scan(table, prefix, None, most, now_ms).map(|rows| rows.len()).map_err(unreadable)
+    engine.scan(table, prefix, None, most, now_ms).map(|rows| rows.len()).map_err(|error| Fault::unreadable(&error))
 }
 
 /// A user's logins that are not over.
@@ -85,12 +87,6 @@ pub(super) async fn commit(hub: &Arc<Hub>, writes: Vec<Write>, now: Now) -> Resu
             Err(Fault::new(ErrorCode::Internal, "the change was refused by the store"))
         }
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn unreadable(error: syncbridge_storage::Error) -> Fault {
-    tracing::error!(%error, "the store cannot be read");
-    Fault::new(ErrorCode::StorageFailed, "the store cannot be read")
 }
 
 fn damaged(table: Table, key: &[u8], error: WireError) -> Fault {

@@ -29,7 +29,9 @@ impl Hub {
         if let Some(session) = self.find(id) {
             return Ok(Some(session));
         }
-        let Some(stored) = self.engine().load(id).map_err(|error| storage_fault(&error))? else { return Ok(None) };
+        let Some(stored) = self.engine().load(id).map_err(|error| Fault::unreadable_session(&error))? else {
+            return Ok(None);
+        };
         let id: Arc<str> = id.into();
         let core = Core::restore(Arc::clone(&id), stored, self.epoch(), self.bounds.session).map_err(|damaged| {
             tracing::error!(session = &*id, %damaged, "a stored session cannot be restored");
@@ -169,16 +171,6 @@ impl Hub {
         self.hand_out(&session, &mut live, &mut out, now);
         drop(live);
         Ok(session)
-    }
-}
-
-pub(crate) fn storage_fault(error: &syncbridge_storage::Error) -> Fault {
-    match error {
-        syncbridge_storage::Error::Damaged { what } => Fault::new(ErrorCode::SessionDamaged, what.clone()),
-        other => {
-            tracing::error!(error = %other, "a read of the store failed");
-            Fault::new(ErrorCode::StorageFailed, "the store cannot be read")
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use syncbridge_codec::ErrorCode;
 use syncbridge_storage::{Engine, Table};
 
-use super::{Fault, make::storage_fault};
+use super::Fault;
 use crate::{
     defaults,
     session::{Now, membership},
@@ -77,7 +77,7 @@ impl Quotas {
         if count.sessions.is_none() {
             let prefix = membership::made_by(user);
             let rows = engine.scan(Table::Membership, &prefix, None, most.saturating_add(1), now.wall_ms);
-            count.sessions = Some(rows.map_err(|error| storage_fault(&error))?.len());
+            count.sessions = Some(rows.map_err(|error| Fault::unreadable_session(&error))?.len());
         }
         count.sessions.as_mut().map_or(Ok(()), change)
     }

@@ -88,10 +88,7 @@ impl Hub {
     /// What an update needs that is not for a shard. Blocks.
     pub fn prepare(&self, preparation: Preparation, now: Now) -> Prepared {
         preparation.run(|key| {
-            self.engine().get(Table::Idempotency, key, now.wall_ms).map_err(|error| {
-                tracing::error!(%error, "a read of the store failed");
-                ErrorCode::StorageFailed
-            })
+            self.engine().get(Table::Idempotency, key, now.wall_ms).map_err(|error| Fault::unreadable(&error).code)
         })
     }
 

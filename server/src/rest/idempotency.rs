@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use super::{Api, Caller, Problem};
 use crate::{
     defaults,
-    hub::off_shard,
+    hub::{Fault, off_shard},
     secret,
     session::{Keyed, keyed::Recorded},
 };
@@ -164,11 +164,7 @@ impl Once {
         let _mine = turn.lock.lock().await;
         let hub = Arc::clone(&api.hub);
         let row = off_shard(move || hub.engine().get(Table::Idempotency, &keyed.key, now.wall_ms)).await?;
-        let row = row.map_err(|error| {
-            tracing::error!(%error, "a read of the store failed");
-            Problem::new(ErrorCode::StorageFailed, "the store cannot be read")
-        })?;
-        match row {
+        match row.map_err(|error| Fault::unreadable(&error))? {
             None => effect(Record { how, wall_ms: now.wall_ms }).await,
             Some(row) => recorded(&row, &keyed, &how),
         }

@@ -215,7 +215,7 @@ async fn list(
     let (hub, now, of) = (Arc::clone(&api.hub), (api.clock)(), prefix.clone());
     // One more than are shown says whether there are more.
     let rows = off_shard(move || hub.engine().scan(Table::Membership, &of, after.as_deref(), limit + 1, now.wall_ms));
-    let rows = rows.await?.map_err(|error| unreadable(&error))?;
+    let rows = rows.await?.map_err(|error| Fault::unreadable(&error))?;
     let mut items = Vec::with_capacity(rows.len());
     for (key, row) in rows {
         let found = membership::session_of(&prefix, &key).zip(membership::Membership::read(row).ok());
@@ -442,11 +442,6 @@ async fn delete(State(api): State<Api>, caller: Caller, Path(id): Path<String>) 
     api.hub.caught_up(api.clock).await?;
     api.hub.ask_delete(&session, &caller, now, writes).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-pub(super) fn unreadable(error: &syncbridge_storage::Error) -> Problem {
-    tracing::error!(%error, "a read of the store failed");
-    Problem::new(ErrorCode::StorageFailed, "the store cannot be read")
 }
 
 fn invalid_id() -> Problem {

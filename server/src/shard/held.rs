@@ -1,6 +1,7 @@
 //! Updates of flat JSON, and what makes a session under `--open`, that come while the disk is behind: their connections
-//! are not read until it has caught up, for at most [`ASK_BUSY`](defaults::ASK_BUSY), as REST waits. Native clients are told `busy` at once: they try again by
-//! themselves, and know from the answer that nothing newer is durable. Clients of this form do neither.
+//! are not read until it has caught up, for at most [`ASK_BUSY`](defaults::ASK_BUSY), as REST waits. Native clients are
+//! told `busy` at once: they try again by themselves, and know from the answer that nothing newer is durable. Clients of
+//! this form do neither.
 
 use std::mem;
 

@@ -10,7 +10,7 @@ use crate::{
     connection::{Command, Identity},
     defaults::CATCH_UP_BYTES,
     fanout::Form,
-    hub::{Fault, Hub, Request, Session, Snapshot, storage_fault},
+    hub::{Fault, Hub, Request, Session, Snapshot},
     session::{ConnId, Now, Op, Preparation, Prepared, change::Change},
 };
 
@@ -98,7 +98,10 @@ impl Job {
 
 fn read(hub: &Hub, catch_up: &mut CatchUp) -> Result<Option<Vec<Bytes>>, Fault> {
     let session = &catch_up.session.id;
-    let stored = hub.engine().deltas(session, catch_up.after, CATCH_UP_BYTES).map_err(|error| storage_fault(&error))?;
+    let stored = hub
+        .engine()
+        .deltas(session, catch_up.after, CATCH_UP_BYTES)
+        .map_err(|error| Fault::unreadable_session(&error))?;
     let Some(stored) = stored else { return Ok(None) };
     let mut frames = Vec::with_capacity(stored.len());
     for delta in stored {

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use syncbridge_storage::{Engine, Table};
 use tokio::sync::OnceCell;
 
-use super::{Id, Scope, entry, unreadable};
+use super::{Id, Scope, entry};
 use crate::{
     defaults::SNAPSHOT_LEDGER,
     hub::{Fault, off_shard},
@@ -82,7 +82,7 @@ fn read(engine: &dyn Engine, scope: &Scope, now_ms: u64) -> Result<Arc<Known>, F
     loop {
         let rows = engine
             .scan(Table::Snapshot, scope.prefix(), after.as_deref(), AT_ONCE, now_ms)
-            .map_err(|error| unreadable(&error))?;
+            .map_err(|error| Fault::unreadable_session(&error))?;
         let last = rows.len() < AT_ONCE;
         after = rows.last().map(|(key, _)| key.clone());
         for (key, row) in rows {

@@ -89,7 +89,8 @@ impl Snapshots {
         let (about, mut writes) = off_shard(move || {
             let text = new.document.to_json();
             let look = |hash: &tree::Hash| engine.get(Table::Chunk, &of.chunk(hash), now.wall_ms);
-            let (root, rows) = tree::keep(&text, &look, now.wall_ms, ttl_ms).map_err(|error| unreadable(&error))?;
+            let (root, rows) =
+                tree::keep(&text, &look, now.wall_ms, ttl_ms).map_err(|error| Fault::unreadable_session(&error))?;
             let New { version, label, user, device, .. } = new;
             let about = About { created_ms: now.wall_ms, expires_ms, version, root, label, user, device };
             let mut writes = vec![put(Table::Snapshot, of.snapshot(id), about.encode(), expires_ms)];
@@ -115,7 +116,10 @@ impl Snapshots {
         off_shard(move || {
             let after = after.map(|id| scope.snapshot(id));
             let rows = engine.scan(Table::Snapshot, scope.prefix(), after.as_deref(), limit, now.wall_ms);
-            rows.map_err(|error| unreadable(&error))?.into_iter().map(|(key, row)| entry(&key, row)).collect()
+            rows.map_err(|error| Fault::unreadable_session(&error))?
+                .into_iter()
+                .map(|(key, row)| entry(&key, row))
+                .collect()
         })
         .await?
     }
@@ -138,14 +142,15 @@ impl Snapshots {
     pub async fn read(&self, scope: &Scope, id: Id) -> Result<Option<(About, Vec<u8>)>, Fault> {
         let (engine, scope, now) = (self.engine(), scope.clone(), (self.clock)());
         off_shard(move || {
-            let row =
-                engine.get(Table::Snapshot, &scope.snapshot(id), now.wall_ms).map_err(|error| unreadable(&error))?;
+            let row = engine
+                .get(Table::Snapshot, &scope.snapshot(id), now.wall_ms)
+                .map_err(|error| Fault::unreadable_session(&error))?;
             let Some(row) = row else { return Ok(None) };
             let about = About::decode(row).map_err(|malformed| damaged(id, &malformed))?;
             let look = |hash: &tree::Hash| engine.get(Table::Chunk, &scope.chunk(hash), now.wall_ms);
             match tree::read(&about.root, &look) {
                 Ok(text) => Ok(Some((about, text))),
-                Err(tree::Unreadable::Storage(error)) => Err(unreadable(&error)),
+                Err(tree::Unreadable::Storage(error)) => Err(Fault::unreadable_session(&error)),
                 Err(why @ tree::Unreadable::Damaged(_)) => Err(damaged(id, &why)),
             }
         })
@@ -191,13 +196,4 @@ fn entry(key: &[u8], row: Bytes) -> Result<(Id, About), Fault> {
 fn damaged(id: Id, why: &dyn std::fmt::Display) -> Fault {
     tracing::error!(snapshot = %id, %why, "a snapshot is damaged");
     Fault::new(ErrorCode::SessionDamaged, format!("the snapshot {id} is damaged: {why}"))
-}
-
-fn unreadable(error: &storage::Error) -> Fault {
-    tracing::error!(%error, "snapshots cannot be read");
-    let code = match error {
-        storage::Error::Damaged { .. } => ErrorCode::SessionDamaged,
-        _ => ErrorCode::StorageFailed,
-    };
-    Fault::new(code, "the store cannot read it")
 }

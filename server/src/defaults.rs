@@ -57,6 +57,9 @@ pub const JSON_ERRORS: u32 = 64;
 pub const JSON_UNANSWERED: usize = 1_024;
 /// Head of an HTTP request. Same arithmetic as [`HANDSHAKE`].
 pub const HTTP_HEADER: Duration = Duration::from_secs(10);
+/// Bytes of a request's head above which it is refused (431). hyper looks after each read, and reads no more than this at
+/// once: so twice as much is never taken. The longest address that it takes (64 KiB, else 414) fits.
+pub const HTTP_HEAD: usize = 128 * KIB;
 /// Body of an HTTP request: 1 MiB at 50 KiB/s, a bad mobile link, are 21 s.
 pub const HTTP_BODY: Duration = Duration::from_secs(30);
 /// Longest body of an HTTP request, as sent and inflated: what a native client may put into one frame.

@@ -409,8 +409,10 @@ async fn a_device_that_connects_is_seen_and_under_open_an_unknown_one_comes_into
     let host = Host::with(|config| config.open = true);
     let tokens = json!({"accessToken": "test-token-3"});
     let _link = connected(host.server().listen, Via::WebSocket, &tokens, "unknown").await;
-    let listed = host.http().with("test-token-3").get("/devices").await.expect(200);
-    assert_eq!(listed["items"][0]["deviceId"], "unknown");
+    let http = host.http().with("test-token-3");
+    // It is written down beside the welcome, not before it.
+    until("it is listed", async || http.get("/devices").await.expect(200)["items"][0].is_object()).await;
+    assert_eq!(http.get("/devices").await.expect(200)["items"][0]["deviceId"], "unknown");
 }
 
 #[tokio::test]

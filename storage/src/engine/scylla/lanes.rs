@@ -1,0 +1,152 @@
+//! Who writes when. Each partition has a lane of commits that wait for it; a lane's commits are written in the order in
+//! which they came, one batch at a time, and what waits meanwhile goes into the next batch together. A commit of several
+//! partitions waits until it is the first in all their lanes and then has them all. Lanes are entered under one lock, so
+//! no two such commits wait for one another. Never touches the database.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use super::database::Place;
+use crate::Commit;
+
+/// Commits that one batch holds at most. 1,000 updates of 178 B are 180 KB; a larger batch only keeps the database busy
+/// for longer at a time.
+const BATCH_COMMITS: usize = 1_000;
+
+/// Bytes above which nothing more is put into a batch.
+const BATCH_BYTES: usize = 512 << 10;
+
+/// A commit on its way.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub commit: Commit,
+    /// The partitions that it touches, sorted.
+    pub places: Vec<Place>,
+    pub bytes: usize,
+}
+
+/// What can be written now.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Commits of one partition, in their order.
+    Batch(Place, Vec<Arc<Job>>),
+    /// A commit of several.
+    Transaction(Arc<Job>),
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    waiting: VecDeque<Arc<Job>>,
+    busy: bool,
+}
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    lanes: HashMap<Place, Lane>,
+}
+
+impl Lanes {
+    /// Puts a commit into its lanes; what can be written now because of it.
+    pub fn enter(&mut self, job: &Arc<Job>) -> Option<Work> {
+        for place in &job.places {
+            self.lanes.entry(place.clone()).or_default().waiting.push_back(job.clone());
+        }
+        self.next(job.places.first()?)
+    }
+
+    /// A write of these partitions ended; what can be written now.
+    pub fn leave(&mut self, places: &[Place]) -> Vec<Work> {
+        for place in places {
+            if let Some(lane) = self.lanes.get_mut(place) {
+                lane.busy = false;
+                if lane.waiting.is_empty() {
+                    self.lanes.remove(place);
+                }
+            }
+        }
+        places.iter().filter_map(|place| self.next(place)).collect()
+    }
+
+    fn next(&mut self, place: &Place) -> Option<Work> {
+        let lane = self.lanes.get_mut(place).filter(|lane| !lane.busy)?;
+        let first = lane.waiting.front()?.clone();
+        if first.places.len() > 1 {
+            let ready = first.places.iter().all(|place| {
+                let lane = self.lanes.get(place);
+                lane.is_some_and(|lane| !lane.busy && lane.waiting.front().is_some_and(|job| Arc::ptr_eq(job, &first)))
+            });
+            if !ready {
+                return None;
+            }
+            for place in &first.places {
+                if let Some(lane) = self.lanes.get_mut(place) {
+                    lane.waiting.pop_front();
+                    lane.busy = true;
+                }
+            }
+            return Some(Work::Transaction(first));
+        }
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < BATCH_COMMITS && bytes < BATCH_BYTES {
+            let Some(job) = lane.waiting.front() else { break };
+            if job.places.len() > 1 || (!batch.is_empty() && bytes + job.bytes > BATCH_BYTES) {
+                break;
+            }
+            bytes += job.bytes;
+            batch.extend(lane.waiting.pop_front());
+        }
+        lane.busy = true;
+        Some(Work::Batch(place.clone(), batch))
+    }
+
+    /// Lets go of everything that waits.
+    pub fn clear(&mut self) {
+        self.lanes.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(ticket: u64, places: &[&str]) -> Arc<Job> {
+        let places = places.iter().map(|id| Place::Session((*id).into())).collect();
+        Arc::new(Job { commit: Commit { ticket, writes: Vec::new() }, places, bytes: 1 })
+    }
+
+    fn tickets(work: Option<Work>) -> Vec<u64> {
+        match work {
+            None => Vec::new(),
+            Some(Work::Batch(_, jobs)) => jobs.iter().map(|job| job.commit.ticket).collect(),
+            Some(Work::Transaction(job)) => vec![job.commit.ticket],
+        }
+    }
+
+    #[test]
+    fn what_waits_for_a_busy_partition_is_one_batch_in_its_order() {
+        let mut lanes = Lanes::default();
+        assert_eq!(tickets(lanes.enter(&job(1, &["a"]))), [1]);
+        assert_eq!(tickets(lanes.enter(&job(2, &["a"]))), [0; 0]);
+        assert_eq!(tickets(lanes.enter(&job(3, &["b"]))), [3]);
+        assert_eq!(tickets(lanes.enter(&job(4, &["a"]))), [0; 0]);
+        let mut next = lanes.leave(&[Place::Session("a".into())]);
+        assert_eq!(tickets(next.pop()), [2, 4]);
+        assert!(lanes.leave(&[Place::Session("a".into())]).is_empty());
+    }
+
+    #[test]
+    fn a_commit_of_two_partitions_waits_for_both_and_what_came_later_waits_for_it() {
+        let mut lanes = Lanes::default();
+        assert_eq!(tickets(lanes.enter(&job(1, &["b"]))), [1]);
+        assert_eq!(tickets(lanes.enter(&job(2, &["a", "b"]))), [0; 0]);
+        assert_eq!(tickets(lanes.enter(&job(3, &["a"]))), [0; 0]);
+        assert_eq!(tickets(lanes.enter(&job(4, &["b"]))), [0; 0]);
+        let mut next = lanes.leave(&[Place::Session("b".into())]);
+        assert_eq!((next.len(), tickets(next.pop())), (1, vec![2]));
+        let mut next = lanes.leave(&["a", "b"].map(|id| Place::Session(id.into())));
+        assert_eq!((tickets(next.pop()), tickets(next.pop())), (vec![4], vec![3]));
+    }
+}

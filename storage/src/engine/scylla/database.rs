@@ -25,6 +25,7 @@ use scylla::{
     value::{CqlValue, Row},
 };
 
+use super::faults;
 use crate::{Error, Table};
 
 /// A random name: of a flush, a transaction, a server.
@@ -346,6 +347,7 @@ pub(super) struct Follows {
 pub(super) struct Database {
     pub session: Session,
     pub statements: Statements,
+    faults: faults::Installed,
 }
 
 /// How long a deleted session's head is kept, so that a batch which was under way finds that it no longer follows. Far
@@ -385,9 +387,30 @@ pub(super) fn nonce() -> Nonce {
 }
 
 impl Database {
-    pub async fn new(session: Session) -> Result<Self, Failure> {
+    pub async fn new(session: Session, faults: faults::Installed) -> Result<Self, Failure> {
         let statements = Statements::prepare(&session).await?;
-        Ok(Self { session, statements })
+        Ok(Self { session, statements, faults })
+    }
+
+    /// Where a test lets the server go away: never comes back then.
+    pub async fn reached(&self, step: faults::Step) {
+        if self.faults.as_ref().is_some_and(|faults| faults.dies_at(step)) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// A conditional statement that is not sent again by itself.
+    pub async fn run_once(&self, statement: &PreparedStatement, values: Vec<Value>) -> Result<bool, Failure> {
+        let answer = self.run(statement, values).await?;
+        self.not_lost()?;
+        applied(answer)
+    }
+
+    fn not_lost(&self) -> Result<(), Failure> {
+        match &self.faults {
+            Some(faults) if faults.loses_answer() => Err(Failure::Transient("a test lost the answer".into())),
+            _ => Ok(()),
+        }
     }
 
     /// One statement.
@@ -493,7 +516,8 @@ impl Database {
         }
         let mut pauses = Pauses::new();
         loop {
-            match self.session.batch(&batch, &writes.values).await.map_err(Failure::from) {
+            let answer = self.session.batch(&batch, &writes.values).await.map_err(Failure::from);
+            match answer.and_then(|answer| self.not_lost().map(|()| answer)) {
                 Ok(answer) => {
                     // Not applied may be because an earlier try was.
                     if applied(answer)? || self.known_head(place).await? == Some(next) {

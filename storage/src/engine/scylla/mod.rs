@@ -9,6 +9,7 @@
 mod chart;
 mod core;
 mod database;
+pub mod faults;
 mod known;
 mod lanes;
 mod lease;
@@ -29,7 +30,7 @@ pub use schema::FORMAT;
 
 use self::{
     core::Core,
-    database::{Database, Failure, Pauses, Place, Value, applied, nonce},
+    database::{Database, Failure, Pauses, Place, Value, nonce},
     lease::Lease,
 };
 use super::{Clock, Engine, Sink, Stats, system_clock};
@@ -76,6 +77,8 @@ pub struct Options {
     pub patience: Duration,
     /// The time.
     pub clock: Clock,
+    /// For tests.
+    pub faults: Option<Arc<dyn faults::Faults>>,
 }
 
 impl Default for Options {
@@ -90,6 +93,7 @@ impl Default for Options {
             in_flight: IN_FLIGHT,
             patience: PATIENCE,
             clock: system_clock(),
+            faults: None,
         }
     }
 }
@@ -194,7 +198,7 @@ async fn next_epoch(db: &Database) -> Result<u64, Failure> {
             Some(last) => (&db.statements.next_epoch, last + 1, vec![Value::Big(last + 1), Value::Big(last)]),
         };
         // An answer that does not come may be a number that nobody uses.
-        if applied(db.run(statement, values).await?)? {
+        if db.run_once(statement, values).await? {
             return Ok(next.cast_unsigned());
         }
         pauses.wait().await;
@@ -227,7 +231,7 @@ impl Scylla {
                 Ok(None) | Err(Failure::Permanent(_)) => return Err(missing()),
                 Err(failure) => return Err(failure),
             }
-            let db = Database::new(session).await?;
+            let db = Database::new(session, options.faults.clone()).await?;
             let epoch = next_epoch(&db).await?;
             let lease = Lease::new(options.address.clone(), options.lease.max(Duration::from_secs(1)));
             let core = Core::new(
@@ -246,11 +250,7 @@ impl Scylla {
         let keeper = core.clone();
         runtime.spawn(async move { keeper.keep_lease().await });
         let tidier = core.clone();
-        runtime.spawn(async move {
-            if let Err(failure) = tidier.tidy().await {
-                tracing::warn!(?failure, "what other servers left half done is finished when it is met");
-            }
-        });
+        runtime.spawn(async move { tidier.keep_tidy().await });
         Ok(Self { core, runtime: Some(runtime) })
     }
 

@@ -5,14 +5,15 @@
 //!
 //! A commit is told as durable after it was carried out everywhere, so reads need not look at marks.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use super::{
     super::embedded::encoding::{Reader, put_number, put_write},
     core::{Core, place},
-    database::{Failure, Nonce, Pauses, Place, Value, applied, nonce, to_nonce},
+    database::{Failure, Nonce, Pauses, Place, Value, nonce, to_nonce},
+    faults::Step,
     known::{Known, Part},
     lanes::Job,
 };
@@ -87,19 +88,23 @@ impl Core {
                 held.iter_mut().filter_map(|(place, slot)| Some((place.clone(), slot.take()?))).collect();
             let id = nonce();
             self.begin(id, now_ms, &job.commit.writes).await?;
+            self.db.reached(Step::Begun).await;
             let mut marked = 0;
             while let Some((place, known)) = parts.get_mut(marked)
                 && known.flip(&self.db, place, Part::Mark(Some(id)), now_ms).await?
             {
                 marked += 1;
+                self.db.reached(Step::Marked).await;
             }
             let all = marked == parts.len();
             if all && self.end(id, State::Decided).await? == Some(State::Decided) {
+                self.db.reached(Step::Decided).await;
                 for ((place, mut known), (_, slot)) in parts.into_iter().zip(&mut held) {
                     // `false`: somebody who met the mark was faster.
                     if known.flip(&self.db, &place, Part::Draft, now_ms).await? {
                         **slot = Some(known);
                     }
+                    self.db.reached(Step::CarriedOut).await;
                 }
                 self.forget(id).await;
                 return Ok(Outcome::Committed);
@@ -119,7 +124,7 @@ impl Core {
         let mut pauses = Pauses::new();
         loop {
             let values = vec![Value::nonce(Some(id)), Value::number(at), Value::Blob(record.clone())];
-            match self.db.run(&self.db.statements.begin_transaction, values).await {
+            match self.db.run_once(&self.db.statements.begin_transaction, values).await {
                 // Not applied: an earlier try was.
                 Ok(_) => return Ok(()),
                 Err(Failure::Transient(cause)) => {
@@ -136,13 +141,9 @@ impl Core {
         let mut pauses = Pauses::new();
         loop {
             let values = vec![Value::Tiny(state as i8), Value::nonce(Some(id))];
-            let ended = match self.db.run(&self.db.statements.end_transaction, values).await {
-                Ok(answer) => {
-                    if applied(answer)? {
-                        return Ok(Some(state));
-                    }
-                    self.record(id).await
-                }
+            let ended = match self.db.run_once(&self.db.statements.end_transaction, values).await {
+                Ok(true) => return Ok(Some(state)),
+                Ok(false) => self.record(id).await,
                 Err(failure) => Err(failure),
             };
             match ended {
@@ -220,8 +221,20 @@ impl Core {
         Ok(())
     }
 
-    /// Finishes what servers that went away left half done, and removes the records of what is long over.
-    pub(super) async fn tidy(&self) -> Result<(), Failure> {
+    /// Finishes again and again what servers that went away left half done.
+    pub(super) async fn keep_tidy(&self) {
+        let mut done = HashSet::new();
+        loop {
+            if let Err(failure) = self.tidy(&mut done).await {
+                tracing::warn!(?failure, "what other servers left half done is finished later");
+            }
+            tokio::time::sleep(self.lease.length).await;
+        }
+    }
+
+    /// Finishes what servers that went away left half done, unless it is `done`, and removes the records of what is long
+    /// over.
+    async fn tidy(&self, done: &mut HashSet<Nonce>) -> Result<(), Failure> {
         let mut left: Vec<(Bytes, u64)> = Vec::new();
         self.db
             .each(&self.db.statements.transactions, vec![], |(id, at): (Bytes, Option<i64>)| {
@@ -229,8 +242,16 @@ impl Core {
                 true
             })
             .await?;
+        let left = left.into_iter().map(|(id, at)| Ok((to_nonce(&id)?, at))).collect::<Result<Vec<_>, Failure>>()?;
+        done.retain(|id| left.iter().any(|(kept, _)| kept == id));
         for (id, at) in left {
-            let id = to_nonce(&id)?;
+            if (self.clock)().saturating_sub(at) >= RECORD_KEPT_MS && done.contains(&id) {
+                self.forget(id).await;
+                continue;
+            }
+            if done.contains(&id) {
+                continue;
+            }
             let Some(record) = self.record(id).await? else { continue };
             if self.is_alive(record.by).await? {
                 continue;
@@ -246,9 +267,7 @@ impl Core {
                     self.resolve(place, id).await?;
                 }
             }
-            if (self.clock)().saturating_sub(at) >= RECORD_KEPT_MS {
-                self.forget(id).await;
-            }
+            done.insert(id);
         }
         Ok(())
     }

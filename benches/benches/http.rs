@@ -49,7 +49,8 @@ fn get_session(criterion: &mut Criterion) {
     let bare = RefCell::new(router());
     group.bench_function("bare", |bench| {
         bench.iter(|| {
-            let Ok(answer) = bare.borrow_mut().call(black_box(request(&[]))).now_or_never().expect("it waits for nothing");
+            let Ok(answer) =
+                bare.borrow_mut().call(black_box(request(&[]))).now_or_never().expect("it waits for nothing");
             answer
         });
     });
@@ -62,9 +63,7 @@ fn get_session(criterion: &mut Criterion) {
         ("framed, named", &[("x-request-id", "5f0c6a1e-2b7d-4d55-9e0c-3a7d1f6b8c11")]),
     ] {
         group.bench_function(name, |bench| {
-            bench.iter(|| {
-                frame.answer(black_box(request(more)), PEER).now_or_never().expect("it waits for nothing")
-            });
+            bench.iter(|| frame.answer(black_box(request(more)), PEER).now_or_never().expect("it waits for nothing"));
         });
     }
     // What every one of them pays and none of them is: the request itself.

@@ -4,7 +4,7 @@
 
 mod reference;
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use reference::{proto_spec, registry, to_json, unhex};
 use serde_json::Value;
@@ -265,7 +265,7 @@ fn the_bounds_on_the_pages_are_those_of_the_codec() {
 fn links_between_the_pages_lead_somewhere() {
     let names =
         ["framing.md", "handshake.md", "messages.md", "errors.md", "transports.md", "json.md", "vectors/README.md"];
-    let anchors = |name: &str| -> Vec<String> {
+    let anchors = |page: &Path| -> Vec<String> {
         let anchor = |line: &str| {
             let kept = |c: &char| c.is_alphanumeric() || *c == '-' || *c == ' ';
             line.trim_start_matches('#')
@@ -276,15 +276,16 @@ fn links_between_the_pages_lead_somewhere() {
                 .collect::<String>()
                 .replace(' ', "-")
         };
-        page(name).lines().filter(|line| line.starts_with('#')).map(anchor).collect()
+        fs::read_to_string(page).unwrap().lines().filter(|line| line.starts_with('#')).map(anchor).collect()
     };
     let mut count = 0;
     for name in names {
         let text = page(name);
         for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let target = if file.is_empty() { name.to_owned() } else { file.trim_start_matches("../").to_owned() };
-            assert!(proto_spec().join(&target).exists(), "{name}: {link}");
+            let from = proto_spec().join(name);
+            let target = if file.is_empty() { from } else { from.parent().unwrap().join(file) };
+            assert!(target.exists(), "{name}: {link}");
             assert!(anchor.is_empty() || anchors(&target).iter().any(|known| known == anchor), "{name}: {link}");
             count += 1;
         }

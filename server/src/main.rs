@@ -28,6 +28,9 @@ enum Command {
     Watch(cli::watch::Options),
     /// Changes a session's document
     Update(cli::update::Options),
+    /// Moves a session to another device
+    #[command(subcommand)]
+    Handoff(cli::handoff::Command),
     /// Makes an access token with the key in the data folder
     Token(cli::token::Options),
     /// Exchanges the key that signs access tokens
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Get(options) => cli::get::run(&options),
         Command::Watch(options) => cli::watch::run(&options),
         Command::Update(options) => cli::update::run(&options),
+        Command::Handoff(command) => cli::handoff::run(&command),
         Command::Token(options) => cli::token::run(&options),
         Command::RotateKey(options) => cli::rotate_key::run(&options),
         Command::Config(command) => cli::config::run(command),

@@ -1,4 +1,7 @@
-//! The command line as a person meets it: what is printed where, exit codes, and sentences that help. Needs no server.
+//! The command line as a person meets it: what is printed where, exit codes, and sentences that help. Most of
+//! it needs no server; where one is needed, it is the real binary too.
+
+mod support;
 
 use std::{
     net::TcpListener,
@@ -149,6 +152,8 @@ fn what_cannot_be_meant_is_code_2_before_any_connection_is_made() {
         (vec!["get", "demo", "--pin", "abc"], "64 hexadecimal digits"),
         (vec!["get", "demo", "--device", ""], "1 to 128 bytes"),
         (vec!["get", "demo", "--transport", "carrier-pigeon"], "possible values: auto, quic, ws"),
+        (vec!["handoff", "start", "../devices"], "no session can have this id"),
+        (vec!["handoff", "complete", "7K2M9-QXR4T", "--device", "two\nlines"], "1 to 128 bytes"),
     ] {
         let wrong = syncbridge(&[arguments.as_slice(), &["--server", &server]].concat());
         assert_eq!(wrong.status.code(), Some(2), "{arguments:?}: {}", stderr(&wrong));
@@ -162,7 +167,8 @@ fn what_cannot_be_meant_is_code_2_before_any_connection_is_made() {
 #[test]
 fn help_names_every_command_and_the_exit_codes() {
     let help = stdout(&syncbridge(&["--help"]));
-    for word in ["serve", "create", "get", "watch", "update", "token", "rotate-key", "config", "Exit codes:"] {
+    for word in ["serve", "create", "get", "watch", "update", "handoff", "token", "rotate-key", "config", "Exit codes:"]
+    {
         assert!(help.contains(word), "{word} is not in\n{help}");
     }
 }
@@ -171,4 +177,89 @@ fn help_names_every_command_and_the_exit_codes() {
 fn the_token_of_the_environment_is_never_printed_by_help() {
     let help = with_environment(&["get", "--help"], &[("SYNCBRIDGE_TOKEN", "a-secret")]);
     assert!(!stdout(&help).contains("a-secret"), "{}", stdout(&help));
+}
+
+/// Runs the binary against a server, and takes one JSON object from its stdout.
+fn asked(arguments: &[&str], server: &support::server::Server, token: &str) -> serde_json::Value {
+    let address = server.clients.to_string();
+    let done = with_environment(
+        &[arguments, &["--json"]].concat(),
+        &[("SYNCBRIDGE_SERVER", &address), ("SYNCBRIDGE_TOKEN", token)],
+    );
+    assert!(done.status.success(), "{arguments:?}: {}", stderr(&done));
+    assert_eq!(stderr(&done), "", "{arguments:?}");
+    serde_json::from_slice(&done.stdout).expect("one JSON object")
+}
+
+fn word<'a>(object: &'a serde_json::Value, name: &str) -> &'a str {
+    object[name].as_str().unwrap_or_else(|| panic!("{name} in {object}"))
+}
+
+#[test]
+fn a_session_goes_from_device_to_device_by_code_and_by_token_over_every_transport() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let setup = support::server::Setup::new(&folder.path().join("data"));
+    let server = setup.start();
+    let mut token = setup.token("ann", &[]);
+    asked(&["create", "demo", "--state", "{\"n\":1}", "--device", "device-0"], &server, &token);
+    for (at, (transport, field)) in [("quic", "code"), ("ws", "token"), ("auto", "code")].into_iter().enumerate() {
+        let (from, to) = (format!("device-{at}"), format!("device-{}", at + 1));
+        let offered =
+            asked(&["handoff", "start", "demo", "--device", &from, "--transport", transport], &server, &token);
+        assert_eq!(word(&offered, "sessionId"), "demo");
+        let link = format!("http://{}/handoff#{}", server.clients, word(&offered, "token"));
+        assert_eq!(word(&offered, "url"), link);
+        assert!(word(&offered, "expiresAt").ends_with('Z'), "{offered}");
+        // Who completes has no token: it gets one.
+        let complete = ["handoff", "complete", word(&offered, field), "--device", &to, "--transport", transport];
+        let taken = asked(&complete, &server, "");
+        assert_eq!((word(&taken, "sessionId"), &taken["version"]), ("demo", &1.into()));
+        assert_eq!((word(&taken, "deviceId"), &taken["state"]), (&*to, &serde_json::json!({"n": 1})));
+        assert!(!word(&taken, "refreshToken").is_empty());
+        word(&taken, "accessToken").clone_into(&mut token);
+        assert_eq!(word(&asked(&["get", "demo"], &server, &token), "activeDeviceId"), to);
+    }
+}
+
+#[test]
+fn people_get_code_link_and_a_qr_code_without_colours_and_are_told_what_is_wrong_with_a_code() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let setup = support::server::Setup::new(&folder.path().join("data"));
+    let server = setup.start();
+    let (address, token) = (server.clients.to_string(), setup.token("ann", &[]));
+    let run = |arguments: &[&str]| {
+        with_environment(arguments, &[("SYNCBRIDGE_SERVER", &address), ("SYNCBRIDGE_TOKEN", &token)])
+    };
+    asked(&["create", "demo"], &server, &token);
+
+    let offered = run(&["handoff", "start", "demo", "--ttl", "60"]);
+    assert!(offered.status.success(), "{}", stderr(&offered));
+    let shown = stdout(&offered);
+    let (head, picture) = shown.split_once("\n\n").expect("a picture below the rest");
+    let field = |name: &str| {
+        let line = head.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name} in {head}")).trim().to_owned()
+    };
+    let (code, link) = (field("code"), field("link"));
+    assert!(code.len() == 11 && field("expires").ends_with('Z'), "{head}");
+    assert_eq!(picture, syncbridge::handoff::qr::half_blocks(&link).expect("a short link"));
+    assert!(!shown.contains('\x1b'), "colours, and no terminal: {shown:?}");
+
+    let taken = run(&["handoff", "complete", &code.to_lowercase().replace('-', " "), "--device", "laptop"]);
+    assert!(taken.status.success(), "{}", stderr(&taken));
+    let lines = stdout(&taken);
+    assert!(lines.starts_with("session  demo at version 1, active on laptop\naccess   ey"), "{lines}");
+    assert!(lines.contains("\nrefresh  "), "{lines}");
+
+    let wrong = |arguments: &[&str], end: i32, said: &str| {
+        let failed = run(arguments);
+        assert_eq!(failed.status.code(), Some(end), "{arguments:?}: {}", stderr(&failed));
+        assert!(stderr(&failed).contains(said), "{arguments:?}: {}", stderr(&failed));
+        assert_eq!(stdout(&failed), "");
+    };
+    wrong(&["handoff", "complete", &code], 5, "a code is good once");
+    wrong(&["handoff", "complete", "AAAAA-AAAAA"], 4, "look at the code again");
+    wrong(&["handoff", "start", "demo", "--ttl", "5"], 2, "ttlSeconds");
+    wrong(&["handoff", "start", "nowhere"], 4, "syncbridge create");
+    wrong(&["handoff", "start", "demo", "--token", "nonsense"], 3, "unauthenticated");
 }

@@ -120,7 +120,7 @@ async fn what_breaks_framing_or_the_registry_ends_the_connection_with_its_code()
         ("a type that does not fit", Class::Session, Bytes::from_static(&[1, 0x40]), MalformedFrame),
         ("one byte too long", Class::Session, Bytes::from_static(&[0x80, 0x10, 0, 1]), FrameTooLarge),
         ("the longest length", Class::Session, Bytes::from_static(&[0xFF; 8]), FrameTooLarge),
-        ("an even type that is not known", Class::Control, Bytes::from_static(&[1, 0x3E]), UnknownMessage),
+        ("an even type that is not known", Class::Control, Bytes::from_static(&[2, 0x40, 0x7E]), UnknownMessage),
         ("a Get without fields", Class::Session, Bytes::from_static(&[1, 0x14]), MalformedMessage),
         ("text that is not UTF-8", Class::Session, Bytes::from_static(&[5, 0x14, 1, 2, 0xFF, 0xFF]), MalformedMessage),
         ("garbage", Class::Control, Bytes::from_static(b"\xDE\xAD\xBE\xEF\xDE\xAD\xBE\xEF"), FrameTooLarge),
@@ -134,7 +134,7 @@ async fn what_breaks_framing_or_the_registry_ends_the_connection_with_its_code()
             assert_ended(wire, *code, what).await;
         }
         let mut wire = stage.welcome(via).await;
-        wire.send_on(Class::Control, &[3, 0x3F, 1, 2]);
+        wire.send_on(Class::Control, &[4, 0x40, 0x7F, 1, 2]);
         assert_alive(&mut wire, "an odd type that is not known is skipped").await;
     }
     stage.leave().await;

@@ -10,13 +10,14 @@ use tokio::sync::watch;
 
 use crate::{
     config::{Config, Document},
-    core::{self, Core, Export, Stats, UpdateDurability},
+    core::{self, Core, Disconnect, Export, Stats, Tokens, UpdateDurability},
     driver,
     error::Error,
+    service::{Account, Devices, Handoff, Members, Sessions, Snapshots},
     session::SessionHandle,
     shared::{Readiness, Shared},
     status::{Phase, Status},
-    transport::Connector,
+    transport::{Connector, Target, TargetError},
     update::UpdateHandle,
 };
 
@@ -53,13 +54,15 @@ impl Client {
             let phase = status.borrow_and_update().phase.clone();
             match phase {
                 Phase::Connected { .. } => return Ok(client),
+                // The tokens are being renewed.
+                Phase::Waiting { reason: Disconnect::SigningIn, .. } | Phase::Connecting => {}
                 Phase::Waiting { reason, .. } => {
                     let failure = client.keep.shared.lock().last_failure.take();
                     return Err(failure.map_or_else(|| Error::from(&reason), Error::Connect));
                 }
                 Phase::Stopped { error } => return Err(Error::Server(error)),
+                Phase::SignedOut { error } => return Err(error.map_or(Error::SignedOut, Error::Server)),
                 Phase::Closed => return Err(Error::Closed),
-                Phase::Connecting => {}
             }
             if status.changed().await.is_err() {
                 return Err(Error::Closed);
@@ -73,14 +76,29 @@ impl Client {
     /// # Errors
     /// [`Error::Config`].
     pub fn start(config: Config) -> Result<Self, Error> {
-        let Config { server, token, device, transport, trust, notices, durable, limits, times, import } = config;
-        let target = server.parse().map_err(|error: crate::transport::TargetError| Error::Config(error.to_string()))?;
-        if device.is_empty() || device.len() > 128 || device.chars().any(char::is_control) {
-            return Err(Error::Config("a device's id has 1 to 128 bytes and no control characters".to_owned()));
-        }
-        let (incarnation, seed) = draw().map_err(|error| Error::Config(format!("no randomness: {error}")))?;
+        Self::begin(config, true)
+    }
+
+    /// A client of a server where nobody is signed in: it connects when somebody [registers](Account::register),
+    /// [signs in](Account::login) or [takes a session over](Account::take_over). Must be called within a tokio runtime.
+    /// Tokens of the configuration are not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn signed_out(config: Config) -> Result<Self, Error> {
+        Self::begin(Config { token: String::new(), tokens: None, ..config }, false)
+    }
+
+    fn begin(config: Config, signed_in: bool) -> Result<Self, Error> {
+        let Config { server, token, tokens, device, transport, trust, notices, durable, limits, times, import } =
+            config;
+        let target: Target = server.parse().map_err(|error: TargetError| Error::Config(error.to_string()))?;
+        check_device(&device)?;
+        let (incarnation, seed) = draw()?;
         let config = core::Config {
-            token: ByteString::from(token),
+            signed_in,
+            token: tokens.as_ref().map_or(token.as_str(), |tokens| &tokens.access).into(),
+            refresh: tokens.as_ref().map(|tokens| tokens.refresh.as_str().into()),
             notices,
             durable,
             limits,
@@ -91,8 +109,9 @@ impl Client {
             None => Core::new(config, seed),
             Some(export) => Core::import(config, seed, &export).map_err(|error| Error::Config(error.to_string()))?,
         };
+        let authority = ByteString::from(target.to_string());
         let connector = Connector::new(target, transport, trust, limits.max_server_frame);
-        let shared = Arc::new(Shared::new(core, connector));
+        let shared = Arc::new(Shared::new(core, connector, authority, tokens));
         tokio::spawn(driver::run(Arc::clone(&shared)));
         Ok(Self { keep: Arc::new(Keep { shared }) })
     }
@@ -214,12 +233,49 @@ impl Client {
         self.keep.shared.status.subscribe()
     }
 
+    /// The tokens that are good now: to be kept by who wants to be signed in after a restart ([`Config::tokens`]). `None`:
+    /// nobody is signed in, or with a token from elsewhere.
+    pub fn tokens(&self) -> watch::Receiver<Option<Tokens>> {
+        self.keep.shared.tokens.subscribe()
+    }
+
     /// What was counted since the client was made.
     pub fn stats(&self) -> Stats {
         self.keep.shared.lock().core.stats()
     }
 
-    /// Takes another access token, and connects with it if the server did not take the last one.
+    /// Who is signed in, and out: everything about the login.
+    pub const fn account(&self) -> Account<'_> {
+        Account { client: self }
+    }
+
+    /// The user's devices.
+    pub const fn devices(&self) -> Devices<'_> {
+        Devices { client: self }
+    }
+
+    /// Sessions that need no subscription: lists them, replaces and changes their documents, deletes them.
+    pub const fn sessions(&self) -> Sessions<'_> {
+        Sessions { client: self }
+    }
+
+    /// Who may do what with a session.
+    pub const fn members<'a>(&'a self, session: &'a str) -> Members<'a> {
+        Members { client: self, session }
+    }
+
+    /// A session's documents that were kept.
+    pub const fn snapshots<'a>(&'a self, session: &'a str) -> Snapshots<'a> {
+        Snapshots { client: self, session }
+    }
+
+    /// A session's way from one device to another.
+    pub const fn handoff<'a>(&'a self, session: &'a str) -> Handoff<'a> {
+        Handoff { client: self, session }
+    }
+
+    /// Takes another access token, and connects with it if the server did not take the last one. It is not renewed; who
+    /// signs in with [`Client::account`] needs none of this.
     pub fn set_token(&self, token: &str) {
         self.keep.shared.lock().core.set_token(token);
         self.reconnect();
@@ -257,16 +313,25 @@ impl Client {
     }
 }
 
+/// Whether a device can be called that.
+fn check_device(device: &str) -> Result<(), Error> {
+    if syncbridge_codec::id::is_device(device) {
+        return Ok(());
+    }
+    Err(Error::Config("a device's id has 1 to 128 bytes and no control characters".to_owned()))
+}
+
 /// An incarnation and a seed.
-fn draw() -> Result<(u128, u64), getrandom::Error> {
+fn draw() -> Result<(u128, u64), Error> {
     let mut bytes = [0; 24];
-    getrandom::fill(&mut bytes)?;
+    getrandom::fill(&mut bytes).map_err(|error| Error::Config(format!("no randomness: {error}")))?;
     let (incarnation, seed) = bytes.split_at(16);
     let number = |bytes: &[u8]| bytes.iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
     Ok((number(incarnation), number(seed) as u64))
 }
 
-fn random_id() -> Result<String, Error> {
-    let (id, _) = draw().map_err(|error| Error::Config(format!("no randomness: {error}")))?;
+/// 128 random bits, in hexadecimal.
+pub(crate) fn random_id() -> Result<String, Error> {
+    let (id, _) = draw()?;
     Ok(format!("{id:032x}"))
 }

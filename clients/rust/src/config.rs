@@ -3,7 +3,7 @@
 use syncbridge_document::Value;
 
 use crate::{
-    core::{self, Export},
+    core::{self, Export, Tokens},
     transport::{Transport, Trust},
 };
 
@@ -12,8 +12,10 @@ use crate::{
 pub struct Config {
     /// `HOST:PORT`, `ws://HOST:PORT` or `wss://HOST:PORT`; see [`crate::transport::Target`].
     pub server: String,
-    /// The access token; empty under `--open` only.
+    /// An access token from elsewhere; empty under `--open` only. It is not renewed.
     pub token: String,
+    /// Tokens of an earlier run ([`Client::tokens`](crate::Client::tokens)), in place of `token`. They are renewed.
+    pub tokens: Option<Tokens>,
     /// The device's id, 1–128 bytes: the same for as long as the installation lives.
     pub device: String,
     /// What to connect by.
@@ -38,6 +40,7 @@ impl Config {
         Self {
             server: server.into(),
             token: String::new(),
+            tokens: None,
             device: device.into(),
             transport: Transport::default(),
             trust: Trust::default(),
@@ -53,6 +56,12 @@ impl Config {
     #[must_use]
     pub fn token(self, token: impl Into<String>) -> Self {
         Self { token: token.into(), ..self }
+    }
+
+    /// Sets the tokens of an earlier run.
+    #[must_use]
+    pub fn tokens(self, tokens: Tokens) -> Self {
+        Self { tokens: Some(tokens), ..self }
     }
 
     /// Sets what to connect by.

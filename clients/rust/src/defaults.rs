@@ -28,6 +28,17 @@ pub const UNCONFIRMED_OPS: usize = 512;
 pub const SESSIONS: usize = 1_000;
 /// Documents that are asked for with `Get` and not answered.
 pub const GETS: usize = 1_024;
+/// Requests by routes of REST that are not answered: a page of an application asks for a handful.
+pub const REQUESTS: usize = 256;
+/// Bytes of them: 16 of the largest that a server takes.
+pub const REQUEST_BYTES: usize = 16 << 20;
+/// Requests that are sent and not answered: as many as a server answers at once. One more would hold up the updates
+/// behind it.
+pub const REQUESTS_UNDER_WAY: usize = 16;
+/// Access tokens are renewed a fifth of their life before their end, at most this long: 14 of 15 minutes.
+pub const RENEW_EARLY_MS: u64 = 60_000;
+/// Time between two attempts to renew tokens on a connection that works without.
+pub const RENEW_AGAIN_MS: u64 = 10_000;
 /// Largest frame taken from the server: its document cap of 4 MiB twice over.
 pub const MAX_SERVER_FRAME: usize = 8 << 20;
 /// Largest document taken from the server in parts.

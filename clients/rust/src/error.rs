@@ -17,6 +17,8 @@ pub struct ServerError {
     pub text: ByteString,
     /// Whether trying again can help.
     pub retryable: bool,
+    /// When to try again, if the server said so.
+    pub retry_after_ms: Option<u64>,
 }
 
 impl ServerError {
@@ -32,6 +34,7 @@ impl ServerError {
             name: ByteString::from_static(code.name()),
             text: text.into(),
             retryable: code.retryable(),
+            retry_after_ms: None,
         }
     }
 }
@@ -112,6 +115,15 @@ pub enum Error {
     /// The configuration cannot work.
     #[error("{0}")]
     Config(String),
+    /// The connection was lost, or could not be made, before the answer came. What was asked may have been done.
+    #[error("the connection was lost before the answer came")]
+    Disconnected,
+    /// Nobody is signed in.
+    #[error("nobody is signed in")]
+    SignedOut,
+    /// The server answered with what this client cannot read.
+    #[error("the server's answer cannot be read: {0}")]
+    Answer(String),
     /// The client is closed.
     #[error("the client is closed")]
     Closed,

@@ -8,6 +8,7 @@ pub mod core;
 pub mod defaults;
 mod driver;
 mod error;
+pub mod service;
 mod session;
 mod shared;
 mod status;
@@ -25,8 +26,9 @@ pub use self::{
     change::{Change, ChangeKind, Changes},
     client::Client,
     config::{Config, Document},
-    core::{After, Export, OnConflict, RequestError, UnsentUpdate, UpdateDurability, UpdateOptions},
+    core::{After, Export, OnConflict, RequestError, Tokens, UnsentUpdate, UpdateDurability, UpdateOptions, User},
     error::{Error, Refusal, ServerError},
+    service::{Login, NewAccount, Page, Paging},
     session::SessionHandle,
     status::{Phase, Status},
     transport::{Fingerprint, Target, Transport, Trust, Via},

@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     change::{Change, ChangeKind},
     config::Document,
-    core::{Core, Disconnect, Event, SessionEvent, UpdateDurability},
+    core::{Core, Disconnect, Event, Failure, Response, SessionEvent, Tokens, UpdateDurability},
     defaults,
     error::{Error, Refusal, ServerError},
     status::{Phase, Status},
@@ -30,7 +30,10 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) wake: Notify,
     pub(crate) status: watch::Sender<Status>,
+    pub(crate) tokens: watch::Sender<Option<Tokens>>,
     pub(crate) connector: Arc<Connector>,
+    /// Where the server is, as an authority (RFC 3986 §3.2).
+    pub(crate) authority: ByteString,
     origin: Instant,
 }
 
@@ -40,6 +43,7 @@ pub(crate) struct State {
     pub(crate) sessions: HashMap<ByteString, Entry>,
     ops: HashMap<(ByteString, u64), Waiter>,
     gets: HashMap<u64, oneshot::Sender<Result<Document, Error>>>,
+    asked: HashMap<u64, oneshot::Sender<Result<Response, Error>>>,
     pub(crate) closing: bool,
     /// Why the last attempt failed, for `Client::connect`.
     pub(crate) last_failure: Option<ConnectError>,
@@ -70,12 +74,13 @@ struct Waiter {
 }
 
 impl Shared {
-    pub(crate) fn new(core: Core, connector: Connector) -> Self {
+    pub(crate) fn new(core: Core, connector: Connector, authority: ByteString, tokens: Option<Tokens>) -> Self {
         let state = State {
             core,
             sessions: HashMap::new(),
             ops: HashMap::new(),
             gets: HashMap::new(),
+            asked: HashMap::new(),
             closing: false,
             last_failure: None,
         };
@@ -83,7 +88,9 @@ impl Shared {
             state: Mutex::new(state),
             wake: Notify::new(),
             status: watch::Sender::new(Status { phase: Phase::Connecting, since: Instant::now() }),
+            tokens: watch::Sender::new(tokens),
             connector: Arc::new(connector),
+            authority,
             origin: Instant::now(),
         }
     }
@@ -132,6 +139,19 @@ impl Shared {
                     state.answer_get(request, Ok(Document { at, value: document, active_device }));
                 }
                 Event::GetFailed { request, error } => state.answer_get(request, Err(Error::Server(error))),
+                Event::SignedIn { tokens } => {
+                    self.tokens.send_replace(Some(*tokens));
+                }
+                Event::SignedOut { error } => {
+                    self.tokens.send_replace(None);
+                    self.set_phase(Phase::SignedOut { error });
+                }
+                Event::Answered { request, answer } => {
+                    if let Some(waiter) = state.asked.remove(&request) {
+                        // Who asked may have stopped waiting.
+                        let _ = waiter.send(answer.map_err(Error::from));
+                    }
+                }
             }
         }
     }
@@ -181,6 +201,20 @@ impl State {
         let (sender, receiver) = oneshot::channel();
         self.gets.insert(request, sender);
         receiver
+    }
+
+    pub(crate) fn watch_request(&mut self, request: u64) -> oneshot::Receiver<Result<Response, Error>> {
+        let (sender, receiver) = oneshot::channel();
+        self.asked.insert(request, sender);
+        receiver
+    }
+
+    /// Nobody waits for it any more.
+    pub(crate) fn cancel(&mut self, request: u64, now: u64) {
+        // What is answered is known to nobody here.
+        if self.asked.remove(&request).is_some() {
+            self.core.cancel(request, now);
+        }
     }
 
     fn answer_get(&mut self, request: u64, answer: Result<Document, Error>) {
@@ -294,6 +328,9 @@ impl State {
         for (_, waiter) in self.gets.drain() {
             let _ = waiter.send(Err(Error::Closed));
         }
+        for (_, waiter) in self.asked.drain() {
+            let _ = waiter.send(Err(Error::Closed));
+        }
         for entry in self.sessions.values() {
             entry.ready.send_replace(Readiness::Closed);
         }
@@ -306,6 +343,16 @@ impl From<&Disconnect> for Error {
         match reason {
             Disconnect::Server(error) => Self::Server(error.clone()),
             reason => Self::Server(ServerError::of(ErrorCode::TimedOut, reason.to_string())),
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Server(error) => Self::Server(error),
+            Failure::Disconnected => Self::Disconnected,
+            Failure::SignedOut => Self::SignedOut,
         }
     }
 }

@@ -41,6 +41,11 @@ pub enum Phase {
         /// What the server said.
         error: ServerError,
     },
+    /// Nobody is signed in; no attempt is made until somebody is.
+    SignedOut {
+        /// What the server said, when the login ended by itself.
+        error: Option<ServerError>,
+    },
     /// `Client::close` was called, or the last handle was dropped.
     Closed,
 }

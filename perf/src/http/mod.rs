@@ -121,11 +121,12 @@ struct Connection {
 
 /// A running client.
 pub struct Client {
+    server: SocketAddr,
     epoll: OwnedFd,
     timer: Timer,
     connections: Vec<Connection>,
-    /// Connections that nothing is asked on.
-    free: Vec<usize>,
+    /// Connections that nothing is asked on, the longest free one first, so that none is left alone for long.
+    free: VecDeque<usize>,
     scratch: Vec<u8>,
     out: Vec<u8>,
     events: Vec<epoll::Event>,
@@ -140,22 +141,28 @@ impl Client {
         let epoll = epoll::create(CreateFlags::CLOEXEC).context("making an epoll")?;
         let timer = Timer::new(&epoll, TIMER)?;
         let mut client = Self {
+            server,
             epoll,
             timer,
             connections: Vec::with_capacity(connections),
-            free: (0..connections).rev().collect(),
+            free: (0..connections).collect(),
             scratch: vec![0; SCRATCH],
             out: Vec::new(),
             events: Vec::with_capacity(TURN),
         };
         for index in 0..connections {
-            let stream = connect_from(Ipv4Addr::LOCALHOST, server)?;
-            stream.set_nonblocking(true).context("making a connection non-blocking")?;
-            epoll::add(&client.epoll, &stream, EventData::new_u64(index as u64), EventFlags::IN)
-                .context("watching a connection")?;
+            let stream = client.connect(index)?;
             client.connections.push(Connection { stream, carry: Vec::new(), asked: None });
         }
         Ok(client)
+    }
+
+    fn connect(&self, index: usize) -> Result<TcpStream> {
+        let stream = connect_from(Ipv4Addr::LOCALHOST, self.server)?;
+        stream.set_nonblocking(true).context("making a connection non-blocking")?;
+        epoll::add(&self.epoll, &stream, EventData::new_u64(index as u64), EventFlags::IN)
+            .context("watching a connection")?;
+        Ok(stream)
     }
 
     /// Asks for `duration`, then waits for all answers.
@@ -164,6 +171,7 @@ impl Client {
     /// When the server closes a connection, says no HTTP, or nothing moves any more.
     pub fn run(&mut self, script: &mut dyn Script, pace: Pace, duration: Duration) -> Result<Run> {
         let kinds = script.kinds().len();
+        self.refresh()?;
         let start = Instant::now();
         let until = start + duration;
         let cpu = thread_cpu();
@@ -196,12 +204,10 @@ impl Client {
             if due.len() > MAX_LATE {
                 return Err(Error::Stalled(format!("{} requests are due and not sent", due.len())));
             }
-            while let Some(index) = self.free.pop() {
-                let Some(at) = due.pop_front() else {
-                    self.free.push(index);
-                    break;
-                };
-                self.ask(index, at, script)?;
+            while !(self.free.is_empty() || due.is_empty()) {
+                if let (Some(index), Some(at)) = (self.free.pop_front(), due.pop_front()) {
+                    self.ask(index, at, script)?;
+                }
             }
             if self.free.len() == self.connections.len() {
                 if now >= until && due.is_empty() {
@@ -219,6 +225,20 @@ impl Client {
         run.elapsed = start.elapsed();
         run.cpu = thread_cpu().saturating_sub(cpu);
         Ok(run)
+    }
+
+    /// Connects anew where the server has closed a connection that nothing was asked on for long (with a 408 if nothing
+    /// ever was), as every HTTP server does and every client expects. Between two runs only: in one, all are in use.
+    fn refresh(&mut self) -> Result<()> {
+        for index in 0..self.connections.len() {
+            let mut byte = [0];
+            match rustix::net::recv(&self.connections[index].stream, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+                Err(Errno::AGAIN) => {}
+                Ok(_) | Err(Errno::CONNRESET) => self.connections[index].stream = self.connect(index)?,
+                Err(error) => return Err(error).context("looking at a connection"),
+            }
+        }
+        Ok(())
     }
 
     fn ask(&mut self, index: usize, due: Instant, script: &mut dyn Script) -> Result<()> {
@@ -282,7 +302,7 @@ impl Client {
             run.errors.answer(script.kinds()[asked.kind], &answer);
         }
         connection.carry.clear();
-        self.free.push(index);
+        self.free.push_back(index);
         Ok(true)
     }
 }

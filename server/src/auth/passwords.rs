@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, io, sync::Arc};
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use parking_lot::{Condvar, Mutex};
@@ -41,13 +41,15 @@ struct Hash {
 }
 
 impl Hash {
-    fn of(password: &str, salt: [u8; SALT], cost: Cost) -> Result<Self, argon2::Error> {
+    fn of(memory: &mut Vec<Block>, password: &str, salt: [u8; SALT], cost: Cost) -> Result<Self, argon2::Error> {
         let params = Params::new(cost.memory_kib, cost.passes, 1, Some(HASH))?;
         let mut hash = [0; HASH];
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(
+        memory.resize(memory.len().max(params.block_count()), Block::default());
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
             password.as_bytes(),
             &salt,
             &mut hash,
+            memory,
         )?;
         Ok(Self { cost, salt, hash })
     }
@@ -177,6 +179,9 @@ impl Pool {
         if let Err(error) = rustix::process::nice(defaults::PASSWORD_NICE) {
             tracing::debug!(%error, "password threads run like all others");
         }
+        // The thread's for good: asked for anew each time, the allocator ends up with many times as much, and the system
+        // makes every page of it again.
+        let mut memory = Vec::new();
         loop {
             let mut queue = self.queue.lock();
             let work = loop {
@@ -191,10 +196,11 @@ impl Pool {
             match work {
                 Work::Hash(_, answer) if answer.is_closed() => {}
                 Work::Verify(_, _, answer) if answer.is_closed() => {}
-                Work::Hash(password, answer) => drop(answer.send(self.hash(&password))),
+                Work::Hash(password, answer) => drop(answer.send(self.hash(&mut memory, &password))),
                 Work::Verify(password, kept, answer) => {
                     self.metrics.passwords.increment();
-                    let found = Hash::of(&password, kept.salt, kept.cost).map_err(|error| error.to_string());
+                    let found =
+                        Hash::of(&mut memory, &password, kept.salt, kept.cost).map_err(|error| error.to_string());
                     let same = found.map(|found| verify_slices_are_equal(&found.hash, &kept.hash).is_ok());
                     drop(answer.send(same));
                 }
@@ -202,11 +208,11 @@ impl Pool {
         }
     }
 
-    fn hash(&self, password: &str) -> Result<String, String> {
+    fn hash(&self, memory: &mut Vec<Block>, password: &str) -> Result<String, String> {
         self.metrics.passwords.increment();
         let mut salt = [0; SALT];
         getrandom::fill(&mut salt).map_err(|error| error.to_string())?;
-        Hash::of(password, salt, self.cost).map(|hash| hash.text()).map_err(|error| error.to_string())
+        Hash::of(memory, password, salt, self.cost).map(|hash| hash.text()).map_err(|error| error.to_string())
     }
 }
 

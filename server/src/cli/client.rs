@@ -61,13 +61,35 @@ impl Options {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let client = self.in_time(Client::connect(self.config()?)).await?;
-            let outcome = work(client.clone()).await;
-            // What is still on its way was either awaited by the work or is not wanted any more.
-            if tokio::time::timeout(Duration::from_secs(2), client.close()).await.is_err() {
-                tracing::debug!("the connection did not end in time");
-            }
-            outcome
+            Self::work(client, work).await
         })
+    }
+
+    /// As [`Options::run`], with a client that nobody is signed in at: the token is not looked at.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn run_signed_out<F>(&self, work: impl FnOnce(Client) -> F) -> Result<ExitCode, Failure>
+    where
+        F: Future<Output = Result<ExitCode, Failure>>,
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let client = Client::signed_out(self.config()?).map_err(|error| self.failure(error))?;
+            Self::work(client, work).await
+        })
+    }
+
+    async fn work<F>(client: Client, work: impl FnOnce(Client) -> F) -> Result<ExitCode, Failure>
+    where
+        F: Future<Output = Result<ExitCode, Failure>>,
+    {
+        let outcome = work(client.clone()).await;
+        // What is still on its way was either awaited by the work or is not wanted any more.
+        if tokio::time::timeout(Duration::from_secs(2), client.close()).await.is_err() {
+            tracing::debug!("the connection did not end in time");
+        }
+        outcome
     }
 
     /// Waits for an answer, but not for ever.
@@ -88,10 +110,20 @@ impl Options {
             By::Quic => Transport::Quic,
             By::Ws => Transport::WebSocket,
         };
-        let device = self.device.clone().unwrap_or_else(default_device);
-        let mut config = Config::new(&self.server, device).token(self.token.trim()).transport(transport);
+        let mut config = Config::new(&self.server, self.device()).token(self.token.trim()).transport(transport);
         config.times.handshake = ATTEMPT.as_millis() as u64;
         Ok(config.trust(self.trust()?))
+    }
+
+    /// This device's id.
+    pub fn device(&self) -> String {
+        self.device.clone().unwrap_or_else(default_device)
+    }
+
+    /// The server as `HOST:PORT`, however it was given.
+    fn authority(&self) -> &str {
+        let (_scheme, authority) = self.server.split_once("://").unwrap_or(("", &self.server));
+        authority.trim_end_matches('/')
     }
 
     /// The pinned server; else any on this machine, where nobody can stand in between; else the one that was met first.
@@ -100,7 +132,7 @@ impl Options {
             let pin: Fingerprint = pin.parse().map_err(|error| Failure::new(End::Usage, format!("--pin: {error}")))?;
             return Ok(Trust::Pin(pin));
         }
-        let (_scheme, address) = self.server.split_once("://").unwrap_or(("", &self.server));
+        let address = self.authority();
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
         let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
         match state_folder() {
@@ -125,6 +157,9 @@ impl Options {
             }
             Error::Request(why) => Failure::new(End::Usage, why.to_string()),
             Error::Json(why) => Failure::new(End::Failed, why),
+            Error::Disconnected => Failure::new(End::Unreachable, error.to_string()),
+            Error::SignedOut => Failure::new(End::Refused, error.to_string()),
+            Error::Answer(_) => Failure::new(End::Failed, error.to_string()),
             Error::Closed => Failure::new(End::Failed, "the connection was ended"),
         }
     }
@@ -141,7 +176,7 @@ impl Options {
                 .hint("the token must be made with this server's key: `syncbridge token USER --data DIR`"),
             Some(Code::TokenExpired) => failure(End::Refused)
                 .hint("make a new one: `syncbridge token USER`, with --ttl SECONDS for a longer life"),
-            Some(Code::Forbidden | Code::NotActive) => failure(End::Refused),
+            Some(Code::Forbidden | Code::NotActive | Code::HandoffDeclined) => failure(End::Refused),
             Some(Code::NotFound) => failure(End::NotFound)
                 .hint("`syncbridge create SESSION` makes one; if there is one, this user may not see it"),
             Some(Code::AlreadyExists | Code::TestFailed | Code::VersionAhead) => failure(End::Conflict),
@@ -152,7 +187,8 @@ impl Options {
                 | Code::InvalidPatch
                 | Code::PathNotFound
                 | Code::DocumentTooLarge
-                | Code::InvalidField,
+                | Code::InvalidField
+                | Code::InvalidRequest,
             ) => failure(End::Usage),
             Some(Code::UnsupportedVersion) => {
                 failure(End::Failed).hint("server and client are too far apart in age: update the older one")

@@ -5,6 +5,7 @@ pub mod client;
 pub mod config;
 pub mod create;
 pub mod get;
+pub mod handoff;
 mod paint;
 pub mod rotate_key;
 pub mod serve;

@@ -36,6 +36,11 @@ impl Paint {
         self.with("2", &clean(text))
     }
 
+    /// Lines of a picture whose blocks are to be white, whatever the terminal's own colours are.
+    pub fn white_on_black(self, picture: &str) -> String {
+        picture.lines().map(|line| self.with("97;40", line) + "\n").collect()
+    }
+
     /// The lines of a patch that is about to be applied to `document`, which goes along with it.
     pub fn patch(self, patch: &Patch, document: &mut Value) -> String {
         let mut lines = String::new();

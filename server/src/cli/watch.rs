@@ -231,7 +231,12 @@ impl<'a> Watch<'a> {
                 self.connected = true;
                 ("connected", format!("connected again, by {via}"))
             }
-            Phase::Stopped { error } => return Err(self.options.client.refused(error)),
+            Phase::Stopped { error } | Phase::SignedOut { error: Some(error) } => {
+                return Err(self.options.client.refused(error));
+            }
+            Phase::SignedOut { error: None } => {
+                return Err(self.options.client.failure(syncbridge_client::Error::SignedOut));
+            }
             Phase::Waiting { .. } | Phase::Connected { .. } | Phase::Connecting | Phase::Closed => return Ok(()),
         };
         if self.options.client.json {

@@ -30,7 +30,7 @@ use self::{
 use crate::{
     auth::{
         accounts::Accounts,
-        devices::Devices,
+        devices::{Devices, Said},
         limit::{Limiter, counted},
     },
     connection::Identity,
@@ -138,7 +138,7 @@ impl Handoffs {
         }
         let device = match who.device.as_ref() {
             "" => None,
-            device => Some((Arc::clone(&who.device), self.born(&who.user, device).await?)),
+            device => Some((Arc::clone(&who.device), self.maker(&who.user, device).await?)),
         };
         let now = (self.clock)();
         let place = self.hub.offer_handoff(session, who, now)?;
@@ -210,6 +210,15 @@ impl Handoffs {
             Missed::Gone => gone(),
             Missed::Unknown => Fault::new(ErrorCode::NotFound, "there is no handoff of this code or token"),
         })
+    }
+
+    /// Which device of that id makes an offer. One that was never registered is from here on: what does not exist cannot
+    /// be removed, and the offer has to die with its maker's device.
+    async fn maker(&self, user: &Arc<str>, device: &str) -> Result<u128, Fault> {
+        if let Some(known) = self.devices.get(user, device).await? {
+            return Ok(known.born);
+        }
+        Ok(self.devices.register(user, device, Said::default(), (self.clock)()).await?.device.born)
     }
 
     /// Which device of that id it is; 0 while none is registered.

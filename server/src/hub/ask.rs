@@ -17,7 +17,7 @@ use crate::{
     auth::access::Operation,
     connection::Identity,
     defaults,
-    session::{Meta, Now, Op, amend::Untold, epoch, membership},
+    session::{Meta, Now, Op, Present, amend::Untold, epoch, membership},
 };
 
 /// What became of an update.
@@ -174,6 +174,16 @@ impl Hub {
         let live = session.live.lock();
         Self::check(who, operation, session, &live)?;
         Ok(look(live.core.meta()))
+    }
+
+    /// The devices that are attached to a session, and whether each is the active one, by user and device.
+    ///
+    /// # Errors
+    /// [`Fault`]: the asker may not see them.
+    pub fn attendance(&self, session: &Arc<Session>, who: &Identity, now: Now) -> Result<Vec<(Present, bool)>, Fault> {
+        let live = session.live.lock();
+        Self::check(who, Operation::ListDevices, session, &live)?;
+        Ok(live.core.attendance(now))
     }
 }
 

@@ -4,6 +4,7 @@
 //! A new resource is one file with a `routes()` and one line in [`router`]; its description in the OpenAPI document comes
 //! from the code.
 
+mod attendance;
 pub mod auth;
 mod body;
 mod caller;
@@ -115,6 +116,7 @@ pub fn operators(shown: Shown, open: bool) -> Router {
 /// Every route that the OpenAPI document describes.
 fn described() -> OpenApiRouter<Api> {
     let resources = OpenApiRouter::new()
+        .merge(attendance::routes())
         .merge(auth::routes())
         .merge(devices::routes())
         .merge(handoff::routes())

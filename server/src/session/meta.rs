@@ -36,6 +36,9 @@ pub struct Meta {
     pub born: u128,
     /// What each user is to it.
     pub members: BTreeMap<Arc<str>, Member>,
+    /// How often somebody was made a member, or another one: where the next [`Member::since`] comes from, so that one who
+    /// left and came back is not who they were.
+    pub memberships: u64,
 }
 
 /// What a user is to a session.
@@ -43,7 +46,8 @@ pub struct Meta {
 pub struct Member {
     /// What they may.
     pub role: Role,
-    /// Grows with each change of any member: what was given out to somebody who left and came back does not fit.
+    /// Grows with each change of any member, and is never used again in the session's life: what was given out to
+    /// somebody who left and came back does not fit.
     pub since: u64,
 }
 
@@ -59,7 +63,8 @@ impl Meta {
         let (user, device) = (Arc::clone(owner), Arc::clone(device));
         let active = (!device.is_empty()).then_some(DeviceOf { user, device });
         let members = BTreeMap::from([(Arc::clone(owner), Member { role: Role::Owner, since: 1 })]);
-        Self { owner: Arc::clone(owner), conflict, devices, active, everyone: false, born, members }
+        let memberships = 1;
+        Self { owner: Arc::clone(owner), conflict, devices, active, everyone: false, born, members, memberships }
     }
 
     /// Of a session that comes into being under `--open`: every user's.
@@ -70,7 +75,8 @@ impl Meta {
 
     /// Makes a user a member, or changes what they may; `None`: they are none any more.
     pub fn set_member(&mut self, user: &Arc<str>, role: Option<Role>) {
-        let since = self.members.values().map(|member| member.since).max().unwrap_or(0) + 1;
+        self.memberships += 1;
+        let since = self.memberships;
         match role {
             Some(role) => self.members.insert(Arc::clone(user), Member { role, since }),
             None => self.members.remove(user),
@@ -119,6 +125,7 @@ impl Meta {
             member.role.write(&mut out);
             member.since.write(&mut out);
         }
+        self.memberships.write(&mut out);
         out.freeze()
     }
 
@@ -140,8 +147,14 @@ impl Meta {
         let count: u64 = Value::read(from)?;
         let members = (0..count)
             .map(|_| Ok((text(from)?, Member { role: Value::read(from)?, since: Value::read(from)? })))
-            .collect::<Result<_, WireError>>()?;
-        Ok(Self { owner, conflict, devices, active, everyone, born, members })
+            .collect::<Result<BTreeMap<_, Member>, WireError>>()?;
+        let memberships = if from.is_empty() {
+            // Written before this field was: nobody who is a member now is mistaken for a later one.
+            members.values().map(|member| member.since).max().unwrap_or(0)
+        } else {
+            Value::read(from)?
+        };
+        Ok(Self { owner, conflict, devices, active, everyone, born, members, memberships })
     }
 }
 
@@ -161,10 +174,25 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_meta_is_refused() {
-        let bytes = meta(DevicePolicy::Ask, "phone").encode();
-        for cut in 0..bytes.len() {
+    fn a_cut_meta_is_refused_and_one_without_the_newest_field_is_not() {
+        let meta = meta(DevicePolicy::Ask, "phone");
+        let bytes = meta.encode();
+        let former = bytes.len() - 1;
+        for cut in 0..former {
             assert!(Meta::decode(bytes.slice(..cut)).is_err(), "cut at {cut}");
+        }
+        assert_eq!(Meta::decode(bytes.slice(..former)), Ok(meta));
+    }
+
+    #[test]
+    fn who_leaves_and_comes_back_is_another_member_also_after_a_restart() {
+        let (mut meta, bob) = (meta(DevicePolicy::Many, "phone"), Arc::from("bob"));
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..3 {
+            meta.set_member(&bob, Some(Role::Editor));
+            assert!(seen.insert(meta.members[&bob].since));
+            meta.set_member(&bob, None);
+            meta = Meta::decode(meta.encode()).expect("what was encoded");
         }
     }
 

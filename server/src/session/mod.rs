@@ -37,7 +37,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use syncbridge_codec::{
     ErrorCode,
-    message::{self, Position, ResetReason, TopicKind, Transport},
+    message::{self, Attached, Position, ResetReason, TopicKind, Transport},
 };
 use syncbridge_document::{Limits, Options, Patch, Value};
 use syncbridge_storage::{self as storage, StoredSession};
@@ -58,6 +58,7 @@ pub use self::{
     keyed::Keyed,
     meta::{DeviceOf, Meta},
     op::{Base, Op, Target},
+    presence::Present,
     work::{Preparation, Prepared},
 };
 
@@ -389,6 +390,19 @@ impl Core {
             devices: self.presence.list(),
             active_device: self.active_device(),
         }
+    }
+
+    /// Who is attached, when they were last heard of, and whether theirs is the active device.
+    pub fn attendance(&self, now: Now) -> Vec<(Present, bool)> {
+        let active = self.meta.active.as_ref();
+        let is_active = |Attached { user, device, .. }: &Attached| {
+            active.is_some_and(|active| *active.user == **user && *active.device == **device)
+        };
+        let with_active = |present: Present| {
+            let active = is_active(&present.device);
+            (present, active)
+        };
+        self.presence.seen(now).into_iter().map(with_active).collect()
     }
 
     /// The active device's id, if there is one.

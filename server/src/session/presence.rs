@@ -8,7 +8,7 @@ use syncbridge_codec::message::{Attached, DeviceJoined, DeviceLeft, Transport};
 
 use super::{
     defaults::{Bounds, PRESENCE_CONNECTIONS, PRESENCE_DEVICES},
-    effect::ConnId,
+    effect::{ConnId, Now},
 };
 
 /// User and device.
@@ -40,6 +40,17 @@ struct Device {
 struct Conn {
     device: Key,
     seen_ms: u64,
+}
+
+/// A device that counts as attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Present {
+    /// It, and what it is or was connected by.
+    pub device: Attached,
+    /// Whether it is connected; else it went less than the grace period ago.
+    pub connected: bool,
+    /// When it was last heard of, milliseconds since 1970.
+    pub seen_ms: u64,
 }
 
 /// Something that the others are told.
@@ -79,6 +90,27 @@ impl Presence {
     /// The devices that count as attached.
     pub fn list(&self) -> Vec<Attached> {
         self.devices.iter().map(|(key, device)| attached(key, device.transport)).collect()
+    }
+
+    /// The same, with when each was last heard of.
+    pub fn seen(&self, now: Now) -> Vec<Present> {
+        let mut heard = BTreeMap::<&Key, u64>::new();
+        for conn in self.conns.values() {
+            let latest = heard.entry(&conn.device).or_default();
+            *latest = (*latest).max(conn.seen_ms);
+        }
+        self.devices
+            .iter()
+            .map(|(key, device)| {
+                let seen_ms = device.gone_ms.or_else(|| heard.get(key).copied()).unwrap_or(now.mono_ms);
+                let ago_ms = now.mono_ms.saturating_sub(seen_ms);
+                Present {
+                    device: attached(key, device.transport),
+                    connected: device.conns > 0,
+                    seen_ms: now.wall_ms.saturating_sub(ago_ms),
+                }
+            })
+            .collect()
     }
 
     /// Whether this device counts as attached.

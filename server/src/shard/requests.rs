@@ -228,6 +228,10 @@ impl Shard {
         if conn.subscribes(session) {
             self.unsubscribe(index, session);
         } else if self.sessions_of(index).len() >= self.shared.bounds.max_subscriptions {
+            // Whoever may not see it is not told of a limit, as they are not for a session that does not exist.
+            if let Err(fault) = self.still_may(index, session, Operation::Subscribe) {
+                return self.answer_fault(index, fault, id, None, &subscribe.session);
+            }
             let fault = Fault::new(ErrorCode::LimitReached, "too many subscriptions on this connection");
             return self.answer_fault(index, fault, id, None, &subscribe.session);
         }

@@ -12,10 +12,13 @@ mod raw;
 
 mod accounts;
 mod basics;
+mod client;
 mod frame;
-mod hostile;
 mod handoff;
+mod handoff_ways;
+mod hostile;
 mod json;
+mod matrix;
 mod members;
 mod sessions;
 mod snapshots;

@@ -204,8 +204,8 @@ async fn who_is_removed_hears_so_last_and_nothing_more_on_any_link() {
         assert_eq!((error.code, error.answers), (ErrorCode::NotFound as u32, Some(1)));
     }
     let last = flat.until("access_changed").await;
-    assert_eq!((&last["user"], &last["role"]), (&json!("bob"), &Value::Null));
-    flat.say(json!({"type": "subscribe", "sessionId": "s", "id": "again"})).await;
+    assert_eq!((&last["userId"], &last["role"]), (&json!("bob"), &Value::Null));
+    flat.say(json!({"type": "subscribe", "sessionId": "s", "id": 2})).await;
     let refused = flat.next().await.unwrap();
     assert_eq!((&refused["type"], &refused["code"]), (&json!("error"), &json!("not_found")));
 

@@ -371,6 +371,9 @@ impl Peer {
                 }
                 Event::Stopped { error } => panic!("client {}: stopped: {error}", self.name),
                 Event::Document { .. } | Event::GetFailed { .. } => self.gets -= 1,
+                Event::SignedIn { .. } | Event::SignedOut { .. } | Event::Answered { .. } => {
+                    panic!("client {}: it asked for nothing by REST's routes", self.name)
+                }
                 Event::Connected { .. } | Event::Disconnected { .. } | Event::Warning { .. } => {}
             }
         }

@@ -25,12 +25,17 @@ async fn cursors_of_hello_are_answered_on_a_session_stream_that_comes_later() {
     let server = setup.start();
     let (mut wire, _) = Wire::greeted(Via::WebSocket, server.clients, hello(&token, "w", 1, Vec::new())).await;
     wire.send(Create { counter: 1, session: "s".into(), state: r#"{"log":[]}"#.into(), ..Create::default() });
-    wire.wait_for(|message| matches!(message, Message::Created(_)).then_some(())).await;
+    let epoch = wire
+        .wait_for(|message| match message {
+            Message::Created(created) => Some(created.epoch),
+            _ => None,
+        })
+        .await;
     for counter in 2..=LAST {
         wire.send(Update {
             counter,
             session: "s".into(),
-            base: Position { epoch: 1, version: counter - 1 },
+            base: Position { epoch, version: counter - 1 },
             operations: append(&format!("m{counter}{}", "x".repeat(4 << 10))).into(),
             durability: Durability::Durable,
             ..Update::default()
@@ -42,7 +47,7 @@ async fn cursors_of_hello_are_answered_on_a_session_stream_that_comes_later() {
     // In the new process only the store has the versions after the cursor.
     let server = setup.start();
     let mut late = Wire::connect_without_session_stream(server.clients).await;
-    let cursor = Cursor { kind: TopicKind::State, topic: "s".into(), epoch: 1, seq: 2 };
+    let cursor = Cursor { kind: TopicKind::State, topic: "s".into(), epoch, seq: 2 };
     late.greet(hello(&token, "l", 2, vec![cursor])).await;
     late.send(StreamOpen::SESSION);
     let mut versions = Vec::new();

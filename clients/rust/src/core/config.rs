@@ -8,8 +8,12 @@ use crate::defaults;
 /// Who the client is and what its bounds are.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The access token; empty under `--open` only.
+    /// Whether somebody is signed in. Else nothing connects before a request signs somebody in.
+    pub signed_in: bool,
+    /// The access token; empty under `--open`, and with a refresh token, which then brings one.
     pub token: ByteString,
+    /// The refresh token, with which the access token is renewed.
+    pub refresh: Option<ByteString>,
     /// The device's id, 1–128 bytes, the same for as long as the installation lives.
     pub device: ByteString,
     /// Drawn at random when the queue of updates is new, kept as long as it is. With the session and a counter it is
@@ -31,7 +35,9 @@ impl Config {
     /// The defaults, for this device and incarnation.
     pub fn new(device: impl Into<ByteString>, incarnation: u128) -> Self {
         Self {
+            signed_in: true,
             token: ByteString::new(),
+            refresh: None,
             device: device.into(),
             incarnation,
             agent: ByteString::from_static(concat!("syncbridge-client/", env!("CARGO_PKG_VERSION"))),
@@ -56,6 +62,10 @@ pub struct Limits {
     pub sessions: usize,
     /// Unanswered `Core::get`s.
     pub gets: usize,
+    /// Unanswered `Core::request`s.
+    pub requests: usize,
+    /// Bytes of them.
+    pub request_bytes: usize,
     /// Largest frame taken from the server, bytes.
     pub max_server_frame: usize,
     /// Largest document taken from the server, bytes of JSON.
@@ -70,6 +80,8 @@ impl Default for Limits {
             unconfirmed_ops: defaults::UNCONFIRMED_OPS,
             sessions: defaults::SESSIONS,
             gets: defaults::GETS,
+            requests: defaults::REQUESTS,
+            request_bytes: defaults::REQUEST_BYTES,
             max_server_frame: defaults::MAX_SERVER_FRAME,
             max_document: defaults::MAX_DOCUMENT,
         }

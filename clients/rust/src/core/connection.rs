@@ -14,6 +14,8 @@ pub(super) struct Connection {
     control: Decoder,
     session: Decoder,
     pub(super) handshake: handshake::Client,
+    /// Whether `Hello` went out.
+    pub(super) greeted: bool,
     /// `None` until `Welcome`.
     pub(super) established: Option<Established>,
     pub(super) since: u64,
@@ -40,6 +42,7 @@ impl Connection {
             control: Decoder::new(max_frame),
             session: Decoder::new(max_frame),
             handshake: handshake::Client::new(),
+            greeted: false,
             established: None,
             since: now,
             last_heard: now,

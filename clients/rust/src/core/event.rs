@@ -8,6 +8,7 @@ use syncbridge_codec::{
 };
 use syncbridge_document::{Patch, Value};
 
+use super::{Failure, Response, Tokens};
 use crate::error::{Refusal, ServerError};
 
 /// Something that the application should know. Take all of them after each call of a `handle_*` method.
@@ -34,6 +35,23 @@ pub enum Event {
     Stopped {
         /// What the server said.
         error: ServerError,
+    },
+    /// The tokens are these from here on: somebody signed in, or they were renewed. Whoever keeps tokens keeps the newest.
+    SignedIn {
+        /// The tokens.
+        tokens: Box<Tokens>,
+    },
+    /// Nobody is signed in, and nothing connects before somebody is.
+    SignedOut {
+        /// Why, when it was not asked for.
+        error: Option<ServerError>,
+    },
+    /// The answer to `Core::request`.
+    Answered {
+        /// The request.
+        request: u64,
+        /// The answer.
+        answer: Result<Response, Failure>,
     },
     /// The server is going down; the client goes on elsewhere by itself.
     Draining {
@@ -232,6 +250,9 @@ pub enum Disconnect {
     /// The server ended it.
     #[error("the server ended the connection: {0}")]
     Server(ServerError),
+    /// The next connection begins with signing in.
+    #[error("signing in")]
+    SigningIn,
     /// The server drains, and its window has come.
     #[error("the server is going down")]
     Draining,

@@ -18,6 +18,7 @@
 //! - *No update twice.* (session, incarnation, counter) is the identity of an op; a counter is never used again, not
 //!   after [`Core::export`] and [`Core::import`] either.
 
+mod account;
 mod apply;
 mod backoff;
 mod config;
@@ -26,6 +27,7 @@ mod event;
 mod export;
 mod queue;
 mod receive;
+mod request;
 mod session;
 mod snapshot;
 mod unsent;
@@ -40,15 +42,19 @@ use syncbridge_codec::{
 };
 use syncbridge_document::{Patch, Value};
 
+pub use account::{Tokens, User};
 pub use config::{After, Config, Limits, OnConflict, Times, UpdateDurability, UpdateOptions};
 pub use event::{Disconnect, Event, Fault, LinkCommand, SessionEvent};
 pub use export::{Export, ExportedOp, ExportedSession, ExportedUnsent, ImportError};
+pub use request::{Failure, Purpose, Request, Response};
 pub use unsent::UnsentUpdate;
 
 use self::{
+    account::Account,
     backoff::Backoff,
     connection::{Connection, Pulse},
     queue::{Body, Progress, Queue, Update},
+    request::{Requests, failures},
     session::{Session, Subscription},
     snapshot::Assembly,
     unsent::Unsent,
@@ -95,6 +101,9 @@ pub enum RequestError {
     /// It can only be said to a server, and there is none now.
     #[error("there is no connection")]
     Offline,
+    /// It is the user's to ask, and nobody is signed in.
+    #[error("nobody is signed in")]
+    SignedOut,
     /// As many as `Limits` allow are already there.
     #[error("{0} is the limit")]
     TooMany(usize),
@@ -161,6 +170,8 @@ pub struct Core {
     /// What is unsent in sessions that were left.
     unsent: BTreeMap<ByteString, Unsent>,
     gets: BTreeMap<u64, Get>,
+    account: Account,
+    asked: Requests,
     last_id: u64,
     control: VecDeque<Message>,
     requests: VecDeque<Message>,
@@ -178,22 +189,30 @@ impl Core {
     /// random choices: pauses before reconnecting, and nothing else.
     pub fn new(config: Config, seed: u64) -> Self {
         let backoff = Backoff::new(config.times.backoff_base, config.times.backoff_cap);
+        let account = Account::new(&config);
+        let mut events = VecDeque::new();
+        let retry_at = account.signed_in.then_some(0);
+        if !account.signed_in {
+            events.push_back(Event::SignedOut { error: None });
+        }
         Self {
             config,
             rng: fastrand::Rng::with_seed(seed),
-            link: Link::Offline { retry_at: Some(0) },
+            link: Link::Offline { retry_at },
             backoff,
             drain: None,
             sessions: BTreeMap::new(),
             counters: BTreeMap::new(),
             unsent: BTreeMap::new(),
             gets: BTreeMap::new(),
+            account,
+            asked: Requests::default(),
             last_id: 0,
             control: VecDeque::new(),
             requests: VecDeque::new(),
             ready: VecDeque::new(),
             alarms: BTreeSet::new(),
-            events: VecDeque::new(),
+            events,
             commands: VecDeque::new(),
             stats: Stats::default(),
         }
@@ -354,7 +373,7 @@ impl Core {
             return Err(RequestError::TooMany(self.config.limits.gets));
         }
         let (id, session) = (self.next_id(), session.into());
-        if matches!(self.link, Link::On(_)) {
+        if self.is_greeted() {
             self.requests.push_back(message::Get { id, session: session.clone() }.into());
         }
         self.gets.insert(id, Get { session, loading: None });
@@ -419,14 +438,12 @@ impl Core {
         &self.config
     }
 
-    /// Takes another access token, for the next connection.
-    pub fn set_token(&mut self, token: impl Into<ByteString>) {
-        self.config.token = token.into();
-    }
-
-    /// Connects again after `Stopped` or [`Core::close`]; at once if a pause before reconnecting runs.
+    /// Connects again after `Stopped` or [`Core::close`]; at once if a pause before reconnecting runs. Not while nobody is
+    /// signed in.
     pub fn restart(&mut self, now: u64) {
-        if let Link::Offline { retry_at } = &mut self.link {
+        if let Link::Offline { retry_at } = &mut self.link
+            && self.account.signed_in
+        {
             *retry_at = Some(now);
             self.backoff.reset();
         }
@@ -443,10 +460,19 @@ impl Core {
 
     // For the owner of the link.
 
-    /// A link stands: `Hello` goes out. Also when a link begins anew under the same core, as after a refused 0-RTT.
+    /// A link stands: `Hello` goes out, or what comes before it. Also when a link begins anew under the same core, as after
+    /// a refused 0-RTT.
     pub fn handle_connected(&mut self, now: u64) {
         self.reset_link();
         self.link = Link::On(Box::new(Connection::new(now, self.config.limits.max_server_frame)));
+        self.check_tokens(now);
+        self.proceed(now);
+    }
+
+    /// Says `Hello`, and what need not wait for its answer.
+    fn greet(&mut self, now: u64) {
+        let Link::On(connection) = &mut self.link else { return };
+        (connection.greeted, connection.since) = (true, now);
         let mut resume = Vec::new();
         for entry in self.sessions.values_mut() {
             if let Some(cursor) = entry.cursor() {
@@ -474,8 +500,10 @@ impl Core {
     /// The link broke, or could not be made. `code` is the protocol's number that the server ended it with, if it did
     /// (the QUIC application error code; the WebSocket close code less 4000): its last message may not have arrived.
     pub fn handle_disconnected(&mut self, now: u64, code: Option<u32>, reason: impl Into<ByteString>) {
-        if matches!(self.link, Link::Offline { .. }) {
-            return;
+        match self.link {
+            Link::Offline { .. } => return,
+            Link::Connecting => self.fail_requests(true),
+            Link::On(_) => {}
         }
         let text = reason.into();
         match code.and_then(ErrorCode::from_number) {
@@ -526,6 +554,7 @@ impl Core {
             },
             Link::Offline { .. } | Link::Connecting => {}
         }
+        self.check_tokens(now);
         while let Some((at, id)) = self.alarms.pop_first() {
             if at > now {
                 self.alarms.insert((at, id));
@@ -545,7 +574,7 @@ impl Core {
         };
         let drain = self.drain.as_ref().filter(|_| matches!(self.link, Link::On(_))).map(|drain| drain.at);
         let alarm = self.alarms.first().map(|(at, _)| *at);
-        [link, drain, alarm].into_iter().flatten().min()
+        [link, drain, alarm, self.check_tokens_at()].into_iter().flatten().min()
     }
 
     /// The next frame for streams of this class; `None` when there is nothing to say. Ask for it only when the link
@@ -584,18 +613,27 @@ impl Core {
 
     // Within.
 
+    /// Whether `Hello` went out on the present connection.
+    fn is_greeted(&self) -> bool {
+        matches!(&self.link, Link::On(connection) if connection.greeted)
+    }
+
     const fn next_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
     }
 
-    fn check_size(&self, text: usize) -> Result<(), RequestError> {
+    /// Largest frame that the server takes, bytes.
+    fn max_frame(&self) -> usize {
         let established = match &self.link {
             Link::On(connection) => connection.established.as_ref(),
             Link::Offline { .. } | Link::Connecting => None,
         };
-        let max = established.map(|established| established.limits.max_client_frame);
-        let max = max.unwrap_or(MAX_CLIENT_FRAME).saturating_sub(defaults::UPDATE_OVERHEAD);
+        established.map_or(MAX_CLIENT_FRAME, |established| established.limits.max_client_frame)
+    }
+
+    fn check_size(&self, text: usize) -> Result<(), RequestError> {
+        let max = self.max_frame().saturating_sub(defaults::UPDATE_OVERHEAD);
         if text > max { Err(RequestError::TooLarge { bytes: text, max }) } else { Ok(()) }
     }
 
@@ -632,7 +670,7 @@ impl Core {
     fn list(&mut self, id: &ByteString) {
         if let Some(entry) = self.sessions.get_mut(id)
             && !entry.is_listed
-            && matches!(self.link, Link::On(_))
+            && matches!(&self.link, Link::On(connection) if connection.greeted)
         {
             entry.is_listed = true;
             self.ready.push_back(id.clone());
@@ -641,7 +679,7 @@ impl Core {
 
     /// Asks for a session's events, if there is a connection and the session has none.
     fn ask(&mut self, id: &ByteString, now: u64) {
-        if !matches!(self.link, Link::On(_)) {
+        if !self.is_greeted() {
             return;
         }
         let request = self.next_id();
@@ -752,8 +790,25 @@ impl Core {
         self.commands.push_back(LinkCommand::Disconnect { code, text, last });
     }
 
+    /// Forgets everything that belongs to one user: what is not answered is refused.
+    fn forget_sessions(&mut self, error: &ServerError) {
+        for id in self.sessions.keys().cloned().collect::<Vec<_>>() {
+            let Some(entry) = self.sessions.get_mut(&id) else { continue };
+            let mut told = Vec::new();
+            entry.end(error, &mut told);
+            entry.unsent = Unsent::default();
+            self.tell(&id, told);
+            self.leave(&id);
+        }
+        self.unsent.clear();
+        for request in std::mem::take(&mut self.gets).into_keys() {
+            self.events.push_back(Event::GetFailed { request, error: error.clone() });
+        }
+    }
+
     /// Forgets everything that belongs to one connection.
     fn reset_link(&mut self) {
+        self.fail_requests(false);
         self.control.clear();
         self.requests.clear();
         self.ready.clear();
@@ -778,6 +833,11 @@ impl Core {
             self.backoff.reset();
         }
         self.reset_link();
+        if !self.account.signed_in && !self.asks_as_nobody() {
+            self.link = Link::Offline { retry_at: None };
+            self.events.push_back(Event::SignedOut { error: None });
+            return;
+        }
         let pause = self.backoff.next(&mut self.rng).max(retry_after.unwrap_or(0));
         let retry_at = self.drain.as_ref().map_or(now + pause, |drain| drain.at.max(now));
         self.link = Link::Offline { retry_at: Some(retry_at) };
@@ -788,6 +848,8 @@ impl Core {
     fn stop(&mut self, error: ServerError) {
         self.reset_link();
         self.link = Link::Offline { retry_at: None };
+        let failed = self.asked.fail(|_| true);
+        self.events.extend(failures(failed, &Failure::Server(error.clone())));
         self.events.push_back(Event::Stopped { error });
     }
 }

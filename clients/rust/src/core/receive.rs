@@ -16,6 +16,11 @@ use crate::error::{Refusal, ServerError};
 
 impl Core {
     pub(super) fn receive(&mut self, now: u64, class: Class, message: Message) -> Result<(), Fault> {
+        if let Message::Response(response) = message {
+            // May come before `Welcome`.
+            self.on_response(now, response);
+            return Ok(());
+        }
         match &mut self.link {
             // On QUIC the session's stream may be faster than the control stream.
             Link::On(connection) if class == Class::Control && !connection.handshake.is_done() => {
@@ -179,25 +184,30 @@ impl Core {
         result
     }
 
-    fn tell(&mut self, session: &ByteString, events: Vec<SessionEvent>) {
+    pub(super) fn tell(&mut self, session: &ByteString, events: Vec<SessionEvent>) {
         self.events.extend(events.into_iter().map(|event| Event::Session { session: session.clone(), event }));
     }
 
     fn on_welcome(&mut self, established: Established) {
         let Link::On(connection) = &mut self.link else { return };
         self.stats.connections += 1;
+        let user = established.user.clone();
         self.events.push_back(Event::Connected {
             connection: established.connection,
             user: established.user.clone(),
             device: established.device.clone(),
         });
         connection.established = Some(established);
+        self.on_signed_in(user);
     }
 
     fn on_refused(&mut self, now: u64, refused: message::Refused) {
         let message::Refused { code, name, text, retryable, retry_after_ms } = refused;
         self.hang_up(0, ByteString::new());
-        let error = ServerError { number: code, name, text, retryable };
+        let error = ServerError { number: code, name, text, retryable, retry_after_ms };
+        if is_denied(&error) && self.on_unauthenticated(now) {
+            return;
+        }
         if retryable { self.lost(now, Disconnect::Server(error), retry_after_ms) } else { self.stop(error) }
     }
 
@@ -205,12 +215,19 @@ impl Core {
         let code = ErrorCode::from_number(close.code);
         let name = ByteString::from_static(code.map_or("closed", ErrorCode::name));
         let retryable = code.is_none_or(ErrorCode::retryable);
-        self.ended(now, ServerError { number: close.code, name, text: close.text, retryable }, None);
+        self.ended(
+            now,
+            ServerError { number: close.code, name, text: close.text, retryable, retry_after_ms: None },
+            None,
+        );
     }
 
     /// The server ends the connection. Only where coming back as the same client cannot help, the client stays away.
     pub(super) fn ended(&mut self, now: u64, error: ServerError, retry_after: Option<u64>) {
         self.hang_up(0, ByteString::new());
+        if is_denied(&error) && self.on_unauthenticated(now) {
+            return;
+        }
         match error.code() {
             Some(
                 ErrorCode::Unauthenticated
@@ -231,7 +248,7 @@ impl Core {
 
     fn on_error(&mut self, now: u64, error: message::Error) {
         let message::Error { code, name, text, retryable, answers, session, op, retry_after_ms } = error;
-        let error = ServerError { number: code, name, text, retryable };
+        let error = ServerError { number: code, name, text, retryable, retry_after_ms };
         if let (Some(id), Some(counter)) = (&session, op) {
             return self.on_op_error(now, id, counter, &error, retry_after_ms);
         }
@@ -393,4 +410,9 @@ impl Core {
         self.events.push_back(Event::Document { request, session, at, document, active_device });
         Ok(())
     }
+}
+
+/// Whether the server does not take the token.
+const fn is_denied(error: &ServerError) -> bool {
+    matches!(error.code(), Some(ErrorCode::Unauthenticated | ErrorCode::TokenExpired))
 }

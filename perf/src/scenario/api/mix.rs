@@ -26,7 +26,7 @@ pub struct Mix {
 impl Mix {
     /// The same order for the same users, each time.
     pub fn new(users: Vec<User>) -> Self {
-        let snapshot = json!({ "state": state(), "metadata": { "label": "perf" } }).to_string();
+        let snapshot = json!({ "state": state(), "metadata": { "deviceId": "perf" } }).to_string();
         Self { users, rng: Rng::with_seed(1), coming: Vec::new(), asked: 0, snapshot }
     }
 

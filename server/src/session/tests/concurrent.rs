@@ -121,22 +121,23 @@ impl Model {
         newer.map(|(_, older)| older.clashes(change)).max().unwrap_or(Clash::None)
     }
 
-    /// The document with the change, objects merged member by member when `merge`; `None` where it cannot be done.
-    fn with(&self, change: &Change, merge: bool) -> Option<Value> {
+    /// The change that a merge makes of it: an object that goes where one is sets its member there (each has one), and
+    /// leaves the others as they are. All else is as it was sent.
+    fn merging(&self, change: &Change) -> Change {
+        if let Change::Set { path, value } = change
+            && self.document.pointer(path).is_some_and(|old| old.as_object().is_some())
+            && let Ok(new) = Value::parse(value.as_bytes(), &Limits::default())
+            && let Some((name, value)) = new.as_object().and_then(|mut members| members.next())
+        {
+            return Change::Set { path: format!("{path}/{name}"), value: value.to_string() };
+        }
+        change.clone()
+    }
+
+    /// The document with the change; `None` where it cannot be done.
+    fn with(&self, change: &Change) -> Option<Value> {
         let mut document = self.document.clone();
         let limits = Limits::default();
-        if let Change::Set { path, value } = change
-            && merge
-            && let Some(old) = document.pointer(path).filter(|old| old.as_object().is_some())
-        {
-            let new = Value::parse(value.as_bytes(), &limits).ok()?;
-            if let Some(members) = new.as_object() {
-                let old = old.as_object()?.map(|(name, value)| (name.to_owned(), value.clone()));
-                let all = old.chain(members.map(|(name, value)| (name.to_owned(), value.clone())));
-                let merged = Patch::new().replace(path.as_str(), Value::from_members(all));
-                return merged.apply(&mut document, Options::STRICT, &limits).ok().map(|_| document);
-            }
-        }
         let patch = Patch::parse(change.patch().as_bytes(), &limits).ok()?;
         patch.apply(&mut document, Options::STRICT, &limits).ok().map(|_| document)
     }
@@ -169,7 +170,7 @@ fn live(seed: u64, updates: usize, flood: bool, seen: &mut Seen) {
             for count in 1..=defaults::TOUCHES_VERSIONS as u64 + 1 {
                 let change = Change::Set { path: "/flood".into(), value: count.to_string() };
                 accepted(&room.send(&busy, &op(count, room.version(), &change.patch())));
-                model.document = model.with(&change, false).expect("a member is set");
+                model.document = model.with(&change).expect("a member is set");
                 model.history.push((busy.incarnation, change));
                 if count % 100 == 0 {
                     room.commit();
@@ -192,7 +193,9 @@ fn live(seed: u64, updates: usize, flood: bool, seen: &mut Seen) {
         let clash = model.clash(&change, base, client.incarnation);
         let refused = clash == Clash::Array || (clash == Clash::Value && stricter == ConflictPolicy::Reject);
         let merge = clash == Clash::Value && stricter == ConflictPolicy::Merge;
-        let outcome = if refused { None } else { model.with(&change, merge) };
+        // What a merge left alone, it has not touched: later updates see what was done, not what was sent.
+        let done = if merge { model.merging(&change) } else { change.clone() };
+        let outcome = if refused { None } else { model.with(&done) };
         let context = format!("seed {seed}, {policy:?} and {asked:?}: {change:?} for {base} of {}", model.version());
         let unknown = model.version() - base > defaults::TOUCHES_VERSIONS as u64;
         let effects = room.update(&client, &update);
@@ -204,7 +207,7 @@ fn live(seed: u64, updates: usize, flood: bool, seen: &mut Seen) {
                 assert_eq!(deltas(&effects).len(), usize::from(changed), "{context}");
                 model.document = document;
                 if changed {
-                    model.history.push((client.incarnation, change.clone()));
+                    model.history.push((client.incarnation, done));
                 }
                 match clash {
                     Clash::None if base + 1 >= model.version() => seen.current += 1,

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod banner;
+mod database;
 mod handoff;
 mod status;
 
@@ -14,20 +15,16 @@ use std::{
 };
 
 use bytestring::ByteString;
+pub use database::options as cql_options;
 use status::Running;
 use syncbridge_codec::{ErrorCode, Message, handshake, message};
 use syncbridge_document::Limits;
-use syncbridge_storage::engine::{
-    Engine,
-    embedded::{self, Embedded},
-    memory::Memory,
-};
 use tokio::sync::watch;
 
 use crate::{
     admin::{self, Metrics, Shown},
     auth::{Authenticator, KeyError, Keys, Revoked},
-    config::{self, Config},
+    config::Config,
     connection::{Identity, Timing},
     data, defaults, hub,
     hub::Hub,
@@ -177,12 +174,7 @@ impl Server {
             Arc::clone(&metrics),
         );
         let sink: Arc<dyn syncbridge_storage::Sink> = persist.clone();
-        let engine: Arc<dyn Engine> = match config.storage.engine {
-            config::Engine::Embedded => {
-                Arc::new(Embedded::open(&config.data.join("store"), embedded::Options::default(), sink)?)
-            }
-            config::Engine::Memory => Arc::new(Memory::open(sink)),
-        };
+        let engine = database::open(&config, sink)?;
         persist.attach(engine);
 
         let files = config.tls.cert.as_ref().zip(config.tls.key.as_ref());

@@ -35,6 +35,9 @@ enum Command {
     Token(cli::token::Options),
     /// Exchanges the key that signs access tokens
     RotateKey(cli::rotate_key::Options),
+    /// Cares for the store
+    #[command(subcommand)]
+    Storage(cli::storage::Command),
     /// Checks or prints the configuration
     #[command(subcommand)]
     Config(cli::config::Command),
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Handoff(command) => cli::handoff::run(&command),
         Command::Token(options) => cli::token::run(&options),
         Command::RotateKey(options) => cli::rotate_key::run(&options),
+        Command::Storage(command) => cli::storage::run(&command),
         Command::Config(command) => cli::config::run(command),
     })
 }

@@ -9,6 +9,7 @@ pub mod handoff;
 mod paint;
 pub mod rotate_key;
 pub mod serve;
+pub mod storage;
 pub mod token;
 pub mod update;
 pub mod watch;

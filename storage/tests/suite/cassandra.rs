@@ -5,7 +5,7 @@ use std::{process::Command, sync::OnceLock};
 use syncbridge_storage::engine::scylla::{self, Options};
 
 /// Where the database is; `scripts/cassandra` starts it when it does not run. It is left running for the next test.
-fn address() -> &'static str {
+pub fn address() -> &'static str {
     static ADDRESS: OnceLock<String> = OnceLock::new();
     ADDRESS.get_or_init(|| {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/cassandra");

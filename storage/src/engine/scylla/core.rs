@@ -420,6 +420,11 @@ impl Core {
         if jobs.iter().all(|job| job.places.is_empty()) {
             return Ok(told(vec![Outcome::Committed; jobs.len()]));
         }
+        if let [job] = jobs
+            && job.is_too_large()
+        {
+            return Ok(told(vec![Outcome::Fenced]));
+        }
         let mut held = self.hold(std::slice::from_ref(place)).await;
         loop {
             let now_ms = (self.clock)();

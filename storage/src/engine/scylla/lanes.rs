@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::database::Place;
+use super::{COMMIT_BYTES, database::Place};
 use crate::Commit;
 
 /// Commits that one batch holds at most. 1,000 updates of 178 B are 180 KB; a larger batch only keeps the database busy
@@ -25,6 +25,17 @@ pub(super) struct Job {
     /// The partitions that it touches, sorted.
     pub places: Vec<Place>,
     pub bytes: usize,
+}
+
+impl Job {
+    /// The database would refuse it, now and always.
+    pub fn is_too_large(&self) -> bool {
+        let too_large = self.bytes > COMMIT_BYTES;
+        if too_large {
+            tracing::error!(bytes = self.bytes, ticket = self.commit.ticket, "a commit is too large for the database");
+        }
+        too_large
+    }
 }
 
 /// What can be written now.

@@ -68,6 +68,9 @@ fn decode(bytes: &[u8]) -> Option<(Nonce, Vec<Write>)> {
 impl Core {
     /// Writes a commit of several partitions; how it ended.
     pub(super) async fn transaction(&self, job: &Arc<Job>) -> Result<Outcome, Failure> {
+        if job.is_too_large() {
+            return Ok(Outcome::Fenced);
+        }
         let mut held = self.hold(&job.places).await;
         let mut pauses = Pauses::new();
         loop {

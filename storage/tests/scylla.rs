@@ -55,7 +55,7 @@ mod answers_lost {
     fn fixture() -> Fixture {
         let lossy: Arc<dyn Faults> = Arc::<Every3rd>::default();
         // Not while a store is opened: who opens it does it again.
-        let opened = Fixture::new(Box::new({
+        Fixture::new(Box::new({
             let keyspace = Keyspace::new();
             move |old, sink, clock| {
                 drop(old);
@@ -69,8 +69,7 @@ mod answers_lost {
                     tries += 1;
                 }
             }
-        }));
-        opened
+        }))
     }
 
     #[test]
@@ -296,8 +295,8 @@ fn a_commit_of_several_partitions_whose_server_dies_is_there_as_a_whole_or_not_a
         let epoch = stays.store.epoch();
         assert_eq!(stays.commit(vec![create(&old, epoch)]), Committed);
         let (sender, died) = channel();
-        let dies = Dies { at, after: AtomicUsize::new(after), died: Mutex::new(sender) };
-        let options = Options { faults: Some(Arc::new(dies)), lease: Duration::from_secs(1), ..keyspace.0.clone() };
+        let faults = Dies { at, after: AtomicUsize::new(after), died: Mutex::new(sender) };
+        let options = Options { faults: Some(Arc::new(faults)), lease: Duration::from_secs(1), ..keyspace.0.clone() };
         let mut dying = Server::open(&options);
         let newer = dying.store.epoch();
         dying.submit(vec![

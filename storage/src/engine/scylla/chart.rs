@@ -260,10 +260,10 @@ impl Chart {
             self.sweep(now_ms, &mut draft);
         }
         let Some(live) = &mut self.live else { return writes };
-        let life = Value::Big(live.life);
+        let of_life = Value::Big(live.life);
         let insert = |writes: &mut Writes, row: rows::NewRow| {
             let values = vec![
-                life.clone(),
+                of_life.clone(),
                 Value::Tiny(row.kind as i8),
                 Value::Blob(row.name.clone()),
                 Value::number(row.number),
@@ -360,7 +360,7 @@ impl Chart {
             draft.gone.extend(live.release().map(|last| (Kind::Run, Bytes::new(), last)));
         }
         for (kind, name, last) in draft.gone {
-            let values = vec![life.clone(), Value::Tiny(kind as i8), Value::Blob(name), Value::number(last)];
+            let values = vec![of_life.clone(), Value::Tiny(kind as i8), Value::Blob(name), Value::number(last)];
             writes.push(&statements.delete_rows, with_key(values));
         }
         writes

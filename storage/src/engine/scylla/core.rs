@@ -217,7 +217,7 @@ impl Core {
             };
             match ended {
                 Ok(ended) => core.tell(&places, &ended),
-                Err(failure) => core.fail(failure.into_error("a commit")),
+                Err(failure) => core.fail(&failure.into_error("a commit")),
             }
         });
     }
@@ -246,7 +246,7 @@ impl Core {
     }
 
     /// Poison: nothing more is taken, nothing that waits is written.
-    pub fn fail(&self, error: Error) {
+    pub fn fail(&self, error: &Error) {
         {
             let mut queue = self.queue.lock();
             if std::mem::replace(&mut queue.failed, true) {
@@ -256,7 +256,7 @@ impl Core {
             queue.lanes.clear();
             queue.queued = 0;
         }
-        self.sink.poisoned(&error);
+        self.sink.poisoned(error);
         self.ended.notify_all();
     }
 
@@ -267,7 +267,7 @@ impl Core {
         while (queue.queued > 0 || queue.telling > 0) && !queue.failed {
             if self.ended.wait_for(&mut queue, patience).timed_out() {
                 drop(queue);
-                self.fail(Error::Unavailable {
+                self.fail(&Error::Unavailable {
                     what: "commits before the store was closed".into(),
                     cause: format!("nothing became durable for {patience:?}"),
                 });

@@ -228,6 +228,11 @@ pub(super) fn applied(result: QueryResult) -> Result<bool, Failure> {
     }
 }
 
+/// Replaces `ks.` in front of a table: names with their keyspace mean the same on every connection.
+pub(super) fn in_keyspace(keyspace: &str, statement: &str) -> String {
+    statement.replace(" ks.", &format!(" {keyspace}."))
+}
+
 /// The statements, each made ready once.
 macro_rules! statements {
     ($($name:ident, $serial:literal, $text:literal;)*) => {
@@ -237,10 +242,10 @@ macro_rules! statements {
         }
 
         impl Statements {
-            async fn prepare(session: &Session) -> Result<Self, Failure> {
+            async fn prepare(session: &Session, keyspace: &str) -> Result<Self, Failure> {
                 Ok(Self {
                     $($name: {
-                        let mut statement = session.prepare($text).await?;
+                        let mut statement = session.prepare(in_keyspace(keyspace, $text)).await?;
                         statement.set_consistency(if $serial { Consistency::Serial } else { Consistency::Quorum });
                         // Reads, and what puts the same again. A conditional write is judged by its head instead.
                         statement.set_is_idempotent($text.starts_with("SELECT"));
@@ -255,50 +260,50 @@ macro_rules! statements {
 
 statements! {
     flip_session, false,
-        "UPDATE sessions USING TTL ? SET head = ?, txn = ?, fence = ?, owner = ?, life = ?, epoch = ?, version = ? \
+        "UPDATE ks.sessions USING TTL ? SET head = ?, txn = ?, fence = ?, owner = ?, life = ?, epoch = ?, version = ? \
          WHERE id = ? IF head = ? AND fence = ?";
-    set_meta, false, "UPDATE sessions SET meta = ? WHERE id = ?";
-    set_epochs, false, "UPDATE sessions SET epochs = ? WHERE id = ?";
-    set_document, false, "UPDATE sessions SET document = ?, document_version = ? WHERE id = ?";
+    set_meta, false, "UPDATE ks.sessions SET meta = ? WHERE id = ?";
+    set_epochs, false, "UPDATE ks.sessions SET epochs = ? WHERE id = ?";
+    set_document, false, "UPDATE ks.sessions SET document = ?, document_version = ? WHERE id = ?";
     insert, false,
-        "INSERT INTO sessions (id, of_life, kind, name, number, low, high, count, at, value) \
+        "INSERT INTO ks.sessions (id, of_life, kind, name, number, low, high, count, at, value) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     delete_rows, false,
-        "DELETE FROM sessions WHERE id = ? AND of_life = ? AND kind = ? AND name = ? AND number <= ?";
-    delete_life, false, "DELETE FROM sessions WHERE id = ? AND of_life = ?";
-    flip_rows, false, "UPDATE rows SET head = ?, txn = ? WHERE tab = ? AND bucket = ? IF head = ?";
-    put, false, "INSERT INTO rows (tab, bucket, key, value, expires) VALUES (?, ?, ?, ?, ?) USING TTL ?";
-    remove, false, "DELETE FROM rows WHERE tab = ? AND bucket = ? AND key = ?";
-    session_head, true, "SELECT DISTINCT id, head FROM sessions WHERE id = ?";
+        "DELETE FROM ks.sessions WHERE id = ? AND of_life = ? AND kind = ? AND name = ? AND number <= ?";
+    delete_life, false, "DELETE FROM ks.sessions WHERE id = ? AND of_life = ?";
+    flip_rows, false, "UPDATE ks.rows SET head = ?, txn = ? WHERE tab = ? AND bucket = ? IF head = ?";
+    put, false, "INSERT INTO ks.rows (tab, bucket, key, value, expires) VALUES (?, ?, ?, ?, ?) USING TTL ?";
+    remove, false, "DELETE FROM ks.rows WHERE tab = ? AND bucket = ? AND key = ?";
+    session_head, true, "SELECT DISTINCT id, head FROM ks.sessions WHERE id = ?";
     session, true,
         "SELECT DISTINCT id, head, txn, fence, owner, life, epoch, version, epochs, document, document_version \
-         FROM sessions WHERE id = ?";
-    session_meta, false, "SELECT DISTINCT id, meta FROM sessions WHERE id = ?";
+         FROM ks.sessions WHERE id = ?";
+    session_meta, false, "SELECT DISTINCT id, meta FROM ks.sessions WHERE id = ?";
     session_index, false,
-        "SELECT kind, name, number, low, high, count, at FROM sessions WHERE id = ? AND of_life = ? AND kind = ?";
+        "SELECT kind, name, number, low, high, count, at FROM ks.sessions WHERE id = ? AND of_life = ? AND kind = ?";
     session_rows, false,
-        "SELECT name, number, low, high, count, at, value FROM sessions WHERE id = ? AND of_life = ? AND kind = ?";
+        "SELECT name, number, low, high, count, at, value FROM ks.sessions WHERE id = ? AND of_life = ? AND kind = ?";
     document, false,
-        "SELECT number, value FROM sessions WHERE id = ? AND of_life = ? AND kind = ? AND name = ?";
+        "SELECT number, value FROM ks.sessions WHERE id = ? AND of_life = ? AND kind = ? AND name = ?";
     runs_after, false,
-        "SELECT low, number, value FROM sessions \
+        "SELECT low, number, value FROM ks.sessions \
          WHERE id = ? AND of_life = ? AND kind = ? AND name = ? AND number > ?";
-    rows_head, true, "SELECT DISTINCT tab, bucket, head, txn FROM rows WHERE tab = ? AND bucket = ?";
-    row, false, "SELECT value, expires FROM rows WHERE tab = ? AND bucket = ? AND key = ?";
-    presence, true, "SELECT expires FROM rows WHERE tab = ? AND bucket = ? AND key = ?";
-    scan_from, false, "SELECT key, value, expires FROM rows WHERE tab = ? AND bucket = ? AND key >= ?";
-    scan_after, false, "SELECT key, value, expires FROM rows WHERE tab = ? AND bucket = ? AND key > ?";
-    begin_transaction, false, "INSERT INTO transactions (id, state, at, writes) VALUES (?, 0, ?, ?) IF NOT EXISTS";
-    end_transaction, false, "UPDATE transactions SET state = ? WHERE id = ? IF state = 0";
-    transaction, true, "SELECT state, at, writes FROM transactions WHERE id = ?";
-    transactions, false, "SELECT id, at FROM transactions";
-    forget_transaction, false, "DELETE FROM transactions WHERE id = ? IF state > 0";
-    live, false, "INSERT INTO servers (id, address, epoch) VALUES (?, ?, ?) USING TTL ?";
-    leave, false, "DELETE FROM servers WHERE id = ?";
-    server, false, "SELECT address FROM servers WHERE id = ?";
-    first_epoch, false, "INSERT INTO numbers (name, number) VALUES ('epoch', 1) IF NOT EXISTS";
-    next_epoch, false, "UPDATE numbers SET number = ? WHERE name = 'epoch' IF number = ?";
-    epoch, true, "SELECT number FROM numbers WHERE name = 'epoch'";
+    rows_head, true, "SELECT DISTINCT tab, bucket, head, txn FROM ks.rows WHERE tab = ? AND bucket = ?";
+    row, false, "SELECT value, expires FROM ks.rows WHERE tab = ? AND bucket = ? AND key = ?";
+    presence, true, "SELECT expires FROM ks.rows WHERE tab = ? AND bucket = ? AND key = ?";
+    scan_from, false, "SELECT key, value, expires FROM ks.rows WHERE tab = ? AND bucket = ? AND key >= ?";
+    scan_after, false, "SELECT key, value, expires FROM ks.rows WHERE tab = ? AND bucket = ? AND key > ?";
+    begin_transaction, false, "INSERT INTO ks.transactions (id, state, at, writes) VALUES (?, 0, ?, ?) IF NOT EXISTS";
+    end_transaction, false, "UPDATE ks.transactions SET state = ? WHERE id = ? IF state = 0";
+    transaction, true, "SELECT state, at, writes FROM ks.transactions WHERE id = ?";
+    transactions, false, "SELECT id, at FROM ks.transactions";
+    forget_transaction, false, "DELETE FROM ks.transactions WHERE id = ? IF state > 0";
+    live, false, "INSERT INTO ks.servers (id, address, epoch) VALUES (?, ?, ?) USING TTL ?";
+    leave, false, "DELETE FROM ks.servers WHERE id = ?";
+    server, false, "SELECT address FROM ks.servers WHERE id = ?";
+    first_epoch, false, "INSERT INTO ks.numbers (name, number) VALUES ('epoch', 1) IF NOT EXISTS";
+    next_epoch, false, "UPDATE ks.numbers SET number = ? WHERE name = 'epoch' IF number = ?";
+    epoch, true, "SELECT number FROM ks.numbers WHERE name = 'epoch'";
 }
 
 /// A batch in one partition.
@@ -387,8 +392,8 @@ pub(super) fn nonce() -> Nonce {
 }
 
 impl Database {
-    pub async fn new(session: Session, faults: faults::Installed) -> Result<Self, Failure> {
-        let statements = Statements::prepare(&session).await?;
+    pub async fn new(session: Session, keyspace: &str, faults: faults::Installed) -> Result<Self, Failure> {
+        let statements = Statements::prepare(&session, keyspace).await?;
         Ok(Self { session, statements, faults })
     }
 

@@ -113,7 +113,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
         .map_err(|source| Error::Io { what: "start the database's threads".into(), source })
 }
 
-async fn connect(options: &Options, keyspace: Option<&str>) -> Result<Session, Failure> {
+async fn connect(options: &Options) -> Result<Session, Failure> {
     // Nothing is sent twice but what this engine knows to be the same twice.
     let profile = ExecutionProfile::builder()
         .consistency(Consistency::Quorum)
@@ -128,9 +128,6 @@ async fn connect(options: &Options, keyspace: Option<&str>) -> Result<Session, F
         .tls_context(options.tls.clone());
     if let Some((user, password)) = &options.credentials {
         builder = builder.user(user, password);
-    }
-    if let Some(keyspace) = keyspace {
-        builder = builder.use_keyspace(keyspace, true);
     }
     builder.build().await.map_err(|error| Failure::Transient(error.to_string()))
 }
@@ -154,7 +151,7 @@ pub fn migrate(options: &Options) -> Result<(u32, u32), Error> {
                 "`{keyspace}` is no keyspace: 1 to 48 lowercase letters, digits and `_`"
             )));
         }
-        let session = connect(options, None).await?;
+        let session = connect(options).await?;
         let known = session
             .query_unpaged("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?", (keyspace,))
             .await?;
@@ -165,8 +162,7 @@ pub fn migrate(options: &Options) -> Result<(u32, u32), Error> {
             );
             session.query_unpaged(make, ()).await?;
         }
-        session.use_keyspace(keyspace, true).await.map_err(|error| Failure::Transient(error.to_string()))?;
-        schema::migrate(&session).await
+        schema::migrate(&session, keyspace).await
     };
     runtime()?.block_on(work).map_err(|failure| failure.into_error("make the schema"))
 }
@@ -180,7 +176,7 @@ pub fn destroy(options: &Options) -> Result<(), Error> {
         if !is_name(&options.keyspace) {
             return Err(Failure::Permanent(format!("`{}` is no keyspace", options.keyspace)));
         }
-        let session = connect(options, None).await?;
+        let session = connect(options).await?;
         session.query_unpaged(format!("DROP KEYSPACE IF EXISTS {}", options.keyspace), ()).await?;
         Ok(())
     };
@@ -223,15 +219,14 @@ impl Scylla {
                     options.keyspace
                 ))
             };
-            let session = connect(options, None).await?;
-            session.use_keyspace(&options.keyspace, true).await.map_err(|_| missing())?;
-            match schema::format(&session).await {
+            let session = connect(options).await?;
+            match schema::format(&session, &options.keyspace).await {
                 Ok(Some(FORMAT)) => {}
                 Ok(Some(found)) => return Err(Failure::Store(Error::Format { found, known: FORMAT })),
                 Ok(None) | Err(Failure::Permanent(_)) => return Err(missing()),
                 Err(failure) => return Err(failure),
             }
-            let db = Database::new(session, options.faults.clone()).await?;
+            let db = Database::new(session, &options.keyspace, options.faults.clone()).await?;
             let epoch = next_epoch(&db).await?;
             let lease = Lease::new(options.address.clone(), options.lease.max(Duration::from_secs(1)));
             let core = Core::new(

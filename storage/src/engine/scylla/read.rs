@@ -28,6 +28,12 @@ type SessionRow = (
     Option<i64>,
 );
 
+/// A row without its value: kind, name, number, low, high, count, at.
+type Index = (i8, Bytes, i64, i64, i64, i32, i64);
+
+/// A row of answers: name, number, low, high, count, at, value.
+type AnswersRow = (Bytes, i64, i64, i64, i32, i64, Bytes);
+
 /// A session's static columns.
 pub(super) struct Statics {
     pub head: Option<Nonce>,
@@ -58,7 +64,7 @@ impl Database {
             epoch: number(epoch),
             version: number(version),
         };
-        let live = match (life, epochs, document, number(document_version), epoch, version) {
+        let there = match (life, epochs, document, number(document_version), epoch, version) {
             (None, ..) => None,
             (Some(life), Some(epochs), Some(document), Some(document_version), Some(_), Some(_)) => {
                 let epochs = rows::read_epochs(&epochs).ok_or_else(|| damaged(place, "its epochs"))?;
@@ -66,16 +72,16 @@ impl Database {
             }
             _ => return Err(damaged(place, "columns are missing")),
         };
-        Ok(Statics { head: name(head)?, face, live })
+        Ok(Statics { head: name(head)?, face, live: there })
     }
 
     /// A session's chart.
     pub async fn chart(&self, place: &Place, now_ms: u64) -> Result<Chart, Failure> {
-        let Statics { head, face, live } = self.statics(place).await?;
+        let Statics { head, face, live: there } = self.statics(place).await?;
         let mut chart = Chart { head, txn: face.txn, fence: face.fence, owner: face.owner, live: None };
-        let Some((life, epochs, document, document_version)) = live else { return Ok(chart) };
+        let Some((of_life, epochs, document, document_version)) = there else { return Ok(chart) };
         let mut live = Live {
-            life,
+            life: of_life,
             epoch: face.epoch.unwrap_or(0),
             version: face.version.unwrap_or(0),
             document,
@@ -86,8 +92,7 @@ impl Database {
             next: 1,
             swept_ms: now_ms,
         };
-        type Index = (i8, Bytes, i64, i64, i64, i32, i64);
-        let of = |kind: Kind| [place.key(), vec![Value::Big(life), Value::Tiny(kind as i8)]].concat();
+        let of = |kind: Kind| [place.key(), vec![Value::Big(of_life), Value::Tiny(kind as i8)]].concat();
         self.each(&self.statements.session_index, of(Kind::Run), |(.., last, _, _, bytes, _): Index| {
             live.runs.push_back(Run { last: last.cast_unsigned(), bytes: usize::try_from(bytes).unwrap_or(0) });
             true
@@ -177,8 +182,7 @@ impl Database {
         }
 
         let mut incarnations: BTreeMap<Who, Dedup> = BTreeMap::new();
-        type Row = (Bytes, i64, i64, i64, i32, i64, Bytes);
-        self.each(&self.statements.session_rows, of(Kind::Answers, vec![]), |row: Row| {
+        self.each(&self.statements.session_rows, of(Kind::Answers, vec![]), |row: AnswersRow| {
             let (name, number, .., at, value) = row;
             let read = rows::open(Kind::Answers, &name, number.cast_unsigned(), &value)
                 .and_then(|value| rows::read_answers(&value))

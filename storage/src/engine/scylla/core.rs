@@ -167,6 +167,10 @@ impl Core {
         let mut places: Vec<Place> = commit.writes.iter().map(place).collect();
         places.sort_unstable();
         places.dedup();
+        if places.is_empty() {
+            // Nothing to write, and told in its turn all the same.
+            places.push(Place::Session("".into()));
+        }
         let bytes = commit.writes.iter().map(size).sum();
         let job = Arc::new(Job { commit, places, bytes });
         let work = {
@@ -179,11 +183,7 @@ impl Core {
                 return;
             }
             queue.queued += 1;
-            if job.places.is_empty() {
-                Some(Work::Batch(Place::Session("".into()), vec![job]))
-            } else {
-                queue.lanes.enter(&job)
-            }
+            queue.lanes.enter(&job)
         };
         if let Some(work) = work {
             self.start(work);
@@ -206,7 +206,8 @@ impl Core {
             // The semaphore is never closed.
             let Ok(_permit) = core.permits.acquire().await else { return };
             let (places, ended) = match work {
-                Work::Batch(place, jobs) => {
+                Work::Batch(place) => {
+                    let jobs = core.queue.lock().lanes.batch(&place);
                     let ended = core.batch(&place, &jobs).await;
                     (vec![place], ended)
                 }
@@ -417,9 +418,6 @@ impl Core {
     /// Writes commits of one partition as one batch; how each ended.
     async fn batch(&self, place: &Place, jobs: &[Arc<Job>]) -> Result<Vec<(crate::Ticket, Outcome)>, Failure> {
         let told = |outcomes: Vec<Outcome>| jobs.iter().map(|job| job.commit.ticket).zip(outcomes).collect();
-        if jobs.iter().all(|job| job.places.is_empty()) {
-            return Ok(told(vec![Outcome::Committed; jobs.len()]));
-        }
         if let [job] = jobs
             && job.is_too_large()
         {

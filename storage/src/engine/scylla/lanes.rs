@@ -41,8 +41,8 @@ impl Job {
 /// What can be written now.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// Commits of one partition, in their order.
-    Batch(Place, Vec<Arc<Job>>),
+    /// What waits for one partition; [`Lanes::batch`] when it is really written, so that as much as possible is in it.
+    Batch(Place),
     /// A commit of several.
     Transaction(Arc<Job>),
 }
@@ -100,7 +100,14 @@ impl Lanes {
             }
             return Some(Work::Transaction(first));
         }
+        lane.busy = true;
+        Some(Work::Batch(place.clone()))
+    }
+
+    /// The next commits of a partition that can be written as one, in their order.
+    pub fn batch(&mut self, place: &Place) -> Vec<Arc<Job>> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
+        let Some(lane) = self.lanes.get_mut(place) else { return batch };
         while batch.len() < BATCH_COMMITS && bytes < BATCH_BYTES {
             let Some(job) = lane.waiting.front() else { break };
             if job.places.len() > 1 || (!batch.is_empty() && bytes + job.bytes > BATCH_BYTES) {
@@ -109,8 +116,7 @@ impl Lanes {
             bytes += job.bytes;
             batch.extend(lane.waiting.pop_front());
         }
-        lane.busy = true;
-        Some(Work::Batch(place.clone(), batch))
+        batch
     }
 
     /// Lets go of everything that waits.
@@ -128,36 +134,53 @@ mod tests {
         Arc::new(Job { commit: Commit { ticket, writes: Vec::new() }, places, bytes: 1 })
     }
 
-    fn tickets(work: Option<Work>) -> Vec<u64> {
+    /// The tickets of what can be written now.
+    fn tickets(lanes: &mut Lanes, work: Option<Work>) -> Vec<u64> {
         match work {
             None => Vec::new(),
-            Some(Work::Batch(_, jobs)) => jobs.iter().map(|job| job.commit.ticket).collect(),
+            Some(Work::Batch(place)) => lanes.batch(&place).iter().map(|job| job.commit.ticket).collect(),
             Some(Work::Transaction(job)) => vec![job.commit.ticket],
         }
+    }
+
+    fn enter(lanes: &mut Lanes, ticket: u64, places: &[&str]) -> Vec<u64> {
+        let work = lanes.enter(&job(ticket, places));
+        tickets(lanes, work)
+    }
+
+    fn leave(lanes: &mut Lanes, places: &[&str]) -> Vec<Vec<u64>> {
+        let places: Vec<_> = places.iter().map(|id| Place::Session((*id).into())).collect();
+        let works = lanes.leave(&places);
+        works.into_iter().map(|work| tickets(lanes, Some(work))).collect()
     }
 
     #[test]
     fn what_waits_for_a_busy_partition_is_one_batch_in_its_order() {
         let mut lanes = Lanes::default();
-        assert_eq!(tickets(lanes.enter(&job(1, &["a"]))), [1]);
-        assert_eq!(tickets(lanes.enter(&job(2, &["a"]))), [0; 0]);
-        assert_eq!(tickets(lanes.enter(&job(3, &["b"]))), [3]);
-        assert_eq!(tickets(lanes.enter(&job(4, &["a"]))), [0; 0]);
-        let mut next = lanes.leave(&[Place::Session("a".into())]);
-        assert_eq!(tickets(next.pop()), [2, 4]);
-        assert!(lanes.leave(&[Place::Session("a".into())]).is_empty());
+        assert_eq!(enter(&mut lanes, 1, &["a"]), [1]);
+        assert_eq!(enter(&mut lanes, 2, &["a"]), [0; 0]);
+        assert_eq!(enter(&mut lanes, 3, &["b"]), [3]);
+        assert_eq!(enter(&mut lanes, 4, &["a"]), [0; 0]);
+        assert_eq!(leave(&mut lanes, &["a"]), [[2, 4]]);
+        assert_eq!(leave(&mut lanes, &["a"]), [[0; 0]; 0]);
+    }
+
+    #[test]
+    fn what_comes_before_a_batch_is_written_is_in_it() {
+        let mut lanes = Lanes::default();
+        let work = lanes.enter(&job(1, &["a"]));
+        assert_eq!(enter(&mut lanes, 2, &["a"]), [0; 0]);
+        assert_eq!(tickets(&mut lanes, work), [1, 2]);
     }
 
     #[test]
     fn a_commit_of_two_partitions_waits_for_both_and_what_came_later_waits_for_it() {
         let mut lanes = Lanes::default();
-        assert_eq!(tickets(lanes.enter(&job(1, &["b"]))), [1]);
-        assert_eq!(tickets(lanes.enter(&job(2, &["a", "b"]))), [0; 0]);
-        assert_eq!(tickets(lanes.enter(&job(3, &["a"]))), [0; 0]);
-        assert_eq!(tickets(lanes.enter(&job(4, &["b"]))), [0; 0]);
-        let mut next = lanes.leave(&[Place::Session("b".into())]);
-        assert_eq!((next.len(), tickets(next.pop())), (1, vec![2]));
-        let mut next = lanes.leave(&["a", "b"].map(|id| Place::Session(id.into())));
-        assert_eq!((tickets(next.pop()), tickets(next.pop())), (vec![4], vec![3]));
+        assert_eq!(enter(&mut lanes, 1, &["b"]), [1]);
+        assert_eq!(enter(&mut lanes, 2, &["a", "b"]), [0; 0]);
+        assert_eq!(enter(&mut lanes, 3, &["a"]), [0; 0]);
+        assert_eq!(enter(&mut lanes, 4, &["b"]), [0; 0]);
+        assert_eq!(leave(&mut lanes, &["b"]), [[2]]);
+        assert_eq!(leave(&mut lanes, &["a", "b"]), [[3], [4]]);
     }
 }

@@ -1,4 +1,4 @@
-//! The bodies of the four fuzz targets in `fuzz/`: what must hold whatever a peer sends. The tests below drive the same
+//! The bodies of the codec's fuzz targets in `fuzz/`: what must hold whatever a peer sends. The tests below drive the same
 //! functions on stable, with mutated vectors. Compiled only for tests and with the feature `fuzzing`; panics are its way
 //! to speak.
 
@@ -8,7 +8,7 @@ use crate::{
     Decoder, Frame, Message, ProtocolError,
     frame::Frames,
     handshake::{Answer, Client, Grant, Limits, MAX_RESUME, MAX_TOKEN, Server, Step},
-    id, varint,
+    id, json, varint,
     websocket::{self, Event, Parser},
 };
 
@@ -76,6 +76,24 @@ pub fn messages(data: &[u8]) {
     let again = Message::decode(frame).expect("our own message is right").expect("and known");
     assert_eq!(again, message);
     assert_eq!(again.node(), message.node());
+}
+
+/// A text of flat JSON. What decodes is written as a text that decodes to the same, and to the same native body.
+pub fn json(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let Ok(incoming) = json::Incoming::scan(text) else { return };
+    // Looked at before anything is known of the rest: whatever they say, they do not panic.
+    let _ = (incoming.heartbeat(), incoming.kind(), incoming.raw("notices"));
+    if let Ok(Some(id)) = incoming.id() {
+        assert!(id.len() <= json::MAX_ID);
+    }
+    let Ok(message) = incoming.message() else { return };
+    let written = json::encode(&message, &[]);
+    let written = str::from_utf8(&written).expect("our own text is UTF-8");
+    let again = json::Incoming::scan(written).expect("our own text is an object").message();
+    let again = again.unwrap_or_else(|error| panic!("{error}: {written}"));
+    assert_eq!(again, message, "{written}");
+    assert_eq!(again.to_frame(), message.to_frame());
 }
 
 /// What a client sends on a WebSocket: the first byte is the size of the chunks. Any chunks give the same events.
@@ -237,6 +255,28 @@ mod tests {
     }
 
     #[test]
+    fn mutated_texts_break_no_rule_of_json() {
+        let text = |bytes: Vec<u8>| {
+            let mut decoder = Decoder::new(usize::MAX);
+            decoder.push(bytes.into());
+            let message = Message::decode(decoder.next_frame().ok()??).ok()??;
+            Some(json::encode(&message, &[]).to_vec())
+        };
+        let texts: Vec<_> = corpus("valid").into_iter().filter_map(text).collect();
+        assert!(texts.len() > 50, "the vectors hold messages");
+        let mut drawn = Drawn(0x5eed);
+        for round in 0..600 {
+            for (at, text) in texts.iter().enumerate() {
+                let mut text = text.clone();
+                if round > 0 {
+                    mutate(&mut text, &texts[(at + drawn.next(texts.len())) % texts.len()], &mut drawn);
+                }
+                json(&text);
+            }
+        }
+    }
+
+    #[test]
     fn mutated_vectors_break_no_rule_of_websocket() {
         drive(websocket, Some(1), false, 600);
     }
@@ -250,7 +290,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
         #[test]
         fn arbitrary_bytes_break_no_rule(data in proptest::collection::vec(any::<u8>(), 0..300)) {
-            for target in [frames as Target, messages, websocket, handshake] {
+            for target in [frames as Target, messages, json, websocket, handshake] {
                 target(&data);
             }
         }

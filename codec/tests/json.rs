@@ -265,7 +265,7 @@ fn depth_and_keys_are_bounded_exactly() {
     let deeper = format!(r#"{{"type":"create","state":{}1{}}}"#, "[".repeat(MAX_DEPTH + 1), "]".repeat(MAX_DEPTH + 1));
     assert_eq!(read(&deeper), Err(Error::TooDeep));
     let keys = |count: usize| {
-        let more: String = (2..count).map(|n| format!(r#","k{n}":1"#)).collect();
+        let more = (2..count).map(|n| format!(r#","k{n}":1"#)).collect::<Vec<_>>().concat();
         format!(r#"{{"type":"create","state":1{more}}}"#)
     };
     assert!(read(&keys(MAX_KEYS)).is_ok());

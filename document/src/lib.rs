@@ -27,6 +27,9 @@ mod apply;
 mod diff;
 mod edit;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[allow(clippy::missing_panics_doc, reason = "panics are its way to speak")]
+pub mod fuzzing;
 mod json;
 mod limits;
 mod merge;

@@ -189,12 +189,14 @@ fn relate(old: &Touch, new: &Touch) -> Option<bool> {
     let same = old_covers && new_covers;
     match (old.kind, new.kind) {
         (Kind::Length, Kind::Append) | (Kind::Append, Kind::Length) => same.then_some(true),
-        (Kind::Length, _) | (_, Kind::Length) | (Kind::Reading, Kind::Reading) | (Kind::Append, Kind::Append) => None,
+        (Kind::Length, _)
+        | (_, Kind::Length)
+        | (Kind::Reading, Kind::Reading)
+        | (Kind::Append | Kind::Value | Kind::Reading, Kind::Append) => None,
         (Kind::Shape | Kind::Value, Kind::Shape) => Some(true),
         (Kind::Shape, Kind::Append) => (old_covers && !same).then_some(true),
         (Kind::Append, Kind::Shape) => (new_covers && !same).then_some(true),
         (Kind::Append, Kind::Value | Kind::Reading) => new_covers.then_some(false),
-        (Kind::Value | Kind::Reading, Kind::Append) => None,
         (Kind::Shape, Kind::Value | Kind::Reading) => Some(old_covers),
         (Kind::Reading, Kind::Shape) => Some(new_covers),
         (Kind::Value, Kind::Value | Kind::Reading) | (Kind::Reading, Kind::Value) => Some(false),

@@ -28,7 +28,7 @@ use serde_json::json;
 use crate::{
     error::{Context, Error, Result},
     place::Placement,
-    scenario::{Options, Report, api, fanout, idle, slow, sync10k},
+    scenario::{Options, Report, api, fanout, handoff, idle, slow, sync10k},
 };
 
 /// Measures a server from outside, against a floor that does the same work, in one run.
@@ -62,6 +62,9 @@ enum Command {
         /// Seconds of silence before each reading.
         #[arg(long)]
         quiet: Option<f64>,
+        /// Which forms of the server: native, json.
+        #[arg(long = "form", value_delimiter = ',', default_values = ["native", "json"], value_parser = ["native", "json"])]
+        forms: Vec<String>,
     },
     /// What one subscriber that never reads costs the others.
     Slow {
@@ -101,6 +104,14 @@ enum Command {
         /// Seconds of life.
         #[arg(long)]
         length: Option<f64>,
+    },
+    /// A session that five devices of a user hand round.
+    Handoff {
+        #[command(flatten)]
+        common: Common,
+        /// Handoffs that are measured.
+        #[arg(long)]
+        handoffs: Option<usize>,
     },
     /// A bare axum handler; the scenario `api` starts it.
     #[command(hide = true)]
@@ -201,12 +212,20 @@ fn run(command: Command) -> Result<()> {
                 workloads.iter().map(|name| choose(name, subscribers, common.short)).collect::<Result<Vec<_>>>()?;
             common.finish("fanout", &options, &fanout::run(&chosen, &options)?)
         }
-        Command::Idle { common, connections, quiet } => {
+        Command::Idle { common, connections, quiet, forms } => {
             let options = common.options()?;
             let quiet = Duration::try_from_secs_f64(quiet.unwrap_or(if common.short { 0.3 } else { 60.0 }))
                 .map_err(|error| Error::Unsupported(format!("--quiet: {error}")))?;
             let added = connections.unwrap_or(if common.short { 200 } else { 5000 }).max(1);
-            let plan = idle::Plan { first: added / 10, added, per_user: 500, quiet };
+            let has = |form: &str| forms.iter().any(|chosen| chosen == form);
+            let plan = idle::Plan {
+                first: added / 10,
+                added,
+                per_user: 500,
+                quiet,
+                native: has("native"),
+                json: has("json") && options.server_bin.is_some(),
+            };
             common.finish("idle", &options, &idle::run(plan, &options)?)
         }
         Command::Slow { common, rate } => {
@@ -242,12 +261,18 @@ fn run(command: Command) -> Result<()> {
                 connections: connections.unwrap_or(if common.short { 200 } else { 10_000 }).max(1),
                 devices: 10,
                 heartbeat_every: Duration::from_secs(if common.short { 1 } else { 30 }),
-                update_every: Duration::from_millis(if common.short { 200 } else { 5000 }),
+                update_every: Some(Duration::from_millis(if common.short { 200 } else { 5000 })),
                 length: seconds("--length", length.unwrap_or(if common.short { 1.5 } else { 180.0 }))?,
             };
             let report = sync10k::run(plan, &options)?;
             common.finish("sync10k", &options, &report)?;
             no_errors(report.errors())
+        }
+        Command::Handoff { common, handoffs } => {
+            let options = common.options()?;
+            let handoffs = handoffs.unwrap_or(if common.short { 20 } else { 1000 }).max(1);
+            let plan = handoff::Plan { devices: 5, handoffs, warm_up: handoffs.div_ceil(10) };
+            common.finish("handoff", &options, &handoff::run(plan, &options)?)
         }
         Command::BareServer { listen, answer } => bare::serve(listen, &answer),
         Command::FloorServer { listen, mode } => floor::serve(listen, mode),

@@ -77,6 +77,9 @@ pub const ON_SHARD_BYTES: usize = 64 * KIB;
 /// `Welcome.heartbeat_ms`: both say something at least this often. Home routers forget a UDP flow after 30 s (RFC 4787
 /// allows no less than 120 s, many do it all the same), so below that; a link is dead after three of them: 60 s.
 pub const HEARTBEAT: Duration = Duration::from_secs(20);
+/// For `Hello` after the answer to a request that was under way when [`HANDSHAKE`] was over: the client says it at once,
+/// so this is one slow round trip.
+pub const HELLO_AFTER_ANSWER: Duration = Duration::from_secs(2);
 /// Requests of one native connection that REST's routes answer at the same time: a browser has 6 to a server, a page
 /// that loads everything about a session asks for a handful. 16 × (1 MiB asked + 4 MiB answered) = 80 MiB is the most
 /// that one connection can make the server hold; what comes beyond waits in the client.
@@ -285,13 +288,13 @@ pub const DEVICES_PER_USER: usize = 1_000;
 // ---- handoff -------------------------------------------------------------------------------------------------------
 
 /// How long a code and its token are good for whose maker does not say: to walk to the other device and type it.
-pub const HANDOFF_TTL: Duration = Duration::from_secs(300);
+pub const HANDOFF_TTL: Duration = Duration::from_mins(5);
 /// The shortest that a maker may ask for: less is no time for a person.
 pub const HANDOFF_TTL_MIN: Duration = Duration::from_secs(30);
 /// The longest. An address finds one of 1,000 codes that live so long with 150 guesses × 1,000 / 2^50: once in 7.5 × 10^9.
-pub const HANDOFF_TTL_MAX: Duration = Duration::from_secs(900);
+pub const HANDOFF_TTL_MAX: Duration = Duration::from_mins(15);
 /// How long a code that was used or has expired is told to be that, and not unknown.
-pub const HANDOFF_GONE: Duration = Duration::from_secs(600);
+pub const HANDOFF_GONE: Duration = Duration::from_mins(10);
 /// Codes that are remembered, good ones and those that are gone: about 400 B each with their indexes, so 26 MiB. With
 /// [`HANDOFF_GONE`] that is 72 handoffs a second before late comers are told that a code is unknown.
 pub const HANDOFF_OFFERS: usize = 65_536;
@@ -302,7 +305,7 @@ pub const HANDOFF_SCAN: usize = 1_024;
 /// Failed attempts to complete a handoff in a minute, from one address and for one session, before none is heard.
 pub const HANDOFF_FAILURES: u64 = 10;
 /// How long the active device has to let a session go (`ask`): a person looks at the other device and decides.
-pub const HANDOFF_ANSWER: Duration = Duration::from_secs(60);
+pub const HANDOFF_ANSWER: Duration = Duration::from_mins(1);
 
 // ---- going down ----------------------------------------------------------------------------------------------------
 

@@ -212,11 +212,11 @@ fn a_session_goes_from_device_to_device_by_code_and_by_token_over_every_transpor
         assert!(word(&offered, "expiresAt").ends_with('Z'), "{offered}");
         // Who completes has no token: it gets one.
         let complete = ["handoff", "complete", word(&offered, field), "--device", &to, "--transport", transport];
-        let taken = asked(&complete, &server, "");
-        assert_eq!((word(&taken, "sessionId"), &taken["version"]), ("demo", &1.into()));
-        assert_eq!((word(&taken, "deviceId"), &taken["state"]), (&*to, &serde_json::json!({"n": 1})));
-        assert!(!word(&taken, "refreshToken").is_empty());
-        word(&taken, "accessToken").clone_into(&mut token);
+        let moved = asked(&complete, &server, "");
+        assert_eq!((word(&moved, "sessionId"), &moved["version"]), ("demo", &1.into()));
+        assert_eq!((word(&moved, "deviceId"), &moved["state"]), (&*to, &serde_json::json!({"n": 1})));
+        assert!(!word(&moved, "refreshToken").is_empty());
+        word(&moved, "accessToken").clone_into(&mut token);
         assert_eq!(word(&asked(&["get", "demo"], &server, &token), "activeDeviceId"), to);
     }
 }
@@ -245,9 +245,9 @@ fn people_get_code_link_and_a_qr_code_without_colours_and_are_told_what_is_wrong
     assert_eq!(picture, syncbridge::handoff::qr::half_blocks(&link).expect("a short link"));
     assert!(!shown.contains('\x1b'), "colours, and no terminal: {shown:?}");
 
-    let taken = run(&["handoff", "complete", &code.to_lowercase().replace('-', " "), "--device", "laptop"]);
-    assert!(taken.status.success(), "{}", stderr(&taken));
-    let lines = stdout(&taken);
+    let moved = run(&["handoff", "complete", &code.to_lowercase().replace('-', " "), "--device", "laptop"]);
+    assert!(moved.status.success(), "{}", stderr(&moved));
+    let lines = stdout(&moved);
     assert!(lines.starts_with("session  demo at version 1, active on laptop\naccess   ey"), "{lines}");
     assert!(lines.contains("\nrefresh  "), "{lines}");
 

@@ -271,6 +271,37 @@ fn who_is_not_let_in_leaves_no_connection_behind() {
 }
 
 #[test]
+fn an_answer_before_hello_is_waited_for_as_long_as_the_server_lives() {
+    let mut peer = Peer::signed_out();
+    let handoff = peer.request(of(Purpose::SignIn, "/handoff/complete"));
+    peer.dial();
+    peer.says();
+    while peer.now < 60_000 {
+        peer.now = peer.core.poll_timeout().unwrap();
+        peer.core.handle_timeout(peer.now);
+        match &peer.messages()[..] {
+            [Message::Ping(ping)] => peer.hears(message::Pong { nonce: ping.nonce }),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(peer.events().is_empty());
+    peer.answers(handoff, (200, tokens("ann", "a1", "r1")));
+    assert_eq!(peer.says(), ["Hello a1"]);
+    // A server that is gone is noticed.
+    let login = peer.request(of(Purpose::SignIn, "/auth/login"));
+    peer.dial();
+    peer.says();
+    peer.events();
+    let asked = peer.now;
+    while peer.answered() != [(login, Err(Failure::Disconnected))] {
+        peer.now = peer.core.poll_timeout().unwrap();
+        peer.core.handle_timeout(peer.now);
+        peer.says();
+        assert!(peer.now < asked + 30_000);
+    }
+}
+
+#[test]
 fn a_second_login_is_made_by_nobody_on_a_connection_of_its_own() {
     let mut peer = Peer::signed_in(Some("r1"));
     peer.core.subscribe("s", 0).unwrap();

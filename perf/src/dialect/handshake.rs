@@ -1,4 +1,5 @@
-//! Connecting to a native server over WebSocket, before load begins: blocking, one step after the other.
+//! A connection over WebSocket that is used blocking, one step after the other: before load begins, and where there is
+//! no load.
 
 use std::{
     io::{Read, Write},
@@ -19,7 +20,7 @@ use crate::{
 /// The server may take so long to answer a step of connecting.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// A connection before load begins: blocking, one step after the other.
+/// A connection that is used blocking, one step after the other.
 pub struct Handshake {
     pub stream: TcpStream,
     /// What was read and not used yet.
@@ -38,13 +39,24 @@ impl Handshake {
         }
     }
 
-    /// Connects, and has the connection upgraded to a WebSocket.
+    /// Connects, and has the connection upgraded to a WebSocket of the native protocol.
     pub fn upgrade(server: SocketAddr, receive_buffer: Option<usize>) -> Result<Self> {
+        Self::upgrade_by(http::upgrade_request, server, receive_buffer)
+    }
+
+    /// The same of the flat JSON form.
+    pub fn upgrade_flat(server: SocketAddr) -> Result<Self> {
+        Self::upgrade_by(http::plain_upgrade_request, server, None)
+    }
+
+    fn upgrade_by(
+        request: fn(&str, &str) -> String,
+        server: SocketAddr,
+        receive_buffer: Option<usize>,
+    ) -> Result<Self> {
         let mut new = Self { stream: connect(server, receive_buffer)?, read: Vec::new() };
         let key = http::new_key();
-        new.stream
-            .write_all(http::upgrade_request(&server.to_string(), &key).as_bytes())
-            .context("asking for the upgrade")?;
+        new.stream.write_all(request(&server.to_string(), &key).as_bytes()).context("asking for the upgrade")?;
         let size = loop {
             match http::head_size(&new.read) {
                 Some(size) => break size,
@@ -67,6 +79,37 @@ impl Handshake {
         let mut out = Vec::new();
         websocket::write_masked(&mut out, websocket::BINARY, &message.into().to_frame());
         self.stream.write_all(&out).context("writing to the server")
+    }
+
+    /// Sends a text message.
+    pub fn say(&mut self, text: &str) -> Result<()> {
+        let mut out = Vec::new();
+        websocket::write_masked(&mut out, websocket::TEXT, text.as_bytes());
+        self.stream.write_all(&out).context("writing to the server")
+    }
+
+    /// The next text message.
+    pub fn next_text(&mut self) -> Result<Vec<u8>> {
+        loop {
+            let Some(head) =
+                websocket::read_head(&self.read)?.filter(|head| self.read.len() >= head.size + head.payload)
+            else {
+                self.fill()?;
+                continue;
+            };
+            let payload = self.read[head.size..head.size + head.payload].to_vec();
+            self.read.drain(..head.size + head.payload);
+            match head.opcode {
+                websocket::TEXT => return Ok(payload),
+                websocket::PING => {
+                    let mut out = Vec::new();
+                    websocket::write_masked(&mut out, websocket::PONG, &payload);
+                    self.stream.write_all(&out).context("writing to the server")?;
+                }
+                websocket::PONG => {}
+                opcode => return Err(Error::Server(format!("sent opcode {opcode} among text messages"))),
+            }
+        }
     }
 
     /// The next native message; frames of one WebSocket message are taken one by one.

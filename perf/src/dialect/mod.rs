@@ -5,6 +5,7 @@ mod handshake;
 mod native;
 mod scan;
 
+pub use handshake::Handshake;
 pub use native::Native;
 
 use std::net::{SocketAddr, TcpStream};

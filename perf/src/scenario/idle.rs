@@ -7,12 +7,15 @@ use serde::Serialize;
 
 use crate::{
     dialect::Topic,
-    error::Result,
+    error::{Error, Result},
     floor::Mode,
     load::{Crowd, Load},
     peer::Peer,
     place::allow_descriptors,
-    scenario::{Options, Report},
+    scenario::{
+        Options, Report,
+        sync10k::{self, Crowd as JsonCrowd},
+    },
 };
 
 /// What is measured.
@@ -26,6 +29,10 @@ pub struct Plan {
     pub per_user: usize,
     /// Silence before each reading.
     pub quiet: Duration,
+    /// Whether connections that speak the native protocol are measured, and the floor.
+    pub native: bool,
+    /// Whether those that speak flat JSON are. The floor has no such form.
+    pub json: bool,
 }
 
 /// One peer's slope.
@@ -41,7 +48,7 @@ struct Slope {
     heartbeats: u64,
 }
 
-/// Both peers.
+/// All that were measured.
 #[derive(Debug, Serialize)]
 pub struct Idle {
     plan: Plan,
@@ -55,9 +62,54 @@ pub struct Idle {
 pub fn run(plan: Plan, options: &Options) -> Result<Idle> {
     // Some for the harness itself and the server's files.
     allow_descriptors((plan.first + plan.added + 256) as u64)?;
-    let peers =
-        options.peers(Mode::Coalesced).iter().map(|peer| slope(&**peer, plan, options)).collect::<Result<_>>()?;
+    let mut peers = Vec::new();
+    if plan.native {
+        for peer in options.peers(Mode::Coalesced) {
+            peers.push(slope(&*peer, plan, options)?);
+        }
+    }
+    if plan.json {
+        peers.push(json_slope(plan, options)?);
+    }
     Ok(Idle { plan, peers })
+}
+
+/// The server's slope over connections of flat JSON.
+fn json_slope(plan: Plan, options: &Options) -> Result<Slope> {
+    let life = sync10k::Plan {
+        connections: plan.first,
+        devices: plan.per_user.min(plan.first.max(1)),
+        // As often as the native form's: three quarters of the limit of silence, which is 20 s.
+        heartbeat_every: Duration::from_secs(15),
+        update_every: None,
+        length: plan.quiet,
+    };
+    let peer = options.syncbridge(options.binary()?, true);
+    let server = peer.start(options.place)?;
+    let mut crowd = JsonCrowd::gather(&life, server.address)?;
+    let rest = |crowd: &mut JsonCrowd| {
+        let heard = crowd.live(plan.quiet)?;
+        match heard.errors.total() {
+            0 => Ok(heard.heartbeats.figures().count),
+            _ => Err(Error::Server(format!("was not quiet:\n{}", heard.errors.text()))),
+        }
+    };
+    rest(&mut crowd)?;
+    let (resident_first, cpu_first) = (server.resident()?, server.cpu()?);
+    crowd.grow(server.address, plan.added)?;
+    let connect_cpu = server.cpu()?.saturating_sub(cpu_first);
+    let heartbeats = rest(&mut crowd)?;
+    let resident_all = server.resident()?;
+    drop(crowd);
+    server.stop()?;
+    Ok(Slope {
+        peer: format!("{}, flat JSON", peer.name()),
+        resident_first,
+        resident_all,
+        bytes_per_connection: (resident_all as f64 - resident_first as f64) / plan.added as f64,
+        connect_cpu_us: connect_cpu.as_secs_f64() * 1e6 / plan.added as f64,
+        heartbeats,
+    })
 }
 
 fn slope(peer: &dyn Peer, plan: Plan, options: &Options) -> Result<Slope> {
@@ -93,7 +145,7 @@ impl Report for Idle {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 out,
-                "{:<28} {:>8.2} KiB a connection   {:>7.1} µs server CPU to connect   {} heartbeats meanwhile",
+                "{:<38} {:>8.2} KiB a connection   {:>7.1} µs server CPU to connect   {} heartbeats meanwhile",
                 slope.peer,
                 slope.bytes_per_connection / 1024.0,
                 slope.connect_cpu_us,

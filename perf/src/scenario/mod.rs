@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod fanout;
+pub mod handoff;
 pub mod idle;
 pub mod slow;
 pub mod sync10k;

@@ -140,6 +140,7 @@ impl Handoffs {
             "" => None,
             device => Some((Arc::clone(&who.device), self.maker(&who.user, device).await?)),
         };
+        self.hub.caught_up(self.clock).await?;
         let now = (self.clock)();
         let place = self.hub.offer_handoff(session, who, now)?;
         let (offered, id, writes) = {
@@ -204,7 +205,9 @@ impl Handoffs {
         if !matches!(found, Err(Missed::Unknown)) {
             // Who has a code that was good once has not guessed it.
             self.of_address.give_back(by_address);
-            by_session.into_iter().for_each(|taken| self.for_session.give_back(taken));
+            if let Some(taken) = by_session {
+                self.for_session.give_back(taken);
+            }
         }
         found.map_err(|missed| match missed {
             Missed::Gone => gone(),

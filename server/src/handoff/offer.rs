@@ -91,8 +91,8 @@ impl Offer {
         let device: Option<ByteString> = Value::read(from)?;
         let born: u128 = Value::read(from)?;
         let device = device.map(|device| (Arc::from(&*device), born));
-        let (expires_ms, used) = (Value::read(from)?, Value::read(from)?);
-        Ok(Self { id, code, token, session, session_born, user, since, device, expires_ms, used })
+        let (expires_ms, is_gone) = (Value::read(from)?, Value::read(from)?);
+        Ok(Self { id, code, token, session, session_born, user, since, device, expires_ms, used: is_gone })
     }
 }
 

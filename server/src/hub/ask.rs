@@ -30,6 +30,24 @@ pub enum Updated {
 }
 
 impl Hub {
+    /// Waits until new work is taken: a stall of the disk is over soon, and who asks by REST does not ask again.
+    ///
+    /// # Errors
+    /// [`Fault`]: the server goes down, the store failed, or it is behind for longer than [`defaults::ASK_BUSY`].
+    pub(crate) async fn caught_up(&self, clock: fn() -> Now) -> Result<(), Fault> {
+        let deadline = tokio::time::Instant::now() + defaults::ASK_BUSY;
+        loop {
+            match self.accepting(clock()) {
+                Err(Fault { code: ErrorCode::Busy, retry_after_ms: Some(ms), .. })
+                    if tokio::time::Instant::now() < deadline && !self.is_draining() =>
+                {
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
     /// Changes a document and waits for the answer that `op.update.durability` asks for. When the server is busy it is tried
     /// again for a while.
     ///

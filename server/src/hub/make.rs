@@ -87,9 +87,14 @@ impl Hub {
         let writer = Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn };
         let _stripe = self.stripe(&id);
         if let Some(session) = self.load_in_stripe(&id, now)? {
-            // Ids are global: that one is taken is said to strangers too, and nothing else of it.
-            self.run(&session, now, |live, out| live.core.create_again(&writer, create, now, out));
-            return Ok(());
+            // Ids are global: that one is taken is said to strangers too, and nothing else of it; also to who made it and
+            // may not see it any more.
+            return self.run(&session, now, |live, out| {
+                Self::check(who, Operation::Get, &session, live)
+                    .map_err(|_| Fault::new(ErrorCode::AlreadyExists, "the session's id is taken"))?;
+                live.core.create_again(&writer, create, now, out);
+                Ok(())
+            });
         }
         let state = Value::parse(&create.state, &self.bounds.session.document)
             .map_err(|invalid| Fault::new(work::invalid_code(&invalid), invalid.to_string()))?;
@@ -142,8 +147,8 @@ impl Hub {
     ) -> Result<Arc<Session>, Fault> {
         self.quotas.take(&meta.owner, self.bounds.max_sessions, &**self.engine(), now)?;
         let epoch = self.epoch_now();
-        let mut writes = membership::made(&id, &meta);
-        writes.extend(more(&message::Created { counter, session: (&*id).into(), epoch, version: 1 }));
+        let mut rows = membership::made(&id, &meta);
+        rows.extend(more(&message::Created { counter, session: (&*id).into(), epoch, version: 1 }));
         let mut out = Vec::new();
         let core = Core::create(
             Arc::clone(&id),
@@ -152,7 +157,7 @@ impl Hub {
             state,
             writer,
             counter,
-            writes,
+            rows,
             now,
             self.bounds.session,
             &mut out,

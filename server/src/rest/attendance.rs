@@ -17,13 +17,14 @@ use crate::{auth::access::Operation, session::Present};
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list))
+    OpenApiRouter::new().routes(routes!(attached))
 }
 
 /// What a device is connected by.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = DeviceTransport)]
+#[allow(clippy::enum_variant_names, reason = "it is called that")]
 enum Transport {
     /// The native protocol over QUIC.
     Quic,
@@ -102,7 +103,7 @@ impl From<(Present, bool)> for Attached {
         (status = 404, body = Problem, description = "No such session, or none that the caller may see."),
     ),
 )]
-async fn list(
+async fn attached(
     State(api): State<Api>,
     caller: Caller,
     Path(id): Path<String>,

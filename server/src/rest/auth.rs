@@ -71,6 +71,7 @@ struct Refresh {
 /// Another password.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"currentPassword": "correct horse", "newPassword": "correct horse battery"}))]
 struct Passwords {
     /// The present one.
     current_password: String,

@@ -61,10 +61,9 @@ pub fn complete(mut api: OpenApi, public_url: Option<&str>) -> OpenApi {
     let mut tags: Vec<Tag> = Vec::new();
     for (path, item) in &mut api.paths.paths {
         let tag = tag_of(path);
-        for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete] {
-            if let Some(operation) = operation {
-                complete_operation(operation, tag.0);
-            }
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            complete_operation(operation, tag.0);
         }
         if !tags.iter().any(|known| known.name == tag.0) {
             let mut described = Tag::new(tag.0);

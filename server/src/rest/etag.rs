@@ -101,13 +101,13 @@ mod tests {
 
     const AT: Position = Position { epoch: 7, version: 3 };
 
-    fn headers(name: HeaderName, values: &[&str]) -> HeaderMap {
+    fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {
         let value = |value: &&str| (name.clone(), HeaderValue::from_str(value).expect("a value"));
         values.iter().map(value).collect()
     }
 
     fn known(values: &[&str]) -> bool {
-        none_match(&headers(header::IF_NONE_MATCH, values), &AT)
+        none_match(&headers(&header::IF_NONE_MATCH, values), &AT)
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn if_match_is_strong_and_what_is_no_list_is_refused() {
-        let base = |values: &[&str]| base(&headers(header::IF_MATCH, values)).map_err(|problem| problem.error());
+        let base = |values: &[&str]| base(&headers(&header::IF_MATCH, values)).map_err(|problem| problem.error());
         assert_eq!(base(&[]), Ok(Base::Now));
         assert_eq!(base(&["*"]), Ok(Base::Now));
         assert_eq!(base(&["\"7.3\""]), Ok(Base::OneOf(vec![AT])));

@@ -170,7 +170,7 @@ impl Once {
         })?;
         match row {
             None => effect(Record { how, wall_ms: now.wall_ms }).await,
-            Some(row) => recorded(row, &keyed, &how),
+            Some(row) => recorded(&row, &keyed, &how),
         }
     }
 
@@ -188,7 +188,7 @@ impl Once {
 }
 
 /// The recorded answer.
-fn recorded(row: Bytes, keyed: &Keyed, how: &How) -> Result<Bytes, Problem> {
+fn recorded(row: &Bytes, keyed: &Keyed, how: &How) -> Result<Bytes, Problem> {
     let damaged = || {
         tracing::error!("a recorded answer cannot be read");
         Problem::new(ErrorCode::Internal, "the recorded answer cannot be read")

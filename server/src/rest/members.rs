@@ -145,6 +145,7 @@ async fn set(
         _ => return Err(Problem::new(ErrorCode::InvalidRequest, "one of `email` and `userId` says who")),
     };
     let role = Role::from(new.role);
+    api.hub.caught_up(api.clock).await?;
     api.hub.set_member(&session, &caller, hub::Who::Other(Arc::clone(&user.id)), Some(role), (api.clock)()).await?;
     let email = user.email.map(|email| email.to_string());
     Ok(axum::Json(Member { user_id: user.id.to_string(), email, role: new.role }))
@@ -176,6 +177,7 @@ async fn remove(
         (hub::Who::Other(user.into()), Operation::SetMember)
     };
     let session = find(&api, &caller, &id, operation).await?;
+    api.hub.caught_up(api.clock).await?;
     api.hub.set_member(&session, &caller, whose, None, (api.clock)()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

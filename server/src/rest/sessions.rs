@@ -176,6 +176,7 @@ async fn create(
             serde_json::to_vec(&made).unwrap_or_default()
         };
         let writes = move |created: &message::Created| record.writes(&answer(created)).unwrap_or_default();
+        api.hub.caught_up(api.clock).await?;
         let created = api.hub.ask_create(&caller.0, create, (api.clock)(), writes).await?;
         Ok(answer(&created).into())
     });
@@ -442,6 +443,7 @@ async fn delete(State(api): State<Api>, caller: Caller, Path(id): Path<String>) 
     // What is made of it while this goes on expires by itself, and belongs to no session of this id that is made later.
     let writes = api.snapshots.removal(&Scope::new(&id, born)).await?;
     let now = (api.clock)();
+    api.hub.caught_up(api.clock).await?;
     api.hub.ask_delete(&session, &caller, now, writes).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -470,10 +472,19 @@ pub(super) async fn find(
         Some(session) => session,
         None if !syncbridge_codec::id::is_session(id) => return Err(invalid_id()),
         None => {
-            let (hub, who, name, now) = (Arc::clone(&api.hub), caller.clone(), id.to_owned(), (api.clock)());
-            off_shard(move || hub.load_or_open(&name, &who, operation, now))
-                .await??
-                .ok_or_else(|| Fault::not_found(id))?
+            let load = || {
+                let (hub, who, name, now) = (Arc::clone(&api.hub), caller.clone(), id.to_owned(), (api.clock)());
+                off_shard(move || hub.load_or_open(&name, &who, operation, now))
+            };
+            let found = match load().await? {
+                // It would have been made, and nothing is while the disk is behind.
+                Err(Fault { code: ErrorCode::Busy, .. }) => {
+                    api.hub.caught_up(api.clock).await?;
+                    load().await?
+                }
+                found => found,
+            };
+            found?.ok_or_else(|| Fault::not_found(id))?
         }
     };
     api.hub.look(&session, caller, operation, |_| ())?;

@@ -98,9 +98,12 @@ impl Core {
             Untold::AccessChanged { user, role } => message::AccessChanged { session, seq, user, role }.into(),
         };
         let frame = message.to_frame();
-        if let Some(user) = removed {
-            out.push(Effect::Removed { user, last: frame.clone() });
+        if let Some(user) = &removed {
+            out.push(Effect::Removed { user: Arc::clone(user), last: frame.clone() });
         }
         out.push(Effect::Event { topic: TopicKind::Notice, seq, frame, origin: None, withheld: None });
+        // Whoever is let in no more does not come back within the grace period either.
+        let left = removed.map(|user| self.presence.expel(&self.name, &user)).unwrap_or_default();
+        out.extend(left.into_iter().map(super::tell));
     }
 }

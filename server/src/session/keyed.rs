@@ -75,7 +75,7 @@ impl Recorded {
     ///
     /// # Errors
     /// [`WireError`] when it is not one.
-    pub fn read(row: Bytes) -> Result<Self, WireError> {
+    pub fn read(row: &Bytes) -> Result<Self, WireError> {
         let (body, rest) = row.split_first_chunk().ok_or(WireError::Truncated)?;
         let born = rest.first_chunk().ok_or(WireError::Truncated)?;
         Ok(Self { body: *body, born: u128::from_le_bytes(*born), answer: row.slice(HEAD..) })
@@ -178,7 +178,7 @@ impl KeyedOps {
 
     /// Requests in memory.
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.entries.len()
     }
 }
@@ -210,9 +210,9 @@ mod tests {
         let Write::Put { value, expires_at_ms, .. } = keyed("k").row(7, b"answer", 1_000) else { panic!("a row") };
         assert_eq!(expires_at_ms, Some(1_000 + KEYED_KEPT_MS));
         let recorded = Recorded { body: keyed("k").body, born: 7, answer: Bytes::from_static(b"answer") };
-        assert_eq!(Recorded::read(value.clone()), Ok(recorded));
+        assert_eq!(Recorded::read(&value), Ok(recorded));
         for cut in 0..HEAD {
-            assert!(Recorded::read(value.slice(..cut)).is_err(), "cut at {cut}");
+            assert!(Recorded::read(&value.slice(..cut)).is_err(), "cut at {cut}");
         }
     }
 
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(ops.known(&keyed("a")), Known::Applied(record(1)), "a read may have missed it");
         drop(while_under_way);
         ops.committed(1);
-        assert_eq!((ops.known(&keyed("a")), ops.len()), (Known::Nothing, 0), "the read that is left began after it");
+        assert_eq!((ops.known(&keyed("a")), ops.count()), (Known::Nothing, 0), "the read that is left began after it");
         drop(late);
     }
 
@@ -241,7 +241,7 @@ mod tests {
         drop(ops.begin_read());
         ops.applied(&keyed("a"), record(1));
         ops.committed(1);
-        assert_eq!((ops.len(), ops.reads.len()), (0, 0));
+        assert_eq!((ops.count(), ops.reads.len()), (0, 0));
     }
 
     #[test]

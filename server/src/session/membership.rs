@@ -57,8 +57,8 @@ pub fn session_of<'a>(prefix: &[u8], key: &'a [u8]) -> Option<&'a str> {
     std::str::from_utf8(key.strip_prefix(prefix)?).ok()
 }
 
-fn row(prefix: Vec<u8>, session: &str, value: Option<Bytes>) -> Write {
-    let key = Bytes::from([&prefix[..], session.as_bytes()].concat());
+fn row(prefix: &[u8], session: &str, value: Option<Bytes>) -> Write {
+    let key = Bytes::from([prefix, session.as_bytes()].concat());
     let table = Table::Membership;
     match value {
         Some(value) => Write::Put { table, key, value, expires_at_ms: None, if_absent: false },
@@ -70,19 +70,19 @@ fn row(prefix: Vec<u8>, session: &str, value: Option<Bytes>) -> Write {
 pub fn made(session: &str, meta: &Meta) -> Vec<Write> {
     let mut rows: Vec<_> =
         meta.members.iter().map(|(user, member)| changed(session, user, Some(member.role))).collect();
-    rows.push(row(made_by(&meta.owner), session, Some(Bytes::new())));
+    rows.push(row(&made_by(&meta.owner), session, Some(Bytes::new())));
     rows
 }
 
 /// The row of a member that is added, or may something else now; `None`: is a member no more.
 pub fn changed(session: &str, user: &Arc<str>, role: Option<Role>) -> Write {
-    row(of_user(user), session, role.map(|role| Membership { role }.encode()))
+    row(&of_user(user), session, role.map(|role| Membership { role }.encode()))
 }
 
 /// The rows of a session that is deleted.
 pub fn deleted(session: &str, meta: &Meta) -> Vec<Write> {
     let mut rows: Vec<_> = meta.members.keys().map(|user| changed(session, user, None)).collect();
-    rows.push(row(made_by(&meta.owner), session, None));
+    rows.push(row(&made_by(&meta.owner), session, None));
     rows
 }
 

@@ -162,6 +162,21 @@ impl Presence {
         }
     }
 
+    /// A user's devices are gone, now and with all their connections.
+    pub fn expel(&mut self, session: &ByteString, user: &str) -> Vec<Notice> {
+        self.conns.retain(|_, conn| *conn.device.0 != *user);
+        let seq = &mut self.seq;
+        let mut notices = Vec::new();
+        self.devices.retain(|(of, device), _| {
+            let stays = **of != *user;
+            if !stays {
+                notices.push(left(session, seq, of, device));
+            }
+            stays
+        });
+        notices
+    }
+
     /// A connection was heard of. Whether it is attached.
     pub fn touch(&mut self, conn: ConnId, mono_ms: u64) -> bool {
         let Some(conn) = self.conns.get_mut(&conn) else { return false };
@@ -190,13 +205,7 @@ impl Presence {
         self.devices.retain(|(user, device), state| {
             let gone = state.gone_ms.is_some_and(|gone| mono_ms >= gone.saturating_add(grace_ms));
             if gone {
-                *seq += 1;
-                notices.push(Notice::Left(DeviceLeft {
-                    session: session.clone(),
-                    seq: *seq,
-                    device: device.clone(),
-                    user: user.clone(),
-                }));
+                notices.push(left(session, seq, user, device));
             }
             !gone
         });
@@ -223,6 +232,12 @@ impl Presence {
     fn due(&mut self, at: u64) {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
+}
+
+/// The next notice: a device is gone.
+fn left(session: &ByteString, seq: &mut u64, user: &ByteString, device: &ByteString) -> Notice {
+    *seq += 1;
+    Notice::Left(DeviceLeft { session: session.clone(), seq: *seq, device: device.clone(), user: user.clone() })
 }
 
 fn attached((user, device): &Key, transport: Transport) -> Attached {

@@ -172,7 +172,7 @@ impl Core {
         let counter = op.update.counter;
         let recorded = match &found.row {
             Ok(None) => return false,
-            Ok(Some(row)) => Recorded::read(row.clone()).and_then(|row| Ok((row.version()?, row))),
+            Ok(Some(row)) => Recorded::read(row).and_then(|row| Ok((row.version()?, row))),
             Err(code) => {
                 let frame = self.error(*code, "the store cannot be read", op.answers(), None);
                 out.push(Effect::Answer { conn: writer.conn, frame });
@@ -351,12 +351,12 @@ impl Core {
         let mut record = Record { counter, version: self.version, commit: self.acks.last() };
         if counter > 0 || op.keyed.is_some() {
             record.commit = self.acks.submit(self.version, 0);
-            let mut writes = Vec::new();
+            let mut rows = Vec::new();
             if counter > 0 {
                 let op = self.ops.applied(writer, record, now.wall_ms);
-                writes.push(storage::Write::Op { session, epoch, op });
+                rows.push(storage::Write::Op { session, epoch, op });
             }
-            self.commit(record, writes, op, now, out);
+            self.commit(record, rows, op, now, out);
         }
         self.accept(writer, op, record, None, out);
     }

@@ -15,6 +15,7 @@ use syncbridge_codec::{Decoder, ErrorCode, handshake, message::Transport, websoc
 use super::{
     conn::{Adopted, Conn, Ending, Framing, Outbox},
     flat::Flat,
+    held::Held,
     inbox::Inbox,
     job::Job,
     routed::{Asked, UnderWay},
@@ -144,6 +145,8 @@ pub struct Shard {
     pub(super) draining: Option<Bytes>,
     /// What has to be run off the shard.
     pub(super) jobs: VecDeque<(ConnId, u32, Job)>,
+    /// Connections whose updates wait for the disk.
+    pub(super) held: Held,
     /// What REST's routes have to answer.
     pub(super) asked: VecDeque<Asked>,
     /// Connections that came by the inbox.
@@ -170,6 +173,7 @@ impl Shard {
             cut_bytes: 0,
             draining: None,
             jobs: VecDeque::new(),
+            held: Held::default(),
             asked: VecDeque::new(),
             adopted: Vec::new(),
             now,
@@ -201,6 +205,7 @@ impl Shard {
     /// Whether something waits to be sent or run.
     pub fn has_work(&self) -> bool {
         !(self.dirty.is_empty() && self.due.is_empty() && self.jobs.is_empty() && self.asked.is_empty())
+            || self.held.is_unwatched()
     }
 
     /// Whether all that a connection is to be sent was handed to its link.
@@ -231,6 +236,10 @@ impl Shard {
                 }
             } else if conn.closing.is_some() {
                 self.abort(index);
+            } else if !conn.core.is_ready()
+                && let Some(at_ms) = conn.under_way.holds(self.now.mono_ms)
+            {
+                self.look_at(index, at_ms);
             } else {
                 self.end(index, ErrorCode::TimedOut, "nothing was heard for too long");
             }

@@ -30,6 +30,8 @@ pub struct Flat {
     /// The clients' own `id`s of what is not answered yet, by the number that names it in its answer.
     ids: BTreeMap<u64, Box<str>>,
     next: u64,
+    /// Until when an update waits for the disk; 0: none does.
+    pub(super) waits_until_ms: u64,
     /// Messages that were none, less those that were.
     errors: u32,
     /// Nobody signed in: under `--open` it is the shared development user.
@@ -39,7 +41,7 @@ pub struct Flat {
 impl Flat {
     /// A connection that begins.
     pub const fn new(parser: websocket::Parser) -> Self {
-        Self { parser, ids: BTreeMap::new(), next: TAG, errors: 0, implied: false }
+        Self { parser, ids: BTreeMap::new(), next: TAG, waits_until_ms: 0, errors: 0, implied: false }
     }
 
     /// A number that names what is asked in its answer: 0 when the client has no `id` for it.

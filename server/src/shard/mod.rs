@@ -7,6 +7,7 @@ pub mod core;
 mod echo;
 pub mod flat;
 mod flush;
+mod held;
 pub mod inbox;
 pub mod job;
 mod out;

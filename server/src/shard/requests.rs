@@ -73,7 +73,7 @@ impl Shard {
         };
         if !conn.core.is_ready() && conn.core.is_json() && !self.imply(index) {
             let fault = Fault::new(ErrorCode::Unauthenticated, "`auth` comes first");
-            return self.answer_command(index, &command, fault);
+            return self.answer_command(index, &command, &fault);
         }
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let Some(identity) = conn.core.identity().cloned() else {
@@ -82,20 +82,27 @@ impl Shard {
         let (id, is_json) = (conn.id, conn.core.is_json());
         if let Command::AnswerHandoff(answer) = &command {
             if let Err(fault) = self.shared.hub.answer_handoff(&identity, answer, self.now) {
-                self.say_fault(index, fault);
+                self.say_fault(index, &fault);
             }
             return;
         }
         let session = command.session().cloned().unwrap_or_default();
         if identity.session.as_ref().is_some_and(|only| **only != *session) {
             let fault = Fault::new(ErrorCode::Forbidden, "this connection is for another session only");
-            return self.answer_command(index, &command, fault);
+            return self.answer_command(index, &command, &fault);
         }
         let found = match found.or_else(|| self.shared.hub.find(&session)) {
             None if !matches!(command, Command::Create(_) | Command::Unsubscribe(_)) => {
                 return self.start(index, Job::Load(session.to_string(), command));
             }
             found => found,
+        };
+        let command = match command {
+            Command::Update(..) if is_json => {
+                let Some(update) = self.hold(index, command) else { return };
+                update
+            }
+            other => other,
         };
         match (command, found) {
             (Command::Create(create), _) => self.start(index, Job::Create(create)),
@@ -111,12 +118,12 @@ impl Shard {
                     self.say(index, &message::Unsubscribed { id, session }.into());
                 } else {
                     let fault = Fault::new(ErrorCode::NotSubscribed, "this connection is not subscribed to it");
-                    self.answer_fault(index, fault, Some(unsubscribe.id), None, &unsubscribe.session);
+                    self.answer_fault(index, &fault, Some(unsubscribe.id), None, &unsubscribe.session);
                 }
             }
             (Command::Update(update, _), _) if update.counter == 0 && !is_json => {
                 let fault = Fault::new(ErrorCode::InvalidField, "counters begin with 1");
-                self.answer_fault(index, fault, None, Some(0), &update.session);
+                self.answer_fault(index, &fault, None, Some(0), &update.session);
             }
             (Command::Update(update, tag), Some(session)) => {
                 let op = self.op(index, update, tag, &identity);
@@ -140,7 +147,7 @@ impl Shard {
             Ok(Some(preparation)) => {
                 self.start(index, Job::Prepare(session, Box::new(op), Box::new(preparation)));
             }
-            Err(fault) => self.answer_fault(index, fault, None, Some(op.answers()), &op.update.session),
+            Err(fault) => self.answer_fault(index, &fault, None, Some(op.answers()), &op.update.session),
         }
     }
 
@@ -196,7 +203,7 @@ impl Shard {
     pub(super) fn get(&mut self, index: u32, get: &message::Get, session: &Arc<Session>, identity: &Identity) {
         let (at, document, active) = match self.shared.hub.read(session, identity) {
             Ok(found) => found,
-            Err(fault) => return self.answer_fault(index, fault, Some(get.id), None, &get.session),
+            Err(fault) => return self.answer_fault(index, &fault, Some(get.id), None, &get.session),
         };
         let mut answer = message::Document {
             id: get.id,
@@ -230,10 +237,10 @@ impl Shard {
         } else if self.sessions_of(index).len() >= self.shared.bounds.max_subscriptions {
             // Whoever may not see it is not told of a limit, as they are not for a session that does not exist.
             if let Err(fault) = self.still_may(index, session, Operation::Subscribe) {
-                return self.answer_fault(index, fault, id, None, &subscribe.session);
+                return self.answer_fault(index, &fault, id, None, &subscribe.session);
             }
             let fault = Fault::new(ErrorCode::LimitReached, "too many subscriptions on this connection");
-            return self.answer_fault(index, fault, id, None, &subscribe.session);
+            return self.answer_fault(index, &fault, id, None, &subscribe.session);
         }
         let Some(conn) = self.conns.get(index as usize) else { return };
         let request = Request {
@@ -269,7 +276,7 @@ impl Shard {
                 self.start(index, Job::Read(Box::new(catch_up)));
             }
             Err(fault) => {
-                self.taken_away(index, session, request.id, fault);
+                self.taken_away(index, session, request.id, &fault);
                 return false;
             }
         }
@@ -277,7 +284,7 @@ impl Shard {
     }
 
     /// A subscription that is beginning, or a large answer, is of a session that the connection may not see any more.
-    fn taken_away(&mut self, index: u32, session: &Arc<Session>, answers: Option<u64>, fault: Fault) {
+    fn taken_away(&mut self, index: u32, session: &Arc<Session>, answers: Option<u64>, fault: &Fault) {
         let Some(identity) = self.conns.get(index as usize).and_then(|conn| conn.core.identity()) else { return };
         if let Some(deleted) = self.shared.hub.deleted(session, identity) {
             self.say(index, &deleted.into());
@@ -308,16 +315,26 @@ impl Shard {
         conn.busy = false;
         conn.core.alive(self.now);
         match done {
-            Done::Loaded(command, _, Ok(Some(session))) => self.carry_out(index, command, Some(session)),
+            Done::Loaded(command, _, Ok(Some(session))) => {
+                if !matches!(command, Command::Update(..)) {
+                    self.waited(index);
+                }
+                self.carry_out(index, command, Some(session));
+            }
             Done::Loaded(command, session, Ok(None)) => {
                 let fault =
                     Fault::new(ErrorCode::NotFound, format!("there is no session {session:?} that you may see"));
-                self.answer_command(index, &command, fault);
+                self.answer_command(index, &command, &fault);
             }
-            Done::Loaded(command, _, Err(fault)) => self.answer_command(index, &command, fault),
+            Done::Loaded(command, _, Err(fault)) => {
+                let refused = if fault.code == ErrorCode::Busy { self.wait(index, command) } else { Some(command) };
+                if let Some(command) = refused {
+                    self.answer_command(index, &command, &fault);
+                }
+            }
             Done::Created(_, _, Ok(())) => {}
             Done::Created(counter, session, Err(fault)) => {
-                self.answer_fault(index, fault, None, Some(counter), &session.into());
+                self.answer_fault(index, &fault, None, Some(counter), &session.into());
             }
             Done::Prepared(session, op, prepared) => {
                 let Some(identity) = conn.core.identity().cloned() else { return };
@@ -335,7 +352,7 @@ impl Shard {
                         self.mark(index);
                         self.go_on(index);
                     }
-                    Err(fault) => self.taken_away(index, &catch_up.session, catch_up.request.id, fault),
+                    Err(fault) => self.taken_away(index, &catch_up.session, catch_up.request.id, &fault),
                 }
             }
             Done::Read(catch_up, Ok(None)) => {
@@ -345,7 +362,7 @@ impl Shard {
             }
             Done::Read(catch_up, Err(fault)) => {
                 let name = bytestring::ByteString::from(catch_up.session.id.as_ref());
-                self.answer_fault(index, fault, catch_up.request.id, None, &name);
+                self.answer_fault(index, &fault, catch_up.request.id, None, &name);
             }
             Done::Reset(session, frames) => {
                 // The `Reset` itself lies in the inbox if it was not sent yet.
@@ -370,7 +387,7 @@ impl Shard {
                     }
                     self.mark(index);
                 }
-                Err(fault) => self.taken_away(index, &session, Some(id), fault),
+                Err(fault) => self.taken_away(index, &session, Some(id), &fault),
             },
         }
         self.run(index);

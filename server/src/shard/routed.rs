@@ -7,7 +7,11 @@ use syncbridge_codec::message;
 use tokio::sync::oneshot;
 
 use super::core::Shard;
-use crate::{connection::Identity, defaults::REQUESTS_UNDER_WAY, session::ConnId};
+use crate::{
+    connection::Identity,
+    defaults::{HELLO_AFTER_ANSWER, REQUESTS_UNDER_WAY, ms},
+    session::ConnId,
+};
 
 /// A request to be answered.
 #[derive(Debug)]
@@ -31,6 +35,18 @@ pub struct Asked {
 pub struct UnderWay {
     next: u64,
     requests: Vec<Request>,
+    late: Late,
+}
+
+/// What holds a connection whose time for `Hello` is over.
+#[derive(Debug, Clone, Copy, Default)]
+enum Late {
+    #[default]
+    Nothing,
+    /// Requests below this key, which were under way when it was over.
+    Answers(u64),
+    /// Nothing more from this moment on, monotonic milliseconds.
+    Until(u64),
 }
 
 #[derive(Debug)]
@@ -53,6 +69,23 @@ impl UnderWay {
         self.next += 1;
         self.requests.push(Request { key, id, _waits: waits });
         (key, ended)
+    }
+
+    /// The time for `Hello` is over: when to look again, unless the connection ends. What is under way then is answered,
+    /// for a handoff may wait for a person, and `Hello` may follow the answer. What is asked from then on holds nothing.
+    pub fn holds(&mut self, now_ms: u64) -> Option<u64> {
+        self.late = match self.late {
+            Late::Nothing if self.requests.is_empty() => return None,
+            Late::Nothing => Late::Answers(self.next),
+            Late::Answers(next) if self.requests.iter().all(|request| request.key >= next) => {
+                Late::Until(now_ms + ms(HELLO_AFTER_ANSWER))
+            }
+            late => late,
+        };
+        match self.late {
+            Late::Until(at) => Some(at).filter(|at| *at > now_ms),
+            Late::Nothing | Late::Answers(_) => Some(now_ms + ms(HELLO_AFTER_ANSWER)),
+        }
     }
 
     /// The client's name for a request that is through.
@@ -96,7 +129,7 @@ impl Shard {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use syncbridge_codec::{
         Message, handshake,
         message::{Class, Scope, Transport},
@@ -117,7 +150,7 @@ mod tests {
         transport::Framing,
     };
 
-    fn now() -> Now {
+    pub fn now() -> Now {
         Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 }
     }
 
@@ -126,6 +159,11 @@ mod tests {
         let bounds = persist::Bounds { busy_age_ms: 25, max_queued: 16, max_bytes: 1 << 20 };
         let persist = Persist::new(bounds, now, Arc::clone(&metrics));
         persist.attach(Arc::new(Memory::open(persist.clone())));
+        shard_on(&persist, metrics)
+    }
+
+    /// A shard of this store.
+    pub fn shard_on(persist: &Arc<Persist>, metrics: Arc<Metrics>) -> Shard {
         let inbox: Arc<Inbox> = Arc::default();
         let bounds = hub::Bounds {
             unload_after_ms: 1_000,
@@ -135,7 +173,7 @@ mod tests {
             max_connections: 100,
             session: session::Bounds::default(),
         };
-        let (hub, _) = Hub::new(&persist, vec![Arc::clone(&inbox)], false, bounds, Arc::clone(&metrics));
+        let (hub, _) = Hub::new(persist, vec![Arc::clone(&inbox)], false, bounds, Arc::clone(&metrics));
         let shared = Shared {
             hub,
             authenticate: Arc::new(|hello, _| {
@@ -224,6 +262,35 @@ mod tests {
             assert!(shard.next_asked().is_none());
         }
         assert!(shard.conn_mut(index).unwrap().wants_read());
+    }
+
+    #[test]
+    fn what_is_under_way_when_the_time_for_hello_is_over_is_answered_and_hello_may_follow() {
+        for (says_hello, asks_more) in [(true, false), (false, false), (false, true)] {
+            let mut shard = shard();
+            let at = |seconds: u64| Now { mono_ms: now().mono_ms + 1_000 * seconds, ..now() };
+            let index = open(&mut shard, true);
+            say(&mut shard, index, request(1));
+            let asked = shard.next_asked().unwrap();
+            for second in 1..=60 {
+                shard.set_now(at(second));
+                shard.tick();
+                // What was asked in time would hold the connection as well.
+                if asks_more && second > 11 && second % 10 == 0 {
+                    say(&mut shard, index, request(second));
+                }
+            }
+            assert!(shard.conn_mut(index).unwrap().closing.is_none(), "a person takes a minute");
+            shard.answer_asked(asked.conn, asked.key, message::Response::default());
+            if says_hello {
+                say(&mut shard, index, hello());
+            }
+            for second in 61..=70 {
+                shard.set_now(at(second));
+                shard.tick();
+            }
+            assert_eq!(shard.conn_mut(index).is_some_and(|conn| conn.closing.is_none()), says_hello, "{asks_more}");
+        }
     }
 
     #[test]

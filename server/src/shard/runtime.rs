@@ -114,6 +114,21 @@ impl Local {
         }
     }
 
+    /// Looks after the updates that wait for the disk, until none does.
+    fn watch_held(self: &Rc<Self>) {
+        if self.with(Shard::watch_held) {
+            let local = Rc::clone(self);
+            spawn_local(async move {
+                loop {
+                    tokio::time::sleep(defaults::BUSY_RETRY).await;
+                    if !local.with(Shard::retry_held) {
+                        break;
+                    }
+                }
+            });
+        }
+    }
+
     /// Has REST's routes answer what connections ask of them, each in a task that ends with its connection.
     fn start_asked(self: &Rc<Self>) {
         while let Some(asked) = self.with(Shard::next_asked) {
@@ -146,6 +161,7 @@ impl Local {
         }
         self.start_jobs();
         self.start_asked();
+        self.watch_held();
         if self.shard.borrow().is_over() {
             // Nobody was connected when the server went down: no connection's end will say so.
             self.gone.notify_one();

@@ -29,7 +29,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn answer_command(&mut self, index: u32, command: &Command, fault: Fault) {
+    pub(super) fn answer_command(&mut self, index: u32, command: &Command, fault: &Fault) {
         match command {
             Command::Get(get) => self.answer_fault(index, fault, Some(get.id), None, &get.session),
             Command::Subscribe(subscription) => {
@@ -49,9 +49,9 @@ impl Shard {
     }
 
     /// Tells a fault that answers nothing that could be named.
-    pub(super) fn say_fault(&mut self, index: u32, fault: Fault) {
+    pub(super) fn say_fault(&mut self, index: u32, fault: &Fault) {
         self.metrics().refused.of(fault.code).increment();
-        let mut error = message::Error::new(fault.code, fault.text);
+        let mut error = message::Error::new(fault.code, &*fault.text);
         error.retry_after_ms = fault.retry_after_ms;
         self.say(index, &error.into());
     }
@@ -59,7 +59,7 @@ impl Shard {
     pub(super) fn answer_fault(
         &mut self,
         index: u32,
-        fault: Fault,
+        fault: &Fault,
         answers: Option<u64>,
         op: Option<u64>,
         session: &bytestring::ByteString,

@@ -73,8 +73,8 @@ impl Snapshots {
         new: New,
         also: impl FnOnce(Id, &About) -> Vec<Write>,
     ) -> Result<(Id, About), Fault> {
+        self.hub.caught_up(self.clock).await?;
         let now = (self.clock)();
-        self.hub.accepting(now)?;
         let id = Id::new(now.wall_ms);
         let expires_ms = now.wall_ms.saturating_add(self.bounds.ttl_ms);
         let entry = Entry { id, labelled: new.label.is_some(), expires_ms };
@@ -157,8 +157,8 @@ impl Snapshots {
     /// # Errors
     /// [`Fault`] when the store is busy or failed.
     pub async fn remove(&self, scope: &Scope, id: Id) -> Result<bool, Fault> {
+        self.hub.caught_up(self.clock).await?;
         let now = (self.clock)();
-        self.hub.accepting(now)?;
         let known = self.ledger.of(scope, &self.engine(), now.wall_ms).await?;
         if !known.has(id, now.wall_ms) {
             return Ok(false);

@@ -42,6 +42,7 @@ pub fn wanted(path: &str, headers: &HeaderMap, echo: bool) -> Option<Wanted> {
 ///
 /// # Errors
 /// The answer that refuses: the request is no upgrade that we take, or its token is not good.
+#[allow(clippy::result_large_err, reason = "both are an answer, which is sent at once")]
 pub fn accept(headers: &HeaderMap, wanted: &mut Wanted, known: &Known) -> Result<Response<Body>, Response<Body>> {
     let key = upgrade_key(headers).map_err(|(status, text)| {
         let mut response = Problem::new(ErrorCode::InvalidRequest, text).with_status(status).into_response();

@@ -1,10 +1,23 @@
 //! The story again through the Rust client, over each of its transports: no HTTP library anywhere.
 
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use syncbridge_client::{
-    ChangeKind, Changes, Client, Config, Error, ErrorCode, Login, NewAccount, Paging, Patch, Phase, Role, Transport,
-    Value, service::NewSnapshot,
+    ChangeKind, Changes, Client, Config, ConflictPolicy, DevicePolicy, Error, ErrorCode, Login, NewAccount, Paging,
+    Patch, Phase, Role, Transport, Value,
+    core::Times,
+    service::{NewSnapshot, Presence, Transport as By},
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::broadcast,
 };
 
 use crate::{host::Host, support::within};
@@ -183,4 +196,208 @@ async fn the_story_is_the_same_through_the_rust_client_over_quic() {
 #[tokio::test]
 async fn the_story_is_the_same_through_the_rust_client_over_websocket() {
     story(Transport::WebSocket).await;
+}
+
+/// A way to a server that can be cut, and can lead to another one.
+struct Way {
+    address: SocketAddr,
+    target: Arc<Mutex<SocketAddr>>,
+    cut: broadcast::Sender<()>,
+}
+
+impl Way {
+    async fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (target, cut) = (Arc::new(Mutex::new(target)), broadcast::Sender::new(1));
+        let (leads, cuts) = (Arc::clone(&target), cut.clone());
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (target, mut cut) = (*leads.lock().unwrap(), cuts.subscribe());
+                tokio::spawn(async move {
+                    let Ok(mut server) = TcpStream::connect(target).await else { return };
+                    tokio::select! {
+                        // Either side may end it.
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        _ = cut.recv() => {}
+                    }
+                });
+            }
+        });
+        Self { address, target, cut }
+    }
+
+    fn cut(&self) {
+        // Nobody may be connected.
+        let _ = self.cut.send(());
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_while_the_connection_breaks_again_and_again_is_done_once() {
+    let host = Host::new();
+    let way = Way::to(host.server().listen).await;
+    // It comes back at once, so that it is cut more often.
+    let times = Times { backoff_cap: 100, ..Times::default() };
+    let config = Config { times, ..Config::new(format!("ws://{}", way.address), "phone") };
+    let client = Client::signed_out(config).unwrap();
+    client.account().register(&somebody("ann")).await.unwrap();
+    drop(client.create(Some("s"), &json!({"list": []})).await.unwrap());
+    let asking: Vec<_> = (0..90)
+        .map(|n| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                client.sessions().patch("s", &Patch::new().add("/list/-", n), None).await.unwrap();
+                client.snapshots("s").make(&NewSnapshot { label: Some(format!("{n}")), state: None }).await.unwrap();
+            })
+        })
+        .collect();
+    for (n, asked) in asking.into_iter().enumerate() {
+        within("an answer", asked).await.unwrap();
+        if n % 10 == 0 {
+            way.cut();
+        }
+    }
+    let mut list: Vec<u64> = client.get("s").await.unwrap().value.deserialize::<serde_json::Value>().unwrap()["list"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n.as_u64().unwrap())
+        .collect();
+    list.sort_unstable();
+    assert!(list.into_iter().eq(0..90), "each once");
+    let kept = client.snapshots("s").list(&Paging { cursor: None, limit: Some(1_000) }).await.unwrap().items;
+    assert_eq!(kept.len(), 90, "each once");
+    assert!(client.stats().connections > 3, "{:?}", client.stats());
+}
+
+#[tokio::test]
+async fn tokens_are_renewed_by_themselves_in_both_modes_and_the_client_comes_back_with_them() {
+    for rotate in [false, true] {
+        let mut host = Host::with(|config| {
+            config.storage.engine = syncbridge::config::Engine::Embedded;
+            config.auth.access_ttl_seconds = 2;
+        });
+        let way = Way::to(host.server().listen).await;
+        let client = Client::signed_out(Config::new(format!("ws://{}", way.address), "phone")).unwrap();
+        client.account().register(&somebody("ann")).await.unwrap();
+        client.account().login(&Login { rotate, ..login("ann") }).await.unwrap();
+        let mut tokens = client.tokens();
+        let first = tokens.borrow_and_update().clone().unwrap();
+        within("a renewal", tokens.changed()).await.unwrap();
+        let second = tokens.borrow_and_update().clone().unwrap();
+        assert_ne!(first.access, second.access);
+        assert_eq!(first.refresh == second.refresh, !rotate);
+        // Another server on the same data: nobody asks for a password.
+        host.restart().await;
+        *way.target.lock().unwrap() = host.server().listen;
+        way.cut();
+        client.reconnect();
+        assert_eq!(within("coming back", client.account().me()).await.unwrap(), first.user);
+        client.close().await;
+        // The next run of the program goes on with what was kept, long after the access token has ended.
+        let kept = client.tokens().borrow().clone().unwrap();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let next = Client::connect(Config::new(format!("ws://{}", way.address), "phone").tokens(kept));
+        assert_eq!(within("the next run", next).await.unwrap().account().me().await.unwrap(), first.user);
+        if rotate {
+            // The first refresh token was used: whoever comes with it ends the login.
+            let stolen = Config::new(host.server().listen.to_string(), "phone").tokens(first);
+            let stolen = Config { transport: Transport::WebSocket, ..stolen };
+            assert_eq!(code(&within("a thief", Client::connect(stolen)).await), ErrorCode::InvalidCredentials);
+        }
+    }
+}
+
+#[tokio::test]
+async fn under_ask_a_device_where_nobody_is_signed_in_waits_for_the_person_at_the_active_one() {
+    let host = Host::with(|config| config.limits.handshake_seconds = 1);
+    let phone = signed_in(&host, "ann", "phone", Transport::Quic).await;
+    let (session, made) =
+        phone.create_queued(Some("s"), &json!({}), ConflictPolicy::default(), DevicePolicy::Ask).unwrap();
+    made.durable().await.unwrap();
+    let mut changes = session.changes().unwrap();
+    for (transport, accept) in [(Transport::Quic, false), (Transport::WebSocket, true)] {
+        let laptop = Client::signed_out(config(&host, "laptop", transport)).unwrap();
+        let code_ = phone.handoff("s").offer(Some(Duration::from_mins(1))).await.unwrap().code;
+        let taking = tokio::spawn({
+            let laptop = laptop.clone();
+            async move { laptop.account().take_over(&code_).await }
+        });
+        let asked = until(&mut changes, "HandoffRequested", |kind| match kind {
+            ChangeKind::HandoffRequested { handoff, .. } => Some(handoff.clone()),
+            _ => None,
+        });
+        let handoff = asked.await;
+        // Longer than an idle connection may take to say Hello.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        phone.answer_handoff(&handoff, accept).unwrap();
+        let taken = within("an answer", taking).await.unwrap();
+        if accept {
+            assert_eq!(taken.unwrap().active_device, "laptop");
+            let there = within("going on", laptop.session::<Value>("s")).await.unwrap();
+            there.update(Patch::new().add("/here", true)).unwrap().durable().await.unwrap();
+        } else {
+            assert_eq!(code(&taken), ErrorCode::HandoffDeclined);
+            assert!(!laptop.tokens().borrow().is_some());
+        }
+    }
+}
+
+async fn there(client: &Client) -> Vec<(String, By, Presence, bool)> {
+    let there = client.sessions().devices("s", &Paging::default()).await.unwrap().items.into_iter();
+    there.map(|device| (device.device_id, device.transport, device.presence, device.active)).collect()
+}
+
+#[tokio::test]
+async fn the_devices_of_a_session_are_told_with_transport_presence_and_last_sight_over_a_restart() {
+    let mut host = Host::with(|config| {
+        config.storage.engine = syncbridge::config::Engine::Embedded;
+        config.presence.grace_ms = 300;
+    });
+    let phone = signed_in(&host, "ann", "phone", Transport::Quic).await;
+    let tablet = signed_in(&host, "ann", "tablet", Transport::WebSocket).await;
+    let watch = signed_in(&host, "ann", "watch", Transport::WebSocket).await;
+    let session = phone.create(Some("s"), &json!({})).await.unwrap();
+    let mut changes = session.changes().unwrap();
+    let theirs = within("subscribing", tablet.session::<Value>("s")).await.unwrap();
+    let token = watch.tokens().borrow().clone().unwrap().access;
+    let mut flat = host.socket(Some(&token)).await;
+    flat.say(json!({"type": "subscribe", "sessionId": "s"})).await;
+    flat.until("state_sync").await;
+    for name in ["tablet", "watch"] {
+        until(&mut changes, "DeviceJoined", |kind| match kind {
+            ChangeKind::DeviceJoined(device) => (device.device == *name).then_some(()),
+            _ => None,
+        })
+        .await;
+    }
+    let code = phone.handoff("s").offer(None).await.unwrap().code;
+    tablet.handoff("s").take("phone", &code).await.unwrap();
+    let name = |name: &str, by, active| (name.to_owned(), by, Presence::Online, active);
+    let all = [name("phone", By::Quic, false), name("tablet", By::WebSocket, true), name("watch", By::Json, false)];
+    assert_eq!(there(&phone).await, all);
+
+    // Away for less than the grace period: nobody is told. Longer: it left.
+    let seen = |devices: Vec<syncbridge_client::service::Device>| {
+        devices.into_iter().find(|device| device.id == "tablet").unwrap().last_seen_at
+    };
+    let before = seen(phone.devices().list(&Paging::default()).await.unwrap().items);
+    drop(theirs);
+    tablet.close().await;
+    let gone = until(&mut changes, "DeviceLeft", |kind| match kind {
+        ChangeKind::DeviceJoined(device) => panic!("{device:?} was never gone"),
+        ChangeKind::DeviceLeft { device, .. } => Some(device.clone()),
+        _ => None,
+    });
+    assert_eq!(gone.await, "tablet");
+    assert_eq!(there(&phone).await, [all[0].clone(), all[2].clone()]);
+    phone.close().await;
+    host.restart().await;
+    let again = signed_in(&host, "ann", "desk", Transport::Quic).await;
+    let after = seen(again.devices().list(&Paging::default()).await.unwrap().items);
+    assert!(after > before, "it was seen until it went: {before} {after}");
+    let later = seen(again.devices().list(&Paging::default()).await.unwrap().items);
+    assert_eq!(after, later);
+    assert_eq!(there(&again).await, [], "nobody has come back");
 }

@@ -184,7 +184,7 @@ async fn slow_heads_and_slow_bodies_are_408_and_end_the_connection() {
     let address = host.server().listen;
     let mut waiting = Vec::new();
     for part in [
-        "".to_owned(),
+        String::new(),
         "GET /api/v1/sess".to_owned(),
         "GET /health HTTP/1.1\r\nhost: x\r\nx-slow: ".to_owned(),
         raw::head("POST", "/api/v1/sessions", &token, "content-length: 100\r\n"),

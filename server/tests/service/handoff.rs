@@ -107,17 +107,20 @@ async fn a_code_signs_the_other_device_in_and_makes_it_the_active_one() {
     assert!(expires.ends_with('Z') && expires.len() == 24, "{expires}");
 
     let typed = format!(" {} ", code.to_lowercase().replace('-', " ").replace('0', "o").replace('1', "l"));
-    let taken = complete(&host.http(), &typed, "desk").await.expect(200);
-    assert_eq!((&taken["sessionId"], &taken["version"], &taken["state"]), (&json!("s"), &json!(1), &json!({"n": 0})));
-    assert!(taken["epoch"].is_u64());
-    let desk = host.http().with(text(&taken, "accessToken"));
+    let answer = complete(&host.http(), &typed, "desk").await;
+    let took: f64 = answer.header("server-timing").unwrap().strip_prefix("handoff;dur=").unwrap().parse().unwrap();
+    assert!(took > 0.0 && took < 20_000.0, "{took} ms");
+    let moved = answer.expect(200);
+    assert_eq!((&moved["sessionId"], &moved["version"], &moved["state"]), (&json!("s"), &json!(1), &json!({"n": 0})));
+    assert!(moved["epoch"].is_u64());
+    let desk = host.http().with(text(&moved, "accessToken"));
     assert_eq!(active(&desk).await, "desk");
     desk.put("/sessions/s", json!({"state": {"n": 1}})).await.expect(200);
     phone.put("/sessions/s", json!({"state": {"n": 2}})).await.expect(200);
     let devices = desk.get("/devices").await.expect(200);
     let devices: Vec<_> = devices["items"].as_array().unwrap().iter().map(|device| text(device, "deviceId")).collect();
     assert_eq!(devices, ["desk", "phone"]);
-    let refresh = json!({"refreshToken": taken["refreshToken"]});
+    let refresh = json!({"refreshToken": moved["refreshToken"]});
     host.http().post("/auth/refresh", refresh).await.expect(200);
 }
 
@@ -163,8 +166,8 @@ async fn strangers_and_viewers_give_no_codes_out() {
     bob.post(code, json!({})).await.expect(403);
     host.http().post(code, json!({})).await.expect(401);
     phone.put("/sessions/s/members", json!({"userId": "bob", "role": "editor"})).await.expect(200);
-    let taken = complete(&host.http(), &text(&offer(&bob).await, "code"), "bobs").await.expect(200);
-    assert_eq!(taken["user"]["userId"], "bob", "it signs in as its maker");
+    let moved = complete(&host.http(), &text(&offer(&bob).await, "code"), "bobs").await.expect(200);
+    assert_eq!(moved["user"]["userId"], "bob", "it signs in as its maker");
     assert_eq!(active(&bob).await, "bobs");
 }
 
@@ -180,8 +183,8 @@ async fn under_exclusive_the_old_device_is_fenced_and_keeps_what_it_could_not_wr
     let refused = nobody.put("/sessions/s", json!({"state": {"n": 9}})).await;
     assert_eq!((refused.status.as_u16(), &*refused.code()), (409, "not_active"));
 
-    let taken = complete(&host.http(), &text(&offer(&phone).await, "code"), "desk").await.expect(200);
-    assert_eq!(taken["state"], json!({"n": 1}));
+    let moved = complete(&host.http(), &text(&offer(&phone).await, "code"), "desk").await.expect(200);
+    assert_eq!(moved["state"], json!({"n": 1}));
     assert_eq!(completed(&mut changes).await, (Some("phone".to_owned()), "desk".to_owned()));
     let late = old.update(set(2)).unwrap();
     assert_eq!(within("an answer", late.accepted()).await.unwrap_err().code(), Some(ErrorCode::NotActive));
@@ -189,7 +192,7 @@ async fn under_exclusive_the_old_device_is_fenced_and_keeps_what_it_could_not_wr
     assert_eq!((unsent.len(), &unsent[0].patch), (1, &set(2)));
     assert_eq!(phone.put("/sessions/s", json!({"state": {}})).await.code(), "not_active");
 
-    let desk = host.http().with(text(&taken, "accessToken"));
+    let desk = host.http().with(text(&moved, "accessToken"));
     let (new, _) = session(&client(&desk, "desk", Transport::WebSocket).await).await;
     within("a write", new.update(set(3)).unwrap().durable()).await.unwrap();
     desk.patch("/sessions/s", json!([{"op": "add", "path": "/m", "value": 1}])).await.expect(200);
@@ -197,8 +200,8 @@ async fn under_exclusive_the_old_device_is_fenced_and_keeps_what_it_could_not_wr
     // Back again, by request: what was kept can be sent now.
     let token = text(&offer(&desk).await, "token");
     let back = json!({"fromDeviceId": "desk", "toDeviceId": "phone", "handoffToken": token});
-    let taken = phone.post("/sessions/s/handoff", back).await.expect(200);
-    assert_eq!(taken["activeDeviceId"], "phone");
+    let moved = phone.post("/sessions/s/handoff", back).await.expect(200);
+    assert_eq!(moved["activeDeviceId"], "phone");
     completed(&mut changes).await;
     within("a resend", old.resend(unsent[0].counter).unwrap().durable()).await.unwrap();
     assert_eq!(phone.get("/sessions/s").await.expect(200)["state"], json!({"n": 2, "m": 1}));
@@ -291,7 +294,7 @@ async fn a_device_that_gives_up_while_the_active_one_is_asked_takes_nothing() {
         answer.status == 404 || active(&phone).await == "desk"
     })
     .await;
-    // Whether the answer or the withdrawal was first: the code was taken by nobody, or by the one who asked.
+    // Whether the answer or the withdrawal was first: the code was moved by nobody, or by the one who asked.
     let still = active(&phone).await == "phone";
     let again = tokio::spawn({
         let (http, code) = (host.http(), code.clone());
@@ -467,8 +470,8 @@ async fn codes_outlive_a_restart_the_used_as_used_and_none_is_stored_readable() 
     complete(&host.http(), &text(&used, "code"), "desk").await.expect(200);
     host.restart().await;
     assert_eq!(complete(&host.http(), &text(&used, "token"), "tv").await.code(), "gone");
-    let taken = complete(&host.http(), &text(&good, "code"), "tv").await.expect(200);
-    assert_eq!(active(&host.http().with(text(&taken, "accessToken"))).await, "tv");
+    let moved = complete(&host.http(), &text(&good, "code"), "tv").await.expect(200);
+    assert_eq!(active(&host.http().with(text(&moved, "accessToken"))).await, "tv");
     for offered in [&good, &used] {
         for secret in [text(offered, "code"), text(offered, "code").replace('-', ""), text(offered, "token")] {
             assert!(!host.stores(secret.as_bytes()), "{secret} lies in the data folder");
@@ -498,8 +501,8 @@ async fn a_request_moves_the_session_when_its_token_is_good_for_it() {
         .await
         .expect(404);
     assert_eq!(active(&phone).await, "phone");
-    let taken = to("s", "phone", "desk", &token).await.expect(200);
-    assert_eq!((&taken["sessionId"], &taken["activeDeviceId"]), (&json!("s"), &json!("desk")));
+    let moved = to("s", "phone", "desk", &token).await.expect(200);
+    assert_eq!((&moved["sessionId"], &moved["activeDeviceId"]), (&json!("s"), &json!("desk")));
     assert_eq!(to("s", "desk", "tv", &token).await.code(), "gone");
 }
 
@@ -528,8 +531,8 @@ async fn under_open_a_trial_token_is_good_every_time_whichever_device_is_active(
     for number in 0..30 {
         let to = format!("device-{}", number % 5);
         let body = json!({"fromDeviceId": "device-9", "toDeviceId": to, "handoffToken": "test-token-1"});
-        let taken = http.post("/sessions/test-session/handoff", body).await.expect(200);
-        assert_eq!(taken["activeDeviceId"], json!(to));
+        let moved = http.post("/sessions/test-session/handoff", body).await.expect(200);
+        assert_eq!(moved["activeDeviceId"], json!(to));
     }
     let body = json!({"fromDeviceId": "a", "toDeviceId": "b", "handoffToken": "test-token-1"});
     Host::new().user("ann").post("/sessions/test-session/handoff", body.clone()).await.expect(404);

@@ -120,7 +120,7 @@ async fn five_devices_hand_a_session_round_by_every_pair_of_ways_and_all_are_tol
     let host = Host::durable();
     let phone = phone(&host, "exclusive").await;
     let anywhere = host.token(&user_of(&phone).await, None);
-    let mut onlookers = vec![
+    let mut onlookers = [
         Onlooker::native(&host, &anywhere, "device-0", Transport::Quic).await,
         Onlooker::native(&host, &anywhere, "device-1", Transport::WebSocket).await,
         Onlooker::flat(&host, &anywhere, "device-2").await,

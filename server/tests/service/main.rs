@@ -1,9 +1,9 @@
 //! The service as its users meet it: REST, flat JSON and the native protocol together, against a server in this process
 //! (or the real binary where a process matters). One binary, one module a subject.
 #![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::similar_names, clippy::needless_pass_by_value, clippy::format_collect, clippy::type_complexity)]
 
 #[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "each module uses a part")]
 mod support;
 
 mod host;

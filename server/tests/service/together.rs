@@ -1,17 +1,20 @@
 //! All transports on one session: what one writes the others see, in one order; what is taken back is taken back
 //! everywhere at once.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use syncbridge_codec::{
     ErrorCode, Message,
-    message::{Durability, Position, Reset, ResetReason, Role, Subscribe, Update},
+    message::{Cursor, Durability, Position, Reset, ResetReason, Role, Subscribe, TopicKind, Update},
 };
 
 use crate::{
     host::{Host, Socket},
-    support::wire::{Via, Wire, hello},
+    support::{
+        until,
+        wire::{Via, Wire, hello},
+    },
 };
 
 /// A greeted connection of a user's device.
@@ -60,13 +63,13 @@ async fn append_native(host: &Host, via: Via, first: u64) {
         durability: Durability::Durable,
         ..Update::default()
     };
-    let mut waiting: BTreeMap<u64, ()> = (1..=EACH).map(|counter| (counter, ())).collect();
+    let mut waiting: BTreeSet<u64> = (1..=EACH).collect();
     for counter in 1..=EACH {
         wire.send(update(counter));
     }
     while !waiting.is_empty() {
         match wire.message().await {
-            Message::Accepted(accepted) => drop(waiting.remove(&accepted.counter)),
+            Message::Accepted(accepted) => assert!(waiting.remove(&accepted.counter)),
             Message::Error(error) if error.retryable => wire.send(update(error.op.unwrap())),
             Message::Error(error) => panic!("{error:?}"),
             Message::Conflict(conflict) => panic!("appends never clash: {conflict:?}"),
@@ -146,7 +149,7 @@ async fn two_thousand_appends_over_all_transports_are_all_there_once_each_in_the
         }
         seen
     };
-    let (_, _, _, _, quic, websocket, flat) = tokio::join!(
+    let ((), (), (), (), quic, websocket, flat) = tokio::join!(
         append_rest(&host, 0),
         append_native(&host, Via::WebSocket, EACH),
         append_native(&host, Via::Quic, 2 * EACH),
@@ -229,29 +232,57 @@ async fn a_role_that_changes_counts_for_the_next_message_of_a_live_connection() 
     let ann = host.user("ann");
     ann.post("/sessions", json!({"sessionId": "s", "state": {"n": 0}})).await.expect(201);
     ann.put("/sessions/s/members", json!({"userId": "bob", "role": "editor"})).await.expect(200);
-    let mut wire = wire(&host, Via::Quic, "bob", 1).await;
-    subscribed(&mut wire, "s", None).await;
-    let update = |counter: u64| Update {
+    let mut wires = Vec::new();
+    for via in Via::BOTH {
+        let mut wire = wire(&host, via, "bob", 1 + wires.len() as u128).await;
+        subscribed(&mut wire, "s", None).await;
+        wires.push(wire);
+    }
+    let mut flat = joined(&host, "bob").await;
+    for (counter, role) in (1..).zip(["editor", "viewer", "editor", "viewer", "owner", "viewer"]) {
+        ann.put("/sessions/s/members", json!({"userId": "bob", "role": role})).await.expect(200);
+        let expected = if role == "viewer" { "forbidden" } else { "written" };
+        for wire in &mut wires {
+            assert_eq!(written(wire, counter).await, expected, "{:?}, as {role}", wire.via);
+        }
+        let delta = json!({"operations": [{"op": "add", "path": "/list", "value": []}], "version": 1});
+        flat.say(json!({"type": "state_update", "sessionId": "s", "delta": delta})).await;
+        let told = loop {
+            let answer = flat.next().await.unwrap();
+            match answer["type"].as_str().unwrap() {
+                "state_ack" => break "written".to_owned(),
+                "error" => break answer["code"].as_str().unwrap().to_owned(),
+                _ => {}
+            }
+        };
+        assert_eq!(told, expected, "flat JSON, as {role}");
+    }
+    // A viewer goes on reading.
+    ann.put("/sessions/s", json!({"state": {"n": 7}})).await.expect(200);
+    for wire in &mut wires {
+        wire.wait_for(|message| match message {
+            Message::Delta(delta) => delta.operations.windows(2).any(|two| two == b"/n").then_some(()),
+            _ => None,
+        })
+        .await;
+    }
+}
+
+/// What an update is answered with.
+async fn written(wire: &mut Wire, counter: u64) -> &'static str {
+    wire.send(Update {
         counter,
         session: "s".into(),
         base: Position { epoch: 0, version: 1 },
         operations: r#"[{"op":"add","path":"/list","value":[]}]"#.into(),
         ..Update::default()
-    };
-    wire.send(update(1));
-    wire.wait_for(|message| matches!(message, Message::Accepted(_)).then_some(())).await;
-    ann.put("/sessions/s/members", json!({"userId": "bob", "role": "viewer"})).await.expect(200);
-    wire.send(update(2));
-    let code = wire
-        .wait_for(|message| match message {
-            Message::Error(error) => Some(error.code),
-            Message::Accepted(accepted) => panic!("{accepted:?}"),
-            _ => None,
-        })
-        .await;
-    assert_eq!(code, ErrorCode::Forbidden as u32);
-    ann.put("/sessions/s", json!({"state": {"n": 7}})).await.expect(200);
-    wire.wait_for(|message| matches!(message, Message::Delta(_)).then_some(())).await;
+    });
+    wire.wait_for(|message| match message {
+        Message::Error(error) => Some(ErrorCode::from_number(error.code).unwrap().name()),
+        Message::Accepted(_) => Some("written"),
+        _ => None,
+    })
+    .await
 }
 
 #[tokio::test]
@@ -277,11 +308,133 @@ async fn all_subscribers_of_a_session_that_is_deleted_hear_so_and_its_cursors_ar
     }
     assert_eq!(flat.until("session_deleted").await["sessionId"], "s");
 
-    ann.post("/sessions", json!({"sessionId": "s", "state": {"n": 0}})).await.expect(201);
-    let reset = subscribed(&mut links[0], "s", Some(place.clone())).await;
-    assert_eq!(reset.reason, ResetReason::UnknownEpoch);
+    // The next has the versions that the old one had, and more, and nothing of what was in it.
+    ann.post("/sessions", json!({"sessionId": "s", "state": {"next": true}})).await.expect(201);
+    for next in 0..5 {
+        ann.put("/sessions/s", json!({"state": {"next": next}})).await.expect(200);
+    }
+    for wire in &mut links {
+        is_reset(wire, &place).await;
+    }
+    is_reset_flat(&mut flat, &place).await;
     host.restart().await;
-    let mut wire = wire(&host, Via::WebSocket, "ann", 5).await;
-    let reset = subscribed(&mut wire, "s", Some(place)).await;
-    assert_eq!(reset.reason, ResetReason::UnknownEpoch, "also after a restart");
+    for (via, incarnation) in Via::BOTH.into_iter().zip(5..) {
+        is_reset(&mut wire(&host, via, "ann", incarnation).await, &place).await;
+        // By the cursor of `Hello` too.
+        let cursor = Cursor { kind: TopicKind::State, topic: "s".into(), epoch: place.epoch, seq: place.version };
+        let hello = hello(&host.token("ann", None), "d", u128::from(place.epoch), vec![cursor]);
+        let mut resumed = Wire::greeted(via, host.server().listen, hello).await.0;
+        let reset =
+            resumed.wait_for(|message| if let Message::Reset(reset) = message { Some(reset) } else { None }).await;
+        assert_eq!(reset.reason, ResetReason::UnknownEpoch);
+    }
+    let mut flat = host.socket(Some(&host.token("ann", None))).await;
+    is_reset_flat(&mut flat, &place).await;
+}
+
+/// With a cursor of the session that was deleted one gets the next one whole, and nothing on top of the old.
+async fn is_reset(wire: &mut Wire, place: &Position) {
+    let reset = subscribed(wire, "s", Some(place.clone())).await;
+    assert_eq!((reset.reason, reset.at.version), (ResetReason::UnknownEpoch, 6));
+    assert_eq!(reset.state.as_deref(), Some(&br#"{"next":4}"#[..]));
+}
+
+async fn is_reset_flat(flat: &mut Socket, place: &Position) {
+    let cursor = json!({"type": "subscribe", "sessionId": "s", "lastVersion": place.version, "epoch": place.epoch});
+    flat.say(cursor).await;
+    let reset = flat.next().await.unwrap();
+    assert_eq!((&reset["type"], &reset["reason"]), (&json!("state_sync"), &json!("unknown_epoch")));
+    assert_eq!((&reset["version"], &reset["state"]), (&json!(6), &json!({"next": 4})));
+}
+
+#[tokio::test]
+async fn who_is_removed_while_much_waits_for_them_gets_none_of_what_was_not_delivered() {
+    const WRITTEN: u64 = 200;
+    let host = Host::new();
+    let ann = host.user("ann");
+    ann.post("/sessions", json!({"sessionId": "s", "state": {}})).await.expect(201);
+    ann.put("/sessions/s/members", json!({"userId": "bob", "role": "viewer"})).await.expect(200);
+    let mut slow = Wire::connect_with_small_buffer(host.server().listen).await;
+    slow.greet(hello(&host.token("bob", None), "slow", 1, Vec::new())).await;
+    subscribed(&mut slow, "s", None).await;
+    // More than the kernel's buffers hold, and no more than the server keeps for who does not read.
+    let large = "x".repeat(64 << 10);
+    for n in 0..WRITTEN {
+        ann.put("/sessions/s", json!({"state": {"n": n, "large": format!("{n}{large}")}})).await.expect(200);
+    }
+    ann.delete("/sessions/s/members/bob").await.expect(204);
+    let mut seen = 0;
+    let last = slow
+        .wait_for(|message| match message {
+            Message::Delta(_) | Message::Reset(_) => {
+                seen += 1;
+                None
+            }
+            Message::AccessChanged(changed) => Some(changed),
+            _ => None,
+        })
+        .await;
+    assert_eq!((&*last.user, last.role), ("bob", None));
+    assert!(seen < WRITTEN / 2, "{seen} of {WRITTEN} were told");
+    slow.send(subscribe("s", None));
+    let Message::Error(error) = slow.message().await else { panic!("nothing but the refusal follows") };
+    assert_eq!(error.code, ErrorCode::NotFound as u32);
+}
+
+#[tokio::test]
+async fn who_is_attached_is_listed_with_what_they_are_connected_by_and_which_device_is_active() {
+    let host = Host::new();
+    let phone = host.http().with(host.token("ann", Some("phone")));
+    phone.post("/sessions", json!({"sessionId": "s", "state": {}})).await.expect(201);
+    phone.put("/sessions/s/members", json!({"userId": "bob", "role": "viewer"})).await.expect(200);
+    assert_eq!(phone.get("/sessions/s/devices").await.expect(200), json!({"items": [], "nextCursor": null}));
+    let mut desk = wire(&host, Via::Quic, "bob", 1).await;
+    subscribed(&mut desk, "s", None).await;
+    let mut flat = host.socket(Some(&host.token("ann", Some("phone")))).await;
+    flat.say(json!({"type": "subscribe", "sessionId": "s"})).await;
+    flat.until("state_sync").await;
+
+    let listed = phone.get("/sessions/s/devices?limit=1").await.expect(200);
+    let next = format!("/sessions/s/devices?cursor={}", listed["nextCursor"].as_str().unwrap());
+    let rest = phone.get(&next).await.expect(200);
+    assert_eq!(rest["nextCursor"], Value::Null);
+    let mut items = [&listed["items"], &rest["items"]].map(|items| items.as_array().unwrap().clone()).concat();
+    for item in &mut items {
+        let seen = item.as_object_mut().unwrap().remove("lastSeenAt").unwrap();
+        assert!(seen.as_str().unwrap().starts_with("20"), "{seen}");
+    }
+    let ann = json!({"deviceId": "phone", "userId": "ann", "presence": "online", "transport": "json", "active": true});
+    let bob = json!({"deviceId": "d1", "userId": "bob", "presence": "online", "transport": "quic", "active": false});
+    assert_eq!(items, [ann, bob]);
+
+    drop(flat);
+    until("the socket's end to be seen", async || {
+        phone.get("/sessions/s/devices").await.expect(200)["items"][0]["presence"] == "away"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_subscribes_to_as_much_as_they_may_cannot_tell_anothers_session_from_none() {
+    let host = Host::with(|config| config.limits.subscriptions = 1);
+    host.user("ann").post("/sessions", json!({"sessionId": "session-1", "state": {}})).await.expect(201);
+    host.user("eve").post("/sessions", json!({"sessionId": "own", "state": {}})).await.expect(201);
+    for via in Via::BOTH {
+        let mut eve = wire(&host, via, "eve", 1).await;
+        subscribed(&mut eve, "own", None).await;
+        let mut answers = Vec::new();
+        for session in ["session-1", "session-2"] {
+            eve.send(subscribe(session, None));
+            let error = eve
+                .wait_for(|message| match message {
+                    Message::Error(error) => Some(error),
+                    Message::Reset(reset) => panic!("{reset:?}"),
+                    _ => None,
+                })
+                .await;
+            answers.push(format!("{error:?}").replace(session, "ID"));
+        }
+        assert!(answers[0].contains("not_found"), "{answers:?}");
+        assert_eq!(answers[0], answers[1]);
+    }
 }

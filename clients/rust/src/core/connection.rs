@@ -84,8 +84,12 @@ impl Connection {
         }
     }
 
-    /// Silence after which a `Ping` is due: a quarter is left for the way and for a late timer.
-    fn interval(&self) -> Option<u64> {
+    /// Silence after which a `Ping` is due: a quarter is left for the way and for a late timer. Before `Hello` an answer is
+    /// waited for as long as the server lives; `None`: only for so long.
+    fn interval(&self, handshake: u64) -> Option<u64> {
+        if !self.greeted {
+            return Some(handshake / 2);
+        }
         let heartbeat = self.established.as_ref()?.limits.heartbeat_ms;
         // Even a server that asks for more gets no storm of pings.
         Some(u64::from(heartbeat.max(100)) * 3 / 4)
@@ -93,7 +97,7 @@ impl Connection {
 
     /// When [`Connection::pulse`] has something to say.
     pub(super) fn pulse_at(&self, handshake: u64, pong: u64) -> u64 {
-        match (self.interval(), self.pinged) {
+        match (self.interval(handshake), self.pinged) {
             (None, _) => self.since + handshake,
             (Some(interval), None) => self.last_heard.min(self.last_said) + interval,
             (Some(interval), Some(at)) => (at + pong).min(self.last_said + interval),
@@ -102,7 +106,7 @@ impl Connection {
 
     /// Whether the connection lives and whether something has to be said.
     pub(super) fn pulse(&mut self, now: u64, handshake: u64, pong: u64) -> Pulse {
-        let Some(interval) = self.interval() else {
+        let Some(interval) = self.interval(handshake) else {
             return if now >= self.since + handshake { Pulse::Dead } else { Pulse::Fine };
         };
         if self.pinged.is_some_and(|at| now >= at + pong) {
@@ -124,6 +128,7 @@ mod tests {
 
     fn connected(heartbeat_ms: u32) -> Connection {
         let mut connection = Connection::new(0, 1024);
+        connection.greeted = true;
         let limits = handshake::Limits {
             max_client_frame: 1 << 20,
             max_server_frame: 1 << 20,
@@ -187,6 +192,7 @@ mod tests {
     #[test]
     fn a_server_that_never_welcomes_is_given_up_after_the_handshake_time() {
         let mut connection = Connection::new(5, 1024);
+        connection.greeted = true;
         assert_eq!(connection.pulse_at(100, 1), 105);
         assert_eq!(connection.pulse(104, 100, 1), Pulse::Fine);
         assert_eq!(connection.pulse(105, 100, 1), Pulse::Dead);

@@ -132,7 +132,7 @@ impl Account<'_> {
         read::<MovedText>(&call.send(self.client).await?)?.moved()
     }
 
-    fn device(&self) -> String {
+    fn device(self) -> String {
         self.client.keep.shared.lock().core.config().device.to_string()
     }
 }

@@ -22,3 +22,5 @@ pub use members::{Member, Members};
 pub use page::{Page, Paging};
 pub use sessions::{Listed, Presence, PresentDevice, Sessions};
 pub use snapshots::{Kept, NewSnapshot, Snapshot, Snapshots};
+/// What a device is connected by.
+pub use syncbridge_codec::message::Transport;

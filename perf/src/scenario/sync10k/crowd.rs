@@ -98,26 +98,40 @@ impl Crowd {
     /// # Errors
     /// When the server refuses one.
     pub fn gather(plan: &Plan, server: SocketAddr) -> Result<Self> {
+        let mut crowd = Self::nobody(plan)?;
+        crowd.grow(server, plan.connections)?;
+        Ok(crowd)
+    }
+
+    fn nobody(plan: &Plan) -> Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC).context("making an epoll")?;
         let timer = Timer::new(&epoll, TIMER)?;
-        let mut crowd = Self {
+        Ok(Self {
             plan: plan.clone(),
             epoll,
             timer,
             connections: Vec::with_capacity(plan.connections),
-            open: (0..plan.sessions()).map(|_| None).collect(),
+            open: Vec::new(),
             unanswered: 0,
             scratch: vec![0; SCRATCH],
             out: Vec::new(),
-        };
-        for index in 0..plan.connections {
-            let (stream, carry, version) = join(plan, server, index)?;
+        })
+    }
+
+    /// Connects `more` as well.
+    ///
+    /// # Errors
+    /// As [`Crowd::gather`].
+    pub fn grow(&mut self, server: SocketAddr, more: usize) -> Result<()> {
+        for index in self.connections.len()..self.connections.len() + more {
+            let (stream, carry, version) = join(&self.plan, server, index)?;
             stream.set_nonblocking(true).context("making a connection non-blocking")?;
-            epoll::add(&crowd.epoll, &stream, EventData::new_u64(index as u64), EventFlags::IN)
+            epoll::add(&self.epoll, &stream, EventData::new_u64(index as u64), EventFlags::IN)
                 .context("watching a connection")?;
-            crowd.connections.push(Connection { stream, carry, beat: None, version });
+            self.connections.push(Connection { stream, carry, beat: None, version });
         }
-        Ok(crowd)
+        self.open.resize_with(self.connections.len().div_ceil(self.plan.devices), || None);
+        Ok(())
     }
 
     /// Lives for `length`: heartbeats of all, updates of the first of each session, both evenly spread.
@@ -134,7 +148,7 @@ impl Crowd {
             let now = Instant::now();
             let next = loop {
                 let beat = nth(beats, self.plan.heartbeat_every, self.connections.len());
-                let update = nth(updates, self.plan.update_every, self.open.len());
+                let update = self.plan.update_every.map_or(until, |every| nth(updates, every, self.open.len()));
                 let next = beat.min(update);
                 if next > now || next >= until {
                     break next;

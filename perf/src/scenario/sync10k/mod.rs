@@ -17,7 +17,7 @@ use crate::{
     scenario::{Options, Report},
 };
 
-use crowd::Crowd;
+pub use crowd::Crowd;
 
 /// The server's own work after a burst of connecting is over by then, and its memory at rest.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -31,8 +31,8 @@ pub struct Plan {
     pub devices: usize,
     /// Between two heartbeats of a connection.
     pub heartbeat_every: Duration,
-    /// Between two updates of a session.
-    pub update_every: Duration,
+    /// Between two updates of a session; `None`: nobody says anything but heartbeats.
+    pub update_every: Option<Duration>,
     /// How long.
     pub length: Duration,
 }

@@ -161,10 +161,10 @@ fn no_two_types_share_a_name_in_the_document() {
                 let end = rest.find(['{', ';']).unwrap_or(rest.len());
                 // An example has braces as well.
                 let head = rest.split("struct ").next().filter(|head| head.len() < rest.len()).unwrap_or(&rest[..end]);
-                let named = head.split_once("as = ").map(|(_, rest)| rest.split([',', ')']).next().unwrap());
+                let renamed = head.split_once("as = ").map(|(_, rest)| rest.split([',', ')']).next().unwrap());
                 let own = rest.split_once("struct ").or_else(|| rest.split_once("enum ")).map(|(_, rest)| rest);
                 let own = own.and_then(|rest| rest.split([' ', '<', '{']).next());
-                let name = named.or(own).unwrap().trim().to_owned();
+                let name = renamed.or(own).unwrap().trim().to_owned();
                 assert!(
                     names.insert(name.clone()),
                     "{} has another {name}: give it `#[schema(as = …)]`",

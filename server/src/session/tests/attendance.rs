@@ -138,3 +138,21 @@ fn the_caller_has_no_more_timers_than_it_needs_and_never_one_too_few() {
     assert!(matches!(&left[..], [Message::DeviceLeft(_)]), "{left:?}");
     assert!(room.core.is_quiet());
 }
+
+#[test]
+fn who_is_attached_is_listed_with_when_they_were_last_heard_of() {
+    let mut room = Room::new("{}");
+    attach(&mut room, 1, "phone", 1_000);
+    attach(&mut room, 2, "phone", 1_000);
+    attach(&mut room, 3, "desk", 1_000);
+    room.core.touch(ConnId(2), at(4_000));
+    room.core.detach(ConnId(3), at(3_000));
+    let now = Now { mono_ms: 5_000, wall_ms: 1_000_000 };
+    let present: Vec<_> = room
+        .core
+        .attendance(now)
+        .into_iter()
+        .map(|(present, active)| (present.device.device.to_string(), present.connected, present.seen_ms, active))
+        .collect();
+    assert_eq!(present, [("desk".to_owned(), false, 998_000, false), ("phone".to_owned(), true, 999_000, false)]);
+}

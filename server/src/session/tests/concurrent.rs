@@ -143,7 +143,7 @@ impl Model {
     }
 }
 
-/// How often each outcome was seen: a test that only ever sees one of them shows nothing.
+/// How often each outcome was tally: a test that only ever sees one of them shows nothing.
 #[derive(Debug, Default)]
 struct Seen {
     current: u32,
@@ -155,7 +155,7 @@ struct Seen {
     old_appends: u32,
 }
 
-fn live(seed: u64, updates: usize, flood: bool, seen: &mut Seen) {
+fn live(seed: u64, updates: usize, flood: bool, tally: &mut Seen) {
     const POLICIES: [ConflictPolicy; 3] =
         [ConflictPolicy::LastWriterWins, ConflictPolicy::Merge, ConflictPolicy::Reject];
     let mut rng = Rng::with_seed(seed);
@@ -200,32 +200,29 @@ fn live(seed: u64, updates: usize, flood: bool, seen: &mut Seen) {
         let unknown = model.version() - base > defaults::TOUCHES_VERSIONS as u64;
         let effects = room.update(&client, &update);
         let answer = told(&effects, client.conn).remove(0);
-        match outcome {
-            Some(document) => {
-                let changed = document.to_json() != model.document.to_json();
-                assert_eq!(accepted(&answer).changed, changed, "{context}");
-                assert_eq!(deltas(&effects).len(), usize::from(changed), "{context}");
-                model.document = document;
-                if changed {
-                    model.history.push((client.incarnation, done));
-                }
-                match clash {
-                    Clash::None if base + 1 >= model.version() => seen.current += 1,
-                    Clash::None => seen.rebased += 1,
-                    _ if merge => seen.merged += 1,
-                    _ => seen.won += 1,
-                }
-                seen.old_appends += u32::from(unknown && matches!(change, Change::Append { .. }));
+        if let Some(document) = outcome {
+            let changed = document.to_json() != model.document.to_json();
+            assert_eq!(accepted(&answer).changed, changed, "{context}");
+            assert_eq!(deltas(&effects).len(), usize::from(changed), "{context}");
+            model.document = document;
+            if changed {
+                model.history.push((client.incarnation, done));
             }
-            None => {
-                if refused {
-                    assert!(matches!(answer, Message::Conflict(_)), "{context}: {answer:?}");
-                } else {
-                    assert!(matches!(answer, Message::Conflict(_) | Message::Error(_)), "{context}: {answer:?}");
-                }
-                seen.array += u32::from(clash == Clash::Array);
-                seen.refused += u32::from(clash == Clash::Value);
+            match clash {
+                Clash::None if base + 1 >= model.version() => tally.current += 1,
+                Clash::None => tally.rebased += 1,
+                _ if merge => tally.merged += 1,
+                _ => tally.won += 1,
             }
+            tally.old_appends += u32::from(unknown && matches!(change, Change::Append { .. }));
+        } else {
+            if refused {
+                assert!(matches!(answer, Message::Conflict(_)), "{context}: {answer:?}");
+            } else {
+                assert!(matches!(answer, Message::Conflict(_) | Message::Error(_)), "{context}: {answer:?}");
+            }
+            tally.array += u32::from(clash == Clash::Array);
+            tally.refused += u32::from(clash == Clash::Value);
         }
         assert_eq!(room.version(), model.version(), "{context}");
         assert_eq!(room.json(), model.document.to_string(), "{context}");
@@ -235,19 +232,19 @@ fn live(seed: u64, updates: usize, flood: bool, seen: &mut Seen) {
 
 #[test]
 fn whatever_many_writers_do_at_once_comes_out_as_the_policies_say() {
-    let mut seen = Seen::default();
+    let mut tally = Seen::default();
     for seed in 0..1_500 {
-        live(seed, 40, false, &mut seen);
+        live(seed, 40, false, &mut tally);
     }
-    let Seen { current, rebased, won, merged, refused, array, .. } = seen;
-    assert!([current, rebased, won, merged, refused, array].iter().all(|count| *count > 300), "{seen:?}");
+    let Seen { current, rebased, won, merged, refused, array, .. } = tally;
+    assert!([current, rebased, won, merged, refused, array].iter().all(|count| *count > 300), "{tally:?}");
 }
 
 #[test]
 fn for_a_base_that_is_no_longer_remembered_everything_overlaps_but_appends() {
-    let mut seen = Seen::default();
+    let mut tally = Seen::default();
     for seed in 0..12 {
-        live(seed, 120, true, &mut seen);
+        live(seed, 120, true, &mut tally);
     }
-    assert!(seen.old_appends > 30 && seen.array > 30 && seen.refused > 30, "{seen:?}");
+    assert!(tally.old_appends > 30 && tally.array > 30 && tally.refused > 30, "{tally:?}");
 }

@@ -343,24 +343,21 @@ impl World {
         let at = self.rng.usize(..self.under_way.len());
         let (handoff, said) = self.under_way[at].clone();
         let consented = said.as_ref() == Some(&self.active) || handoff.to == self.active;
-        match self.room.hand_off(&handoff) {
-            Ok(effects) => {
-                assert!(self.policy == DevicePolicy::Exclusive || consented, "moved without the active device's word");
-                assert!(notices(&effects).is_empty(), "told before it is durable");
-                self.seen.insert("moved");
-                self.active = handoff.to.clone();
-                self.moving.push(handoff.to);
-                self.under_way.remove(at);
-            }
-            Err(_) => {
-                assert!(self.policy == DevicePolicy::Ask && !consented);
-                if said.is_some() {
-                    // The service asks again.
-                    self.seen.insert("asked again");
-                    self.room.ask(&handoff).unwrap();
-                    self.under_way[at].1 = None;
-                }
-            }
+        if let Ok(effects) = self.room.hand_off(&handoff) {
+            assert!(self.policy == DevicePolicy::Exclusive || consented, "moved without the active device's word");
+            assert!(notices(&effects).is_empty(), "told before it is durable");
+            self.seen.insert("moved");
+            self.active = handoff.to.clone();
+            self.moving.push(handoff.to);
+            self.under_way.remove(at);
+            return;
+        }
+        assert!(self.policy == DevicePolicy::Ask && !consented);
+        if said.is_some() {
+            // The service asks again.
+            self.seen.insert("asked again");
+            self.room.ask(&handoff).unwrap();
+            self.under_way[at].1 = None;
         }
     }
 

@@ -9,14 +9,21 @@ mod tables;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use syncbridge_codec::message::Position;
+use syncbridge_codec::{
+    Message,
+    message::{self, Position},
+};
 
 use self::{
     links::{Ask, Link, Told, Way},
     people::{People, Person},
     tables::{Column, LIVE, Mend, OWN, ROUTES, Route},
 };
-use crate::{host::Host, http::Http};
+use crate::{
+    host::Host,
+    http::Http,
+    support::wire::{Via, Wire, hello},
+};
 
 /// A session that everybody tries their hands on, and what belongs to it.
 struct Target {
@@ -257,4 +264,34 @@ async fn nobody_is_let_in_who_should_not_be_and_nobody_refused_who_should_be_let
     assert!(wrong.is_empty(), "{} of {cells} cells are wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert!(cells >= 5_000, "{cells}");
     println!("{cells} cells");
+}
+
+#[tokio::test]
+async fn who_made_a_session_and_was_removed_learns_nothing_by_making_it_again() {
+    let host = Host::new();
+    for via in Via::BOTH {
+        let id = format!("{via:?}");
+        let token = host.token("ann", None);
+        let hello = hello(&token, "d", 7, Vec::new());
+        let mut wire = Wire::greeted(via, host.server().listen, hello).await.0;
+        let create =
+            message::Create { counter: 1, session: id.as_str().into(), state: "{}".into(), ..Default::default() };
+        for _ in 0..2 {
+            wire.send(create.clone());
+            wire.wait_for(|message| matches!(message, Message::Created(_)).then_some(())).await;
+        }
+        let ann = host.user("ann");
+        ann.put(&format!("/sessions/{id}/members"), json!({"userId": "bob", "role": "owner"})).await.expect(200);
+        ann.delete(&format!("/sessions/{id}/members/ann")).await.expect(204);
+        host.user("bob").put(&format!("/sessions/{id}"), json!({"state": {"n": 1}})).await.expect(200);
+        wire.send(create);
+        let told = wire
+            .wait_for(|message| match message {
+                Message::Error(error) => Some(error.name.to_string()),
+                Message::Created(created) => panic!("{created:?}"),
+                _ => None,
+            })
+            .await;
+        assert_eq!(told, "already_exists");
+    }
 }

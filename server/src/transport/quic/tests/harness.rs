@@ -143,8 +143,12 @@ fn shard(socket: Socket, gate: Gate, links: Arc<Mutex<Vec<Seen>>>) -> (oneshot::
 /// session stream.
 async fn echo(mut link: QuicLink, note: impl Fn(&mut dyn FnMut(&mut Seen))) {
     let mut out = [VecDeque::new(), VecDeque::new()];
-    let ended = poll_fn(|cx| poll_echo(&mut link, &mut out, &note, cx)).await;
+    let mut ended = poll_fn(|cx| poll_echo(&mut link, &mut out, &note, cx)).await;
     if ended.is_ok() {
+        // What was read last may still wait for the client to take what came before.
+        for (class, queue) in [Class::Control, Class::Session].into_iter().zip(out.iter_mut()) {
+            ended = ended.and(poll_fn(|cx| link.poll_send(cx, class, queue)).await);
+        }
         link.finish().await;
     }
     link.close(0, "done");

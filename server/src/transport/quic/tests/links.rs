@@ -162,7 +162,8 @@ async fn when_a_client_finishes_it_gets_everything_before_the_connection_closes(
         session.finish().unwrap();
     };
     let (_wrote, read) = within(async { tokio::join!(wrote, session_in.read_to_end(1 << 20)) }).await;
-    assert!(read.unwrap() == text);
+    let read = read.unwrap();
+    assert!(read == text, "{} bytes came, beginning with {:?}", read.len(), &read[..read.len().min(16)]);
     assert_eq!(within(control_in.read_to_end(100)).await.unwrap(), b"bye");
     within(connection.closed()).await;
     until(|| server.last().ended.is_some()).await;

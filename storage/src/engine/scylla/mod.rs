@@ -27,6 +27,7 @@ use ::scylla::{
 };
 use bytes::Bytes;
 pub use schema::FORMAT;
+use tokio::runtime::{Handle, Runtime};
 
 use self::{
     core::Core,
@@ -101,16 +102,40 @@ impl Default for Options {
 /// The engine.
 pub struct Scylla {
     core: Arc<Core>,
-    runtime: Option<tokio::runtime::Runtime>,
+    threads: Threads,
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Error> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("cql")
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Io { what: "start the database's threads".into(), source })
+/// The engine's threads. They end without being waited for: what they still do was told to nobody.
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn start() -> Result<Self, Error> {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("cql").enable_all().build();
+        runtime
+            .map(|runtime| Self(Some(runtime)))
+            .map_err(|source| Error::Io { what: "start the database's threads".into(), source })
+    }
+
+    fn handle(&self) -> Result<&Handle, Error> {
+        let handle = self.0.as_ref().map(Runtime::handle);
+        handle.ok_or_else(|| Error::Poisoned { cause: "the store was closed".into() })
+    }
+
+    /// Runs something and waits for it, wherever blocking is allowed, be it on a thread that runs another runtime.
+    fn block<T: Send>(&self, work: impl Future<Output = Result<T, Failure>> + Send, what: &str) -> Result<T, Error> {
+        let handle = self.handle()?;
+        let ended = std::thread::scope(|scope| scope.spawn(|| handle.block_on(work)).join());
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(|failure| failure.into_error(what))
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 async fn connect(options: &Options) -> Result<Session, Failure> {
@@ -164,7 +189,7 @@ pub fn migrate(options: &Options) -> Result<(u32, u32), Error> {
         }
         schema::migrate(&session, keyspace).await
     };
-    runtime()?.block_on(work).map_err(|failure| failure.into_error("make the schema"))
+    Threads::start()?.block(work, "make the schema")
 }
 
 /// Removes the keyspace with everything in it.
@@ -180,7 +205,7 @@ pub fn destroy(options: &Options) -> Result<(), Error> {
         session.query_unpaged(format!("DROP KEYSPACE IF EXISTS {}", options.keyspace), ()).await?;
         Ok(())
     };
-    runtime()?.block_on(work).map_err(|failure| failure.into_error("remove the keyspace"))
+    Threads::start()?.block(work, "remove the keyspace")
 }
 
 /// The next epoch, which no process had before.
@@ -207,8 +232,8 @@ impl Scylla {
     /// # Errors
     /// [`Error`] when the database is away, refuses, or has another schema.
     pub fn open(options: &Options, sink: Arc<dyn Sink>) -> Result<Self, Error> {
-        let runtime = runtime()?;
-        let handle = runtime.handle().clone();
+        let threads = Threads::start()?;
+        let handle = threads.handle()?.clone();
         let work = async {
             if !is_name(&options.keyspace) {
                 return Err(Failure::Permanent(format!("`{}` is no keyspace", options.keyspace)));
@@ -241,12 +266,12 @@ impl Scylla {
             core.renew().await?;
             Ok(Arc::new(core))
         };
-        let core = runtime.block_on(work).map_err(|failure| failure.into_error("open the store"))?;
+        let core = threads.block(work, "open the store")?;
         let keeper = core.clone();
-        runtime.spawn(async move { keeper.keep_lease().await });
+        threads.handle()?.spawn(async move { keeper.keep_lease().await });
         let tidier = core.clone();
-        runtime.spawn(async move { tidier.keep_tidy().await });
-        Ok(Self { core, runtime: Some(runtime) })
+        threads.handle()?.spawn(async move { tidier.keep_tidy().await });
+        Ok(Self { core, threads })
     }
 
     /// Runs a read on the engine's threads and waits for it; so it may be called wherever blocking is allowed.
@@ -256,20 +281,10 @@ impl Scylla {
         work: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T, Error> {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        if let Some(runtime) = &self.runtime {
-            // Who waits is there until the answer is.
-            runtime.spawn(async move { drop(sender.send(work.await)) });
-        }
+        // Who waits is there until the answer is.
+        self.threads.handle()?.spawn(async move { drop(sender.send(work.await)) });
         let ended = receiver.recv().map_err(|_| Error::Poisoned { cause: "the store was closed".into() })?;
         ended.map_err(|failure| failure.into_error(what))
-    }
-}
-
-impl Drop for Scylla {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 

@@ -19,13 +19,19 @@ pub use database::options as cql_options;
 use status::Running;
 use syncbridge_codec::{ErrorCode, Message, handshake, message};
 use syncbridge_document::Limits;
+use syncbridge_storage::engine::{
+    Engine,
+    embedded::{self, Embedded},
+    memory::Memory,
+};
 use tokio::sync::watch;
 
 use crate::{
     admin::{self, Metrics, Shown},
     auth::{Authenticator, KeyError, Keys, Revoked},
-    config::Config,
+    config::{self, Config},
     connection::{Identity, Timing},
+    control::{self, Control},
     data, defaults, hub,
     hub::Hub,
     persist::{self, Persist},
@@ -93,6 +99,7 @@ pub struct Server {
     shards: Vec<JoinHandle<std::io::Result<()>>>,
     admin_stop: watch::Sender<bool>,
     admin_thread: Option<JoinHandle<()>>,
+    control: Option<control::Stop>,
 }
 
 /// How a stop went.
@@ -174,7 +181,25 @@ impl Server {
             Arc::clone(&metrics),
         );
         let sink: Arc<dyn syncbridge_storage::Sink> = persist.clone();
-        let engine = database::open(&config, sink)?;
+        let mut control = None;
+        let engine: Arc<dyn Engine> = match config.storage.engine {
+            config::Engine::Embedded => {
+                let folder = config.data.join(data::STORE);
+                let store = Arc::new(Embedded::open(&folder, embedded::Options::default(), sink)?);
+                match Control::bind(&config.data, &store) {
+                    Ok((requests, stop)) => {
+                        // Never waited for: what it is making when the server ends has no name yet.
+                        spawn("control", move || requests.serve())?;
+                        control = Some(stop);
+                    }
+                    // Not every file system takes a socket, and sessions can be served without.
+                    Err(error) => tracing::warn!(%error, "no control socket: `storage backup` cannot ask this server"),
+                }
+                store
+            }
+            config::Engine::Memory => Arc::new(Memory::open(sink)),
+            config::Engine::Scylla => database::open(&config, sink)?,
+        };
         persist.attach(engine);
 
         let files = config.tls.cert.as_ref().zip(config.tls.key.as_ref());
@@ -283,6 +308,7 @@ impl Server {
             shards,
             admin_stop,
             admin_thread: Some(admin_thread),
+            control,
         })
     }
 
@@ -302,6 +328,9 @@ impl Server {
     /// link is closed. Blocks, at most for `drain.deadline_ms`.
     pub fn stop(mut self) -> Stopped {
         let deadline = Instant::now() + Duration::from_millis(self.config.drain.deadline_ms);
+        if let Some(control) = self.control.take() {
+            control.stop();
+        }
         self.hub.drain();
         self.draining.send_replace(true);
         let flushed = self.persist.flush(deadline);

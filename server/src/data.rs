@@ -7,6 +7,9 @@ use std::{
     path::Path,
 };
 
+/// Where in it the embedded store is.
+pub const STORE: &str = "store";
+
 /// Makes the folder, and those above it, when it is missing; its name is on the disk when this returns. Tells whether it
 /// was missing.
 ///

@@ -35,7 +35,7 @@ enum Command {
     Token(cli::token::Options),
     /// Exchanges the key that signs access tokens
     RotateKey(cli::rotate_key::Options),
-    /// Cares for the store
+    /// Looks after the store
     #[command(subcommand)]
     Storage(cli::storage::Command),
     /// Checks or prints the configuration

@@ -1,6 +1,8 @@
 //! The command line as a person meets it: what is printed where, exit codes, and sentences that help. Most of
 //! it needs no server; where one is needed, it is the real binary too.
 
+#[path = "cli/storage.rs"]
+mod storage;
 mod support;
 
 use std::{
@@ -167,8 +169,19 @@ fn what_cannot_be_meant_is_code_2_before_any_connection_is_made() {
 #[test]
 fn help_names_every_command_and_the_exit_codes() {
     let help = stdout(&syncbridge(&["--help"]));
-    for word in ["serve", "create", "get", "watch", "update", "handoff", "token", "rotate-key", "config", "Exit codes:"]
-    {
+    for word in [
+        "serve",
+        "create",
+        "get",
+        "watch",
+        "update",
+        "handoff",
+        "token",
+        "rotate-key",
+        "storage",
+        "config",
+        "Exit codes:",
+    ] {
         assert!(help.contains(word), "{word} is not in\n{help}");
     }
 }

@@ -65,7 +65,8 @@ pub const INDEX_CACHE_BYTES: usize = 64 << 20;
 /// bytes to be read for a catch-up of a few versions.
 pub const RUN_BYTES: usize = 64 << 10;
 
-/// Rows whose time is over that one flush removes at most; a million handoff codes a day are 58 a flush.
+/// Rows whose time is over that one flush removes at most, unless it brought more than half as many that expire: a million
+/// handoff codes a day are 58 a flush.
 pub const EXPIRED_A_FLUSH: usize = 4096;
 
 /// Sessions whose newest (epoch, version) the writer remembers, so that it need not ask the index: twice this number

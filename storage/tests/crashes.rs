@@ -177,19 +177,20 @@ fn a_whole_older_group_behind_a_torn_one_is_never_read_as_new() {
 }
 
 #[test]
-fn a_flipped_bit_in_the_last_group_drops_it_and_in_an_earlier_one_is_reported_as_damage() {
+fn a_flipped_bit_in_any_group_is_reported_as_damage() {
     let log = crashed();
     for (number, (start, end)) in log.groups.iter().enumerate().skip(2) {
         for at in (*start..*end).step_by(if number == 4 { 1 } else { 3 }) {
             let mut damaged = log.bytes.clone();
             damaged[at] ^= 1 << (at % 8);
-            if number == 4 {
+            if number == 4 && damaged[at & !7..][..8] == [0; 8] {
+                // As if it had never been written.
                 assert_eq!(log.recovered(&damaged), (4, true), "byte {at}");
-            } else {
-                let error = log.open_with(&damaged).map(drop).expect_err("durable commits are missing");
-                assert!(matches!(error, Error::Damaged { .. }), "byte {at}: {error}");
-                assert!(error.to_string().contains(".log"), "names the file: {error}");
+                continue;
             }
+            let error = log.open_with(&damaged).map(drop).expect_err("durable commits are missing");
+            assert!(matches!(error, Error::Damaged { .. }), "byte {at}: {error}");
+            assert!(error.to_string().contains(".log"), "names the file: {error}");
         }
     }
     let mut damaged = log.bytes.clone();
@@ -340,7 +341,7 @@ fn a_format_of_another_program_is_named_and_left_alone() {
     let sum = crc32c::crc32c(&bytes[..20]);
     bytes[20..].copy_from_slice(&sum.to_le_bytes());
     fs::write(&path, &bytes).expect("written");
-    assert!(matches!(open_with(folder.path(), options()).map(drop), Err(Error::Format { found: 99, known: 1 })));
+    assert!(matches!(open_with(folder.path(), options()).map(drop), Err(Error::Format { found: 99, known: 2 })));
     assert!(fs::read(&path).expect("readable") == bytes);
     bytes[9] ^= 1;
     fs::write(&path, &bytes).expect("written");

@@ -124,6 +124,7 @@ impl Sink for Ignore {
 /// Everything that was called durable is there, whole, with its answer, and what is there has no gap.
 fn check(folder: &Path, durable: &[u64], last_epoch: &AtomicU64) {
     let store = Embedded::open(folder, options(), Arc::new(Ignore)).expect("opens after a kill");
+    assert_eq!(store.recovery().salvaged, None, "a kill is no damage");
     let epoch = store.epoch();
     assert!(epoch > last_epoch.swap(epoch, Ordering::Relaxed), "the epoch grows");
     for (session, durable) in durable.iter().enumerate() {

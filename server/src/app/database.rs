@@ -1,29 +1,19 @@
-//! Storage as it is configured: opens the engine, and says where a CQL database is.
+//! The CQL database as it is configured: where it is, and who may use it.
 
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use syncbridge_storage::{
     Engine, Sink,
-    engine::{
-        embedded::{self, Embedded},
-        memory::Memory,
-        scylla::{self, Scylla},
-    },
+    engine::scylla::{self, Scylla},
 };
 
 use super::Error;
-use crate::config::{self, Config};
+use crate::config::Config;
 
-/// Opens the engine that is configured.
+/// Opens the store in the database.
 pub(super) fn open(config: &Config, sink: Arc<dyn Sink>) -> Result<Arc<dyn Engine>, Error> {
-    Ok(match config.storage.engine {
-        config::Engine::Embedded => {
-            Arc::new(Embedded::open(&config.data.join("store"), embedded::Options::default(), sink)?)
-        }
-        config::Engine::Memory => Arc::new(Memory::open(sink)),
-        config::Engine::Scylla => Arc::new(Scylla::open(&options(config)?, sink)?),
-    })
+    Ok(Arc::new(Scylla::open(&options(config)?, sink)?))
 }
 
 /// How the CQL database is reached.

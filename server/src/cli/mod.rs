@@ -38,12 +38,14 @@ pub enum End {
     Conflict = 5,
     /// No server could be reached.
     Unreachable = 6,
+    /// Something of the store is damaged.
+    Damaged = 7,
 }
 
 /// The last lines of `--help`.
 pub const HELP: &str = "\
 Exit codes: 0 done; 1 failed; 2 wrong option, setting or patch; 3 refused; 4 no such session; 5 conflict, or the id is
-taken; 6 no server reached.";
+taken; 6 no server reached; 7 something of the store is damaged.";
 
 /// Why a command ends without having done what was asked.
 #[derive(Debug)]

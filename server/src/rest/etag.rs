@@ -1,44 +1,74 @@
 //! Entity tags (RFC 9110 §8.8.3) of sessions, and the conditions that name them (§13.1). A session's tag is
 //! `"EPOCH.VERSION"`.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use std::convert::Infallible;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
+};
 use syncbridge_codec::{ErrorCode, message::Position};
 
 use super::Problem;
 use crate::session::Base;
 
+/// The headers of a request that make conditions of session's tags.
+#[derive(Debug, Clone, Default)]
+pub struct Conditions(HeaderMap);
+
+impl Conditions {
+    /// What `If-Match` says, for telling requests apart.
+    pub fn text(&self) -> &[u8] {
+        self.0.get(header::IF_MATCH).map_or(b"", HeaderValue::as_bytes)
+    }
+
+    /// Whether `If-None-Match` names this place, or any: the caller has it. Compared weakly; what is no list of tags names
+    /// nothing.
+    pub fn none_match(&self, at: &Position) -> bool {
+        let mut values = self.0.get_all(header::IF_NONE_MATCH).iter().peekable();
+        values.peek().is_some() && values.any(|value| tags(value).is_some_and(|tags| tags.any_of(at, false)))
+    }
+
+    /// Which places `If-Match` allows. Compared strongly, so weak tags and those that are no session's match nothing.
+    ///
+    /// # Errors
+    /// [`Problem`]: it is no list of tags, or `If-None-Match: *` asks for what is there not to be there.
+    pub fn base(&self) -> Result<Base, Problem> {
+        if self.0.get_all(header::IF_NONE_MATCH).iter().any(|value| value.as_bytes().trim_ascii() == b"*") {
+            return Err(Problem::new(ErrorCode::PreconditionFailed, "the session exists"));
+        }
+        let mut allowed: Option<Vec<Position>> = None;
+        for value in self.0.get_all(header::IF_MATCH) {
+            match tags(value) {
+                None => return Err(malformed(&header::IF_MATCH)),
+                Some(Tags::Any) => return Ok(Base::Now),
+                Some(Tags::These(tags)) => {
+                    let places = tags.iter().filter(|tag| !tag.weak).filter_map(|tag| place(tag.opaque));
+                    allowed.get_or_insert_default().extend(places);
+                }
+            }
+        }
+        Ok(allowed.map_or(Base::Now, Base::OneOf))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Conditions {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let mut conditions = HeaderMap::new();
+        for name in [header::IF_MATCH, header::IF_NONE_MATCH] {
+            for value in parts.headers.get_all(&name) {
+                conditions.append(&name, value.clone());
+            }
+        }
+        Ok(Self(conditions))
+    }
+}
+
 /// A session's tag.
 pub fn of(at: &Position) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{}.{}\"", at.epoch, at.version)).expect("digits, a dot and quotes")
-}
-
-/// Whether `If-None-Match` names this place, or any: the caller has it. Compared weakly; what is no list of tags names
-/// nothing.
-pub fn none_match(headers: &HeaderMap, at: &Position) -> bool {
-    let mut values = headers.get_all(header::IF_NONE_MATCH).iter().peekable();
-    values.peek().is_some() && values.any(|value| tags(value).is_some_and(|tags| tags.any_of(at, false)))
-}
-
-/// Which places `If-Match` allows. Compared strongly, so weak tags and those that are no session's match nothing.
-///
-/// # Errors
-/// [`Problem`]: it is no list of tags, or `If-None-Match: *` asks for what is there not to be there.
-pub fn base(headers: &HeaderMap) -> Result<Base, Problem> {
-    if headers.get_all(header::IF_NONE_MATCH).iter().any(|value| value.as_bytes().trim_ascii() == b"*") {
-        return Err(Problem::new(ErrorCode::PreconditionFailed, "the session exists"));
-    }
-    let mut allowed: Option<Vec<Position>> = None;
-    for value in headers.get_all(header::IF_MATCH) {
-        match tags(value) {
-            None => return Err(malformed(&header::IF_MATCH)),
-            Some(Tags::Any) => return Ok(Base::Now),
-            Some(Tags::These(tags)) => {
-                let places = tags.iter().filter(|tag| !tag.weak).filter_map(|tag| place(tag.opaque));
-                allowed.get_or_insert_default().extend(places);
-            }
-        }
-    }
-    Ok(allowed.map_or(Base::Now, Base::OneOf))
 }
 
 fn malformed(name: &HeaderName) -> Problem {
@@ -107,7 +137,7 @@ mod tests {
     }
 
     fn known(values: &[&str]) -> bool {
-        none_match(&headers(&header::IF_NONE_MATCH, values), &AT)
+        Conditions(headers(&header::IF_NONE_MATCH, values)).none_match(&AT)
     }
 
     #[test]
@@ -134,7 +164,8 @@ mod tests {
 
     #[test]
     fn if_match_is_strong_and_what_is_no_list_is_refused() {
-        let base = |values: &[&str]| base(&headers(&header::IF_MATCH, values)).map_err(|problem| problem.error());
+        let base =
+            |values: &[&str]| Conditions(headers(&header::IF_MATCH, values)).base().map_err(|problem| problem.error());
         assert_eq!(base(&[]), Ok(Base::Now));
         assert_eq!(base(&["*"]), Ok(Base::Now));
         assert_eq!(base(&["\"7.3\""]), Ok(Base::OneOf(vec![AT])));

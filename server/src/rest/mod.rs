@@ -25,11 +25,10 @@ mod problem;
 mod sessions;
 mod snapshots;
 pub mod time;
-mod whole;
 
 use std::{net::IpAddr, sync::Arc};
 
-use axum::{Router, middleware, routing::get};
+use axum::{Router, routing::get};
 pub use body::{Json, Raw};
 pub use caller::{Caller, bearer};
 pub use idempotency::IdempotencyKey;
@@ -90,7 +89,6 @@ pub fn router(api: Api, shown: Shown) -> (Router, Arc<[String]>) {
     let open = api.config.open;
     let routes = routes
         .with_state(api)
-        .layer(middleware::from_fn(whole::whole))
         .merge(docs)
         .merge(operators(shown, open))
         .method_not_allowed_fallback(async || {

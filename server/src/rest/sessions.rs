@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -21,7 +21,8 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api, BASE, Caller, IdempotencyKey, Json, Path, Problem, Query, Raw, etag,
+    Api, BASE, Caller, IdempotencyKey, Json, Path, Problem, Query, Raw,
+    etag::{self, Conditions},
     members::MemberRole,
     page::{Page, Wanted},
 };
@@ -264,10 +265,10 @@ async fn read(
     State(api): State<Api>,
     caller: Caller,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    conditions: Conditions,
 ) -> Result<Response, Problem> {
     let session = find(&api, &caller, &id, Operation::Get).await?;
-    let view = match api.hub.view(&session, &caller, |at| etag::none_match(&headers, at))? {
+    let view = match api.hub.view(&session, &caller, |at| conditions.none_match(at))? {
         Shown::Ready(view) => view,
         Shown::Same(at) => return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag::of(&at))]).into_response()),
         Shown::Large(large) => {
@@ -319,13 +320,13 @@ async fn replace(
     caller: Caller,
     key: IdempotencyKey,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    conditions: Conditions,
     Json(Replacement { state }): Json<Replacement>,
 ) -> Result<Response, Problem> {
     let session = find(&api, &caller, &id, Operation::Update).await?;
-    let base = etag::base(&headers)?;
+    let base = conditions.base()?;
     let text = Bytes::from(<Box<str>>::from(state).into_string());
-    let keyed = key.keyed(&caller, &format!("PUT sessions/{id}"), &[condition(&headers), &text]);
+    let keyed = key.keyed(&caller, &format!("PUT sessions/{id}"), &[conditions.text(), &text]);
     let value = document(&api, text).await?;
     change(&api, &caller, &session, keyed, Some(Target::Whole(value)), Bytes::new(), base).await
 }
@@ -359,12 +360,12 @@ async fn patch(
     caller: Caller,
     key: IdempotencyKey,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    conditions: Conditions,
     body: Raw,
 ) -> Result<Response, Problem> {
     let session = find(&api, &caller, &id, Operation::Update).await?;
-    let base = etag::base(&headers)?;
-    let asked = [condition(&headers), body.media_type.as_bytes(), &body.bytes];
+    let base = conditions.base()?;
+    let asked = [conditions.text(), body.media_type.as_bytes(), &body.bytes];
     let keyed = key.keyed(&caller, &format!("PATCH sessions/{id}"), &asked);
     match &*body.media_type {
         JSON_PATCH => change(&api, &caller, &session, keyed, None, body.bytes, base).await,
@@ -378,11 +379,6 @@ async fn patch(
             Ok(([(header::HeaderName::from_static("accept-patch"), accepted)], problem).into_response())
         }
     }
-}
-
-/// What `If-Match` says, for telling requests apart.
-fn condition(headers: &HeaderMap) -> &[u8] {
-    headers.get(header::IF_MATCH).map_or(b"", HeaderValue::as_bytes)
 }
 
 /// Reads a document, off the shard when it is large.

@@ -6,6 +6,7 @@ mod cors;
 mod gzip;
 mod name;
 mod proxies;
+mod whole;
 
 use std::{cell::RefCell, net::IpAddr, sync::Arc, time::Instant};
 
@@ -85,12 +86,11 @@ impl Frame {
             || tracing::debug_span!("request", id = %name, method = %request.method(), path = request.uri().path()),
         );
         // The router is ready whenever it is asked (axum); it is not borrowed while it answers.
-        let answer = self.router.borrow_mut().call(request);
-        let Ok(response) = match span {
+        let answer = whole::answer(request.method().is_safe(), self.router.borrow_mut().call(request));
+        match span {
             Some(span) => answer.instrument(span).await,
             None => answer.await,
-        };
-        response
+        }
     }
 }
 

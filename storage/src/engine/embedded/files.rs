@@ -10,12 +10,18 @@ use std::{
 use crate::Error;
 
 /// Version of everything in the folder; raised when a program of before could misread it.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 const MAGIC: &[u8; 8] = b"SBSTORE\0";
-const STORE: &str = "store";
+pub(super) const STORE: &str = "store";
+/// There while nobody has started on a copy of another store.
+const COPY: &str = "copy";
+/// More starts than a store sees; a copy skips once to twice as many.
+const EPOCHS_SKIPPED: u64 = 1 << 20;
 const LOCK: &str = "lock";
 pub(super) const LOG: &str = "log";
 pub(super) const INDEX: &str = "index.redb";
+/// Damaged files, as they were found.
+pub(super) const ASIDE: &str = "damaged";
 
 /// An [`Error::Io`] that names the file.
 pub(super) fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
@@ -60,6 +66,41 @@ impl Folder {
             Err(TryLockError::WouldBlock) => Err(Error::Locked { path: path.display().to_string() }),
             Err(TryLockError::Error(source)) => Err(io("lock", &lock_path)(source)),
         }
+    }
+
+    /// Locks a folder that has a store, or the remains of one; makes nothing.
+    pub fn open_existing(path: &Path) -> Result<Self, Error> {
+        if !path.join(STORE).exists() && !path.join(INDEX).exists() {
+            let source = ErrorKind::NotFound.into();
+            return Err(Error::Io { what: format!("find a store in {}", path.display()), source });
+        }
+        Self::open(path)
+    }
+
+    /// Says that this is a copy of another store, which may have begun epochs since.
+    pub fn mark_copy(&self) -> Result<(), Error> {
+        let path = self.path.join(COPY);
+        private().create(true).truncate(true).open(&path).map(drop).map_err(io("make", &path))?;
+        sync_folder(&self.path)
+    }
+
+    /// How many epochs a start skips: on a copy of another store as many as lead away from all that this store, or another
+    /// copy of it, may have begun. A cursor of theirs must never be taken for one of ours.
+    pub fn skipped_epochs(&self) -> Result<u64, Error> {
+        let path = self.path.join(COPY);
+        if !path.exists() {
+            return Ok(0);
+        }
+        let random =
+            getrandom::u64().map_err(|error| io("choose an epoch for", &path)(std::io::Error::other(error)))?;
+        Ok(EPOCHS_SKIPPED + random % EPOCHS_SKIPPED)
+    }
+
+    /// This is no copy any more: an epoch of its own is durable.
+    pub fn unmark_copy(&self) -> Result<(), Error> {
+        let path = self.path.join(COPY);
+        std::fs::remove_file(&path).map_err(io("remove", &path))?;
+        sync_folder(&self.path)
     }
 
     /// The epoch of the last process; `None` when there was none.

@@ -9,6 +9,7 @@ mod indexer;
 mod log;
 mod memtable;
 mod queue;
+pub mod tools;
 mod writer;
 
 use std::{
@@ -33,11 +34,12 @@ use crate::{
     rules::{Head, Judge, expired},
 };
 use encoding::Reader;
-use files::{Folder, INDEX, LOG, damaged, io};
-use index::{Index, Snapshot};
+use files::{ASIDE, Folder, INDEX, LOG, damaged, io};
+use index::{Index, Opened, Snapshot};
 use log::{Full, Log, Spares, recover};
 use memtable::{Memtable, Row, Tables};
 
+pub use index::Salvaged;
 pub use log::recover::Torn;
 
 /// What an operator may turn, and what a test may take the place of.
@@ -77,6 +79,8 @@ pub struct Recovery {
     pub groups: u64,
     /// The group at the end of the log that was dropped because it was not whole.
     pub torn: Option<Torn>,
+    /// The index was damaged: what is refused since then.
+    pub salvaged: Option<Salvaged>,
 }
 
 #[derive(Default)]
@@ -173,8 +177,7 @@ impl Shared {
             return Ok(entry.head);
         }
         // Between the two, a flush may end; then the index has it.
-        let head = self.index()?.snapshot()?.head(session)?;
-        Ok(head.map(|head| Head { epoch: head.epoch, version: head.version }))
+        self.indexed(session)
     }
 
     fn row(&self, table: Table, key: &Bytes) -> Result<Row, Error> {
@@ -182,6 +185,23 @@ impl Shared {
             return Ok(row);
         }
         self.index()?.snapshot()?.row(table, key)
+    }
+
+    /// True when something that the commit builds on cannot be read.
+    fn meets_damage(&self, commit: &Commit) -> bool {
+        commit.writes.iter().any(|write| {
+            let met = match write {
+                Write::Put { table, key, .. } | Write::Remove { table, key } => self.row(*table, key).map(drop),
+                write => memtable::session(write).map_or(Ok(()), |session| self.indexed(session).map(drop)),
+            };
+            matches!(met, Err(Error::Damaged { .. }))
+        })
+    }
+
+    /// The head as the index has it.
+    fn indexed(&self, session: &str) -> Result<Option<Head>, Error> {
+        let head = self.index()?.snapshot()?.head(session)?;
+        Ok(head.map(|head| Head { epoch: head.epoch, version: head.version }))
     }
 
     /// A session's writes that the index does not have, each with its time, and the index.
@@ -235,9 +255,17 @@ impl Embedded {
     /// [`Error::Locked`], [`Error::Format`], [`Error::Damaged`] when something durable is missing or unreadable, and
     /// [`Error::Io`].
     pub fn open(folder: &Path, options: Options, sink: Arc<dyn Sink>) -> Result<Self, Error> {
+        Self::open_folder(Folder::open(folder)?, options, sink, &mut recover::Damage::Refused)
+    }
+
+    fn open_folder(
+        folder: Folder,
+        options: Options,
+        sink: Arc<dyn Sink>,
+        damage: &mut recover::Damage,
+    ) -> Result<Self, Error> {
         let mut options = options;
         options.segment_bytes = options.segment_bytes.max(16 << 10).next_multiple_of(4096);
-        let folder = Folder::open(folder)?;
         let log_folder = folder.path.join(LOG);
         let index_path = folder.path.join(INDEX);
         let last_epoch = folder.last_epoch()?;
@@ -251,13 +279,18 @@ impl Embedded {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                         return Err(io("remove", &new)(error));
                     }
-                    _ => drop(Index::open(&new)?),
+                    _ => Index::create(&new)?,
                 }
                 std::fs::rename(&new, &index_path).map_err(io("rename", &new))?;
                 files::sync_folder(&folder.path)?;
             }
         }
-        let index = Arc::new(Index::open(&index_path)?);
+        let Opened { index, salvaged } = Index::open(&index_path, &folder.path.join(ASIDE))?;
+        if let Some(Salvaged { lost, aside, .. }) = &salvaged {
+            let aside = aside.display();
+            tracing::error!(?lost, %aside, "what the index has lost is refused as damaged; everything else is served");
+        }
+        let index = Arc::new(index);
         let covered = index.snapshot()?.covered;
         if last_epoch.is_none() && (covered > 0 || recover::any(&log_folder)?) {
             return Err(damaged(&folder.path, "there are commits, but the file that says the epoch is missing"));
@@ -274,8 +307,10 @@ impl Embedded {
             failure: Mutex::default(),
         });
         let spares = Arc::new(Spares::open(&log_folder, shared.options.segment_bytes)?);
-        match Self::recover(&shared, &folder, &spares, last_epoch, covered) {
-            Ok((log, epoch, recovery)) => Self::start(shared, folder, spares, log, epoch, recovery),
+        match Self::recover(&shared, &folder, &spares, (last_epoch, covered), damage) {
+            Ok((log, epoch, recovery)) => {
+                Self::start(shared, folder, spares, log, epoch, Recovery { salvaged, ..recovery })
+            }
             Err(error) => {
                 spares.stop();
                 Err(error)
@@ -287,21 +322,30 @@ impl Embedded {
         shared: &Shared,
         folder: &Folder,
         spares: &Arc<Spares>,
-        last_epoch: Option<u64>,
-        covered: u64,
+        (last_epoch, covered): (Option<u64>, u64),
+        damage: &mut recover::Damage,
     ) -> Result<(Log, u64, Recovery), Error> {
+        let tolerant = matches!(damage, recover::Damage::Told(_));
+        let mut misfits = Vec::new();
         let log_folder = folder.path.join(LOG);
         let full = Full::new(spares.clone());
         let mut known = writer::Known::new(shared);
         let mut judge = Judge::default();
-        let found = recover::recover(&log_folder, covered, |group| {
+        let found = recover::recover(&log_folder, covered, damage, |group| {
             let mut writes = Vec::new();
             let mut reader = Reader(group.payload);
             for _ in 0..group.commits {
                 let commit = read_commit(&mut reader)
                     .ok_or_else(|| damaged(&log_folder, &format!("group {} has a commit that is none", group.seq)))?;
-                // The log has only what passed; that it passes again shows that log and index belong together.
-                if judge.judge(&commit, group.time_ms, &mut known)? != Outcome::Committed {
+                // The log has only what passed; that it passes again shows that log and index belong together. What cannot
+                // be judged because the index is damaged there goes the way of such writes: into quarantine.
+                if judge.judge(&commit, group.time_ms, &mut known)? != Outcome::Committed
+                    && !shared.meets_damage(&commit)
+                {
+                    if tolerant {
+                        misfits.extend(tools::names(&commit).map(|name| (name, group.seq)));
+                        continue;
+                    }
                     return Err(damaged(&log_folder, &format!("group {} does not fit the index", group.seq)));
                 }
                 writes.extend(commit.writes);
@@ -314,19 +358,27 @@ impl Embedded {
             }
             Ok(())
         })?;
+        for (name, seq) in misfits {
+            let what = format!("{name}: a change in group {seq} does not fit what is left before it, and is lost");
+            damage.meet(&log_folder, recover::Met::Lost(what))?;
+        }
         if let Some(torn) = &found.torn {
             tracing::warn!(segment = %torn.segment.display(), offset = torn.offset,
                 "the log ends in a group that is not whole; it is dropped, nobody was told that it is durable");
         }
         // The index has everything now, so nothing of the old segments is ever read again.
         indexer::flush(shared, &full)?;
-        let epoch = last_epoch.unwrap_or(0).max(found.epoch) + 1;
+        let skipped = folder.skipped_epochs()?;
+        let epoch = last_epoch.unwrap_or(0).max(found.epoch) + 1 + skipped;
         folder.set_epoch(epoch)?;
+        if skipped > 0 {
+            folder.unmark_copy()?;
+        }
         for (path, _) in &found.segments {
             spares.retire(path)?;
         }
         let log = Log::begin(&log_folder, found.next_id, found.next_seq, epoch, full, shared.options.faults.clone())?;
-        Ok((log, epoch, Recovery { groups: found.replayed, torn: found.torn }))
+        Ok((log, epoch, Recovery { groups: found.replayed, torn: found.torn, salvaged: None }))
     }
 
     fn start(

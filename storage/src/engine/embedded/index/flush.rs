@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use redb::{ReadableTable, Table as Open, WriteTransaction};
 
-use super::{COVERED, Index, Kind, TABLES, broken, failed, keys, rows, seal, unseal};
+use super::{COVERED, Damage, Index, Kind, TABLES, broken, failed, keys, rows, seal, unseal};
 use crate::{
     Applied, Error, StoredDelta, Write,
     defaults::{
@@ -26,10 +26,8 @@ use crate::{
 impl Index {
     /// Writes `memtable`; durable, and covered, when this returns.
     pub fn flush(&self, memtable: &Memtable, faults: &Installed) -> Result<(), Error> {
-        let mut transaction = self.database.begin_write().map_err(|error| self.failed(error))?;
-        // A little more work a flush, so that a start after a kill need not read the whole index.
-        transaction.set_quick_repair(true);
-        {
+        let transaction = self.begin()?;
+        let damage = {
             let mut flush = Flush::new(self, &transaction, memtable)?;
             // In key order: neighbours share pages.
             let sorted: BTreeMap<_, _> = memtable.sessions.iter().collect();
@@ -40,10 +38,16 @@ impl Index {
                 flush.row(&keys::row(*table, key), row)?;
             }
             flush.expire()?;
-            flush.put(Kind::Meta, COVERED, memtable.last_seq.to_le_bytes().to_vec())?;
-        }
+            flush.note_damage()?;
+            for kind in [Kind::Meta, Kind::MetaCopy] {
+                flush.put(kind, COVERED, memtable.last_seq.to_le_bytes().to_vec())?;
+            }
+            flush.damage
+        };
         check(faults, Operation::IndexCommit).map_err(io("commit to", &self.path))?;
-        transaction.commit().map_err(|error| self.failed(error))
+        transaction.commit().map_err(|error| self.failed(error))?;
+        *self.damage.write() = damage;
+        Ok(())
     }
 }
 
@@ -56,6 +60,12 @@ struct Flush<'t> {
     tables: Vec<Open<'t, &'static [u8], &'static [u8]>>,
     seq: u64,
     time_ms: u64,
+    /// What cannot be read, without what this flush removes.
+    damage: Damage,
+    /// That became less.
+    healed: bool,
+    /// Rows of this flush that expire.
+    expiring: usize,
 }
 
 /// What a session's writes amount to.
@@ -75,7 +85,16 @@ impl<'t> Flush<'t> {
     fn new(index: &'t Index, transaction: &'t WriteTransaction, memtable: &Memtable) -> Result<Self, Error> {
         let tables = TABLES.iter().map(|table| transaction.open_table(*table)).collect::<Result<_, _>>();
         let tables = tables.map_err(|error| index.failed(error))?;
-        Ok(Self { index, tables, seq: memtable.last_seq, time_ms: memtable.time_ms })
+        let damage = index.damage.read().clone();
+        Ok(Self {
+            index,
+            tables,
+            seq: memtable.last_seq,
+            time_ms: memtable.time_ms,
+            damage,
+            healed: false,
+            expiring: 0,
+        })
     }
 
     fn put(&mut self, kind: Kind, key: &[u8], value: Vec<u8>) -> Result<(), Error> {
@@ -92,7 +111,29 @@ impl<'t> Flush<'t> {
 
     fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let found = self.tables[kind.table()].get(key).map_err(|error| failed(&self.index.path, error))?;
-        found.map(|sealed| unseal(kind, key, sealed.value()).map(<[u8]>::to_vec)).transpose()
+        match found {
+            Some(sealed) => unseal(kind, key, sealed.value()).map(|value| Some(value.to_vec())),
+            None => self.damage.absent(kind, key).map(|()| None),
+        }
+    }
+
+    /// Nothing from `start` to before `end` is there: that is known now, even if it was not before.
+    fn gone(&mut self, kind: Kind, start: &[u8], end: Option<&[u8]>) {
+        if let Some(damage) = self.damage.without(kind.table(), start, end) {
+            self.damage = damage;
+            self.healed = true;
+        }
+    }
+
+    /// Writes down what cannot be read, if that became less.
+    fn note_damage(&mut self) -> Result<(), Error> {
+        if self.healed {
+            self.remove_all(Kind::Damaged, &[])?;
+            for range in self.damage.clone().0.iter() {
+                self.put(Kind::Damaged, &range.key(), range.value())?;
+            }
+        }
+        Ok(())
     }
 
     /// The first `limit` rows whose keys begin with `prefix`.
@@ -152,6 +193,9 @@ impl<'t> Flush<'t> {
             // All parts at once: they are neighbours.
             self.remove_all(Kind::Head, key)?;
             self.remove(Kind::Documents, key)?;
+            let end = keys::after(key);
+            self.gone(Kind::Head, key, end.as_deref());
+            self.gone(Kind::Documents, key, end.as_deref());
         }
         let Some(mut head) = fold.head else { return Ok(()) };
         if let Some(document) = fold.document {
@@ -279,16 +323,33 @@ impl<'t> Flush<'t> {
     }
 
     fn row(&mut self, key: &[u8], row: &Row) -> Result<(), Error> {
-        let Some((value, expires_at_ms)) = row else { return self.remove(Kind::Rows, key) };
-        if let Some(at_ms) = expires_at_ms {
-            self.put(Kind::Expiry, &keys::expiry(*at_ms, key), Vec::new())?;
+        let before = match self.get(Kind::Rows, key) {
+            Ok(before) => before.as_deref().and_then(rows::read_row).and_then(|(expires_at_ms, _)| expires_at_ms),
+            // What is replaced need not be readable.
+            Err(Error::Damaged { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let after = row.as_ref().and_then(|(_, expires_at_ms)| *expires_at_ms);
+        if let Some(at_ms) = before.filter(|_| before != after) {
+            // Or a row that is renewed all the time leaves an entry each time.
+            self.remove(Kind::Expiry, &keys::expiry(at_ms, key))?;
         }
-        self.put(Kind::Rows, key, rows::row(value, *expires_at_ms))
+        let Some((value, _)) = row else {
+            self.gone(Kind::Rows, key, Some(&[key, &[0]].concat()));
+            return self.remove(Kind::Rows, key);
+        };
+        if let Some(at_ms) = after {
+            self.expiring += 1;
+            self.put(Kind::Expiry, &keys::expiry(at_ms, key), Vec::new())?;
+        }
+        self.put(Kind::Rows, key, rows::row(value, after))
     }
 
     /// Removes rows whose time is over. An entry may be of a row that was written again since: its own expiry counts.
     fn expire(&mut self) -> Result<(), Error> {
-        for (entry, _) in self.first(Kind::Expiry, &[], EXPIRED_A_FLUSH)? {
+        // More than came, or the store grows with what is long over.
+        let most = EXPIRED_A_FLUSH.max(2 * self.expiring);
+        for (entry, _) in self.first(Kind::Expiry, &[], most)? {
             let (at_ms, key) = entry.split_first_chunk().ok_or_else(|| broken(Kind::Expiry, &entry))?;
             if !expired(Some(u64::from_be_bytes(*at_ms)), self.time_ms) {
                 break;

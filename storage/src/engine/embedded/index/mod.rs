@@ -2,18 +2,30 @@
 //! flush that also says which groups it covers; read by anybody. Every value carries a checksum of its own, bound to its
 //! key, so that damage is one session's and never another's.
 
+mod damage;
 mod flush;
-mod keys;
+pub(super) mod keys;
+mod pages;
 mod read;
-mod rows;
+pub(super) mod rows;
+pub(super) mod salvage;
 
-use std::path::{Path, PathBuf};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
 
-use redb::{Database, ReadableDatabase, TableDefinition};
+use parking_lot::RwLock;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::files::{damaged, io, private};
 use crate::{Error, defaults::INDEX_CACHE_BYTES};
+use damage::Damage;
+pub(super) use damage::Range;
+use pages::Pages;
+pub(super) use pages::Verdict;
 pub(super) use read::Snapshot;
+pub use salvage::Salvaged;
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
@@ -25,12 +37,16 @@ const SESSIONS: Definition = TableDefinition::new("sessions");
 const DOCUMENTS: Definition = TableDefinition::new("documents");
 const ROWS: Definition = TableDefinition::new("rows");
 const EXPIRY: Definition = TableDefinition::new("expiry");
+/// What cannot be read since an earlier damage (`damage.rs`).
+const DAMAGED: Definition = TableDefinition::new("damaged");
+/// The same as `meta` in another page: without it nothing of the index could be used.
+const META_COPY: Definition = TableDefinition::new("meta_copy");
 
-const TABLES: [Definition; 5] = [META, SESSIONS, DOCUMENTS, ROWS, EXPIRY];
+const TABLES: [Definition; 7] = [META, SESSIONS, DOCUMENTS, ROWS, EXPIRY, DAMAGED, META_COPY];
 
 /// The kinds of rows. Those of the table `sessions` have their number behind the session in the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// session → head.
     Head = 1,
     /// (session, first version) → a run of deltas.
@@ -49,17 +65,23 @@ enum Kind {
     Rows = 8,
     /// (expiry, table, key) → nothing: what is to be looked at when.
     Expiry = 9,
+    /// (table, first key) → first key behind: keys that cannot be read.
+    Damaged = 10,
+    /// As [`Kind::Meta`].
+    MetaCopy = 11,
 }
 
 impl Kind {
     /// Where in [`TABLES`] rows of this kind are.
-    fn table(self) -> usize {
+    pub fn table(self) -> usize {
         match self {
             Kind::Meta => 0,
             Kind::Head | Kind::Deltas | Kind::Incarnations | Kind::Answers | Kind::Quarantine => 1,
             Kind::Documents => 2,
             Kind::Rows => 3,
             Kind::Expiry => 4,
+            Kind::Damaged => 5,
+            Kind::MetaCopy => 6,
         }
     }
 }
@@ -70,32 +92,97 @@ const COVERED: &[u8] = b"covered";
 pub(super) struct Index {
     database: Database,
     path: PathBuf,
+    damage: RwLock<Damage>,
+}
+
+/// An index that was opened.
+pub(super) struct Opened {
+    pub index: Index,
+    /// It was damaged and has been built anew.
+    pub salvaged: Option<Salvaged>,
 }
 
 impl Index {
-    /// Opens the index, or makes an empty one.
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let file = private().create(true).truncate(false).open(path).map_err(io("open", path))?;
-        let mut builder = Database::builder();
-        builder.set_cache_size(INDEX_CACHE_BYTES);
-        let database = builder.create_file(file).map_err(|error| failed(path, error))?;
-        let index = Self { database, path: path.to_path_buf() };
-        index.make_tables()?;
-        Ok(index)
+    /// Makes an empty index.
+    pub fn create(path: &Path) -> Result<(), Error> {
+        let file = private().create_new(true).open(path).map_err(io("make", path))?;
+        let database = Database::builder().create_file(file).map_err(|error| failed(path, error))?;
+        let index = Self { database, path: path.to_path_buf(), damage: RwLock::default() };
+        let transaction = index.begin()?;
+        for (at, definition) in TABLES.into_iter().enumerate() {
+            let mut table = transaction.open_table(definition).map_err(|error| index.failed(error))?;
+            for kind in [Kind::Meta, Kind::MetaCopy].into_iter().filter(|kind| kind.table() == at) {
+                let none = seal(kind, COVERED, 0u64.to_le_bytes().to_vec());
+                table.insert(COVERED, none.as_slice()).map_err(|error| index.failed(error))?;
+            }
+        }
+        transaction.commit().map_err(|error| index.failed(error))
     }
 
-    fn make_tables(&self) -> Result<(), Error> {
-        let transaction = self.database.begin_write().map_err(|error| self.failed(error))?;
-        for table in TABLES {
-            transaction.open_table(table).map_err(|error| self.failed(error))?;
+    /// Opens an index after every page of it was read and compared with its checksum. One that is damaged is built anew
+    /// from what can be read; the damaged file goes to the folder `aside`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when there is no saying what is lost.
+    pub fn open(path: &Path, aside: &Path) -> Result<Opened, Error> {
+        let verdict = Pages::open(path)?.verdict();
+        let why = match verdict {
+            Verdict::Whole => match Self::attach(path) {
+                Err(Error::Damaged { what }) => what,
+                opened => return opened,
+            },
+            Verdict::Damaged(why) => format!("{}: {why}", path.display()),
+        };
+        tracing::error!(why, "the index is damaged; it is built anew from what can be read");
+        let salvaged = salvage::rebuild(path, aside, why)?;
+        let Opened { index, .. } = Self::attach(path)?;
+        Ok(Opened { index, salvaged: Some(salvaged) })
+    }
+
+    /// Opens an index that is believed to be whole.
+    fn attach(path: &Path) -> Result<Opened, Error> {
+        let file = private().open(path).map_err(io("open", path))?;
+        // What the checksums of pages do not cover (sizes in the header) may still surprise redb.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let mut builder = Database::builder();
+            builder.set_cache_size(INDEX_CACHE_BYTES);
+            builder.create_file(file)
+        }));
+        let database = match opened {
+            Ok(opened) => opened.map_err(|error| failed(path, error))?,
+            Err(_) => return Err(damaged(path, "redb cannot open it")),
+        };
+        let index = Self { database, path: path.to_path_buf(), damage: RwLock::default() };
+        let mut ranges = Vec::new();
+        let transaction = index.database.begin_read().map_err(|error| index.failed(error))?;
+        match transaction.open_table(DAMAGED) {
+            Ok(table) => {
+                for row in table.iter().map_err(|error| index.failed(error))? {
+                    let (key, value) = row.map_err(|error| index.failed(error))?;
+                    let value = unseal(Kind::Damaged, key.value(), value.value())?;
+                    let range = Range::read(key.value(), value);
+                    ranges.push(range.ok_or_else(|| broken(Kind::Damaged, key.value()))?);
+                }
+            }
+            Err(redb::TableError::TableDoesNotExist(_)) => {}
+            Err(error) => return Err(index.failed(error)),
         }
-        transaction.commit().map_err(|error| self.failed(error))
+        *index.damage.write() = Damage::new(ranges);
+        Ok(Opened { index, salvaged: None })
+    }
+
+    /// Begins a commit whose end is unmistakable on the disk: redb trusts the slot that the header names, which is what
+    /// [`Pages::verdict`] goes by; and a start after a kill need not read everything to find free pages.
+    fn begin(&self) -> Result<WriteTransaction, Error> {
+        let mut transaction = self.database.begin_write().map_err(|error| self.failed(error))?;
+        transaction.set_quick_repair(true);
+        Ok(transaction)
     }
 
     /// What the index holds now.
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
         let transaction = self.database.begin_read().map_err(|error| self.failed(error))?;
-        Snapshot::new(transaction, self.path.clone())
+        Snapshot::new(transaction, self.path.clone(), self.damage.read().clone())
     }
 
     fn failed(&self, error: impl Into<redb::Error>) -> Error {
@@ -135,6 +222,6 @@ fn checksum(kind: Kind, key: &[u8], value: &[u8]) -> u32 {
 }
 
 /// The error of a row that does not match its checksum or its form.
-fn broken(kind: Kind, key: &[u8]) -> Error {
+pub(super) fn broken(kind: Kind, key: &[u8]) -> Error {
     Error::Damaged { what: format!("{kind:?} in the index, key {}", key.escape_ascii()) }
 }

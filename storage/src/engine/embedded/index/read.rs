@@ -3,9 +3,9 @@
 use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
-use redb::{ReadOnlyTable, ReadTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTableMetadata as _};
 
-use super::{COVERED, Kind, TABLES, broken, failed, keys, rows, unseal};
+use super::{COVERED, Damage, Kind, TABLES, broken, failed, keys, pages::Item, rows, unseal};
 use crate::{
     Error, StoredDelta, Table,
     engine::embedded::memtable::Row,
@@ -18,17 +18,18 @@ type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 pub(crate) struct Snapshot {
     transaction: ReadTransaction,
     path: PathBuf,
+    damage: Damage,
     /// Seq of the newest group that is in it.
     pub covered: u64,
 }
 
 impl Snapshot {
-    pub(super) fn new(transaction: ReadTransaction, path: PathBuf) -> Result<Self, Error> {
-        let mut snapshot = Self { transaction, path, covered: 0 };
-        if let Some(bytes) = snapshot.value(Kind::Meta, COVERED)? {
-            let bytes = bytes.as_slice().try_into().map_err(|_| broken(Kind::Meta, COVERED))?;
-            snapshot.covered = u64::from_le_bytes(bytes);
-        }
+    pub(super) fn new(transaction: ReadTransaction, path: PathBuf, damage: Damage) -> Result<Self, Error> {
+        let mut snapshot = Self { transaction, path, damage, covered: 0 };
+        // Without it an index is not an empty one, but one of which nobody knows what it has.
+        let bytes = snapshot.value(Kind::Meta, COVERED)?.ok_or_else(|| broken(Kind::Meta, COVERED))?;
+        let bytes = bytes.as_slice().try_into().map_err(|_| broken(Kind::Meta, COVERED))?;
+        snapshot.covered = u64::from_le_bytes(bytes);
         Ok(snapshot)
     }
 
@@ -38,7 +39,7 @@ impl Snapshot {
 
     fn value(&self, kind: Kind, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let Some(sealed) = self.table(kind)?.get(key).map_err(|error| failed(&self.path, error))? else {
-            return Ok(None);
+            return self.damage.absent(kind, key).map(|()| None);
         };
         unseal(kind, key, sealed.value()).map(|value| Some(value.to_vec()))
     }
@@ -51,14 +52,18 @@ impl Snapshot {
         end: Option<&[u8]>,
         mut each: impl FnMut(&[u8], &[u8]) -> Result<bool, Error>,
     ) -> Result<(), Error> {
+        let gap = self.damage.first(kind, start, end);
         let range = self.table(kind)?.range::<&[u8]>(keys::within(start, end));
         for entry in range.map_err(|error| failed(&self.path, error))? {
             let (key, value) = entry.map_err(|error| failed(&self.path, error))?;
+            if let Some(gap) = gap.filter(|gap| *gap <= key.value()) {
+                return Err(broken(kind, gap));
+            }
             if !each(key.value(), unseal(kind, key.value(), value.value())?)? {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+        gap.map_or(Ok(()), |gap| Err(broken(kind, gap)))
     }
 
     /// Hands the rows of a session's part to `each`, with the part's key.
@@ -70,6 +75,18 @@ impl Snapshot {
     ) -> Result<(), Error> {
         let part = keys::part(session, kind);
         self.each(kind, &part, keys::after(&part).as_deref(), |row, value| each(&part, row, value))
+    }
+
+    /// All rows of the table of `kind` as they are stored, and how many there should be.
+    pub fn items(&self, kind: Kind) -> Result<(impl Iterator<Item = Item> + use<>, u64), Error> {
+        let table = self.table(kind)?;
+        let count = table.len().map_err(|error| failed(&self.path, error))?;
+        let range = table.range::<&[u8]>(..).map_err(|error| failed(&self.path, error))?;
+        let items = range.map(|entry| match entry {
+            Ok((key, value)) => Item::Row { key: key.value().to_vec(), value: value.value().to_vec(), trusted: true },
+            Err(_) => Item::Gap { offset: 0 },
+        });
+        Ok((items, count))
     }
 
     /// A session's head.
@@ -94,10 +111,12 @@ impl Snapshot {
         partition.document_version = version;
         partition.deltas = VecDeque::from(self.runs(&key, &head, version, usize::MAX)?);
         partition.epochs.clone_from(&head.epochs);
+        let mut answers = 0;
         self.each_of(Kind::Incarnations, &key, |part, row, value| {
             let (user, incarnation) = keys::of_incarnation(part, row).ok_or_else(|| broken(Kind::Incarnations, row))?;
             let kept = rows::Incarnation::decode(value).ok_or_else(|| broken(Kind::Incarnations, row))?;
             let dedup = Dedup { high_water: kept.high_water, last_ms: kept.last_ms, ..Dedup::default() };
+            answers += kept.answers;
             partition.incarnations.insert((Arc::from(user), incarnation), dedup);
             Ok(true)
         })?;
@@ -106,10 +125,19 @@ impl Snapshot {
             let dedup = partition.incarnations.get_mut(&(Arc::from(user), incarnation));
             let dedup = dedup.ok_or_else(|| broken(Kind::Answers, row))?;
             let last_ms = dedup.last_ms;
+            let count = rows::answers_count(value).filter(|count| *count <= answers);
+            answers -= count.ok_or_else(|| broken(Kind::Answers, row))?;
             rows::read_answers(value, |counter, answer| dedup.record(counter, answer, last_ms))
                 .ok_or_else(|| broken(Kind::Answers, row))?;
             Ok(true)
         })?;
+        // A row that is missing altogether has no checksum to fail.
+        if partition.incarnations.len() as u64 != head.incarnations {
+            return Err(broken(Kind::Incarnations, &key));
+        }
+        if answers > 0 {
+            return Err(broken(Kind::Answers, &key));
+        }
         Ok(Some(partition))
     }
 
@@ -184,5 +212,56 @@ impl Snapshot {
             let (expires_at_ms, value) = rows::read_row(value).ok_or_else(|| broken(Kind::Rows, key))?;
             Ok(each(&key[1..], value, expires_at_ms))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::embedded::index::{Index, salvage::Filling};
+
+    /// Opens an index with one session whose rows count one client and `answers` answers of it; which rows there are is
+    /// for `rows` to say.
+    fn load(answers: u64, rows: impl Fn(&mut Filling, &[u8])) -> Result<Option<Partition>, Error> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("index");
+        let mut filling = Filling::new(&path)?;
+        let key = keys::session("s");
+        let head = rows::Head {
+            epoch: 1,
+            version: 1,
+            document_version: 1,
+            meta: Bytes::new(),
+            epochs: Vec::new(),
+            oldest: 2,
+            kept: 0,
+            behind: 0,
+            incarnations: 1,
+            swept_ms: 0,
+        };
+        filling.put(Kind::Head, &keys::part(&key, Kind::Head), &head.encode())?;
+        filling.put(Kind::Documents, &key, &rows::document(1, b"{}"))?;
+        if answers > 0 {
+            let client = rows::Incarnation { high_water: 2, last_ms: 0, answers };
+            let row = keys::incarnation(&keys::part(&key, Kind::Incarnations), "u", 7);
+            filling.put(Kind::Incarnations, &row, &client.encode())?;
+        }
+        rows(&mut filling, &key);
+        filling.finish(1)?;
+        Index::open(&path, folder.path())?.index.snapshot()?.partition("s")
+    }
+
+    fn answer(filling: &mut Filling, session: &[u8]) {
+        let client = keys::incarnation(&keys::part(session, Kind::Answers), "u", 7);
+        let answers = rows::answers(&[(2, Bytes::from_static(b"answer"))]);
+        filling.put(Kind::Answers, &keys::numbered(&client, 1), &answers).expect("written");
+    }
+
+    #[test]
+    fn a_session_lacks_what_its_rows_count_and_is_damaged() {
+        assert!(load(1, answer).expect("whole").is_some());
+        assert!(matches!(load(0, |_, _| {}), Err(Error::Damaged { .. })), "the client's row is missing");
+        assert!(matches!(load(1, |_, _| {}), Err(Error::Damaged { .. })), "its answers are missing");
+        assert!(matches!(load(2, answer), Err(Error::Damaged { .. })), "one of them is missing");
     }
 }

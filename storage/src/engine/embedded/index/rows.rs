@@ -10,7 +10,7 @@ use crate::{
 
 /// A session's head.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Head {
+pub(in crate::engine::embedded) struct Head {
     pub epoch: u64,
     pub version: u64,
     pub document_version: u64,
@@ -70,7 +70,7 @@ impl Head {
 }
 
 /// A document behind its version.
-pub(super) fn document(version: u64, text: &[u8]) -> Vec<u8> {
+pub(in crate::engine::embedded) fn document(version: u64, text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(16 + text.len());
     put_number(&mut out, version);
     out.extend_from_slice(text);
@@ -78,13 +78,13 @@ pub(super) fn document(version: u64, text: &[u8]) -> Vec<u8> {
 }
 
 /// Version and text of a document.
-pub(super) fn read_document(bytes: &[u8]) -> Option<(u64, &[u8])> {
+pub(in crate::engine::embedded) fn read_document(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut reader = Reader(bytes);
     Some((reader.number()?, reader.0))
 }
 
 /// Contiguous deltas: how many, how many bytes of changes, then each.
-pub(super) fn run(deltas: &[StoredDelta]) -> Vec<u8> {
+pub(in crate::engine::embedded) fn run(deltas: &[StoredDelta]) -> Vec<u8> {
     let bytes: usize = deltas.iter().map(|delta| delta.change.len()).sum();
     let mut out = Vec::with_capacity(bytes + 12 * deltas.len() + 16);
     put_number(&mut out, deltas.len() as u64);
@@ -97,13 +97,13 @@ pub(super) fn run(deltas: &[StoredDelta]) -> Vec<u8> {
 }
 
 /// Count and bytes of a run.
-pub(super) fn run_size(bytes: &[u8]) -> Option<(u64, u64)> {
+pub(in crate::engine::embedded) fn run_size(bytes: &[u8]) -> Option<(u64, u64)> {
     let mut reader = Reader(bytes);
     Some((reader.number()?, reader.number()?))
 }
 
 /// The deltas of a run that begins with version `first`.
-pub(super) fn read_run(first: u64, bytes: &[u8]) -> Option<Vec<StoredDelta>> {
+pub(in crate::engine::embedded) fn read_run(first: u64, bytes: &[u8]) -> Option<Vec<StoredDelta>> {
     let mut reader = Reader(bytes);
     let (count, _) = (reader.number()?, reader.number()?);
     (first..first.checked_add(count)?)
@@ -113,7 +113,7 @@ pub(super) fn read_run(first: u64, bytes: &[u8]) -> Option<Vec<StoredDelta>> {
 
 /// An incarnation: its high-water mark, when it was last heard of, and how many answers its runs hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Incarnation {
+pub(in crate::engine::embedded) struct Incarnation {
     pub high_water: u64,
     pub last_ms: u64,
     pub answers: u64,
@@ -135,7 +135,7 @@ impl Incarnation {
 }
 
 /// A run of answers: how many, then counter and answer of each.
-pub(super) fn answers(answers: &[(u64, Bytes)]) -> Vec<u8> {
+pub(in crate::engine::embedded) fn answers(answers: &[(u64, Bytes)]) -> Vec<u8> {
     let mut out = Vec::new();
     put_number(&mut out, answers.len() as u64);
     for (counter, answer) in answers {
@@ -146,12 +146,12 @@ pub(super) fn answers(answers: &[(u64, Bytes)]) -> Vec<u8> {
 }
 
 /// How many answers a run holds.
-pub(super) fn answers_count(bytes: &[u8]) -> Option<u64> {
+pub(in crate::engine::embedded) fn answers_count(bytes: &[u8]) -> Option<u64> {
     Reader(bytes).number()
 }
 
 /// Hands each answer of a run to `each`.
-pub(super) fn read_answers(bytes: &[u8], mut each: impl FnMut(u64, Bytes)) -> Option<()> {
+pub(in crate::engine::embedded) fn read_answers(bytes: &[u8], mut each: impl FnMut(u64, Bytes)) -> Option<()> {
     let mut reader = Reader(bytes);
     for _ in 0..reader.number()? {
         each(reader.number()?, reader.owned()?);
@@ -160,7 +160,7 @@ pub(super) fn read_answers(bytes: &[u8], mut each: impl FnMut(u64, Bytes)) -> Op
 }
 
 /// A row: its expiry, then its value.
-pub(super) fn row(value: &[u8], expires_at_ms: Option<u64>) -> Vec<u8> {
+pub(in crate::engine::embedded) fn row(value: &[u8], expires_at_ms: Option<u64>) -> Vec<u8> {
     let mut out = Vec::with_capacity(16 + value.len());
     crate::engine::embedded::encoding::put_expiry(&mut out, expires_at_ms);
     out.extend_from_slice(value);
@@ -168,7 +168,7 @@ pub(super) fn row(value: &[u8], expires_at_ms: Option<u64>) -> Vec<u8> {
 }
 
 /// Expiry and value of a row.
-pub(super) fn read_row(bytes: &[u8]) -> Option<(Option<u64>, &[u8])> {
+pub(in crate::engine::embedded) fn read_row(bytes: &[u8]) -> Option<(Option<u64>, &[u8])> {
     let mut reader = Reader(bytes);
     Some((reader.expiry()?.0, reader.0))
 }

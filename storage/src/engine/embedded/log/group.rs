@@ -1,11 +1,13 @@
 //! One record of the log: a group of commits under one checksum, so that it is there whole or not at all.
 //!
 //! ```text
-//! magic u32 | length u32 | seq u64 | time_ms u64 | commits u32 | payload crc u32 | flags u32 (0) | header crc u32
+//! magic u32 | length u32 | seq u64 | time_ms u64 | commits u32 | payload crc u32 | payload xxh3 u32 | header crc u32
 //! payload: commits × (length, writes) | zeros to the next multiple of 8
 //! ```
 //! Little endian. Both checksums are CRC-32C and begin with the segment's salt and id and the group's place, so bytes of
 //! another segment (a reused file's old content), of another place, or chosen by a user are never a group here.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Bytes of a header, and of the zeros that are written behind the newest group.
 pub(crate) const HEADER: usize = 40;
@@ -30,7 +32,8 @@ pub(crate) struct Header {
     pub time_ms: u64,
     /// Commits in it.
     pub commits: u32,
-    payload_crc: u32,
+    pub(super) payload_crc: u32,
+    pub(super) payload_xxh3: u32,
 }
 
 /// Bytes that a group with this payload takes in the file.
@@ -38,7 +41,7 @@ pub(crate) fn size(payload: usize) -> usize {
     HEADER + payload.next_multiple_of(8)
 }
 
-fn seed(segment: Segment, offset: u64) -> u32 {
+pub(super) fn seed(segment: Segment, offset: u64) -> u32 {
     let mut bytes = [0; 24];
     bytes[..8].copy_from_slice(&segment.salt.to_le_bytes());
     bytes[8..16].copy_from_slice(&segment.id.to_le_bytes());
@@ -46,11 +49,16 @@ fn seed(segment: Segment, offset: u64) -> u32 {
     crc32c::crc32c(&bytes)
 }
 
+pub(super) fn second(seed: u32, payload: &[u8]) -> u32 {
+    xxh3_64_with_seed(payload, u64::from(seed)) as u32
+}
+
 /// Completes a group in `buffer`, which holds [`HEADER`] bytes of room and the payload: fills in the header, pads, and
 /// adds the zeros that mark the end of the log.
 pub(crate) fn seal(buffer: &mut Vec<u8>, segment: Segment, offset: u64, seq: u64, time_ms: u64, commits: u32) {
     let seed = seed(segment, offset);
     let payload_crc = crc32c::crc32c_append(seed, &buffer[HEADER..]);
+    let payload_xxh3 = second(seed, &buffer[HEADER..]);
     let length = (buffer.len() - HEADER) as u32;
     let header = &mut buffer[..HEADER];
     header[..4].copy_from_slice(&MAGIC.to_le_bytes());
@@ -59,7 +67,7 @@ pub(crate) fn seal(buffer: &mut Vec<u8>, segment: Segment, offset: u64, seq: u64
     header[16..24].copy_from_slice(&time_ms.to_le_bytes());
     header[24..28].copy_from_slice(&commits.to_le_bytes());
     header[28..32].copy_from_slice(&payload_crc.to_le_bytes());
-    header[32..36].fill(0);
+    header[32..36].copy_from_slice(&payload_xxh3.to_le_bytes());
     let header_crc = crc32c::crc32c_append(seed, &header[..36]);
     header[36..].copy_from_slice(&header_crc.to_le_bytes());
     buffer.resize(size(length as usize) + HEADER, 0);
@@ -67,13 +75,16 @@ pub(crate) fn seal(buffer: &mut Vec<u8>, segment: Segment, offset: u64, seq: u64
 
 /// The header at `offset` of a segment's bytes, if there is a true one.
 pub(crate) fn header(bytes: &[u8], segment: Segment, offset: usize) -> Option<Header> {
-    let header = bytes.get(offset..offset + HEADER)?;
+    read(bytes.get(offset..offset + HEADER)?, seed(segment, offset as u64))
+}
+
+pub(super) fn read(header: &[u8], seed: u32) -> Option<Header> {
     if header[..4] != MAGIC.to_le_bytes() {
         return None;
     }
     let u32_at = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
-    if crc32c::crc32c_append(seed(segment, offset as u64), &header[..36]) != u32_at(36) || u32_at(32) != 0 {
+    if crc32c::crc32c_append(seed, &header[..36]) != u32_at(36) {
         return None;
     }
     Some(Header {
@@ -82,6 +93,7 @@ pub(crate) fn header(bytes: &[u8], segment: Segment, offset: usize) -> Option<He
         time_ms: u64_at(16),
         commits: u32_at(24),
         payload_crc: u32_at(28),
+        payload_xxh3: u32_at(32),
     })
 }
 
@@ -90,8 +102,10 @@ pub(crate) fn payload<'a>(bytes: &'a [u8], segment: Segment, offset: usize, head
     let start = offset + HEADER;
     let payload = bytes.get(start..start.checked_add(header.length)?)?;
     let padding = bytes.get(start + header.length..offset + size(header.length))?;
+    let seed = seed(segment, offset as u64);
     (padding.iter().all(|byte| *byte == 0)
-        && crc32c::crc32c_append(seed(segment, offset as u64), payload) == header.payload_crc)
+        && crc32c::crc32c_append(seed, payload) == header.payload_crc
+        && second(seed, payload) == header.payload_xxh3)
         .then_some(payload)
 }
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod group;
 pub(crate) mod recover;
+mod rot;
 pub(crate) mod segment;
 mod spares;
 

@@ -1,10 +1,11 @@
 //! Reads the log at start: every whole group that the index does not cover, in order; a torn end is dropped and reported;
-//! anything else that is missing is damage and stops the start. Never writes.
+//! anything else that is missing is damage and stops the start, unless a repair asked to go around it. Never writes.
 
 use std::path::{Path, PathBuf};
 
 use super::{
     group::{self, HEADER},
+    rot,
     segment::{self, START},
 };
 use crate::{
@@ -45,36 +46,77 @@ pub(crate) struct Group<'a> {
     pub payload: &'a [u8],
 }
 
+/// Damage that was met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Met {
+    /// It was one byte, and the checksums say what it was.
+    PutRight(String),
+    /// Something is not there any more.
+    Lost(String),
+}
+
+/// What becomes of damage.
+pub(crate) enum Damage<'a> {
+    /// The start is refused.
+    Refused,
+    /// It is told, and what can be read is: (file, what).
+    Told(&'a mut dyn FnMut(&Path, Met)),
+}
+
+impl Damage<'_> {
+    pub fn meet(&mut self, path: &Path, met: Met) -> Result<(), Error> {
+        match self {
+            Self::Refused => {
+                let (Met::PutRight(what) | Met::Lost(what)) = met;
+                Err(damaged(path, &what))
+            }
+            Self::Told(tell) => {
+                tell(path, met);
+                Ok(())
+            }
+        }
+    }
+}
+
 /// Hands every group after `covered` to `replay`, in order.
 pub(crate) fn recover(
     folder: &Path,
     covered: u64,
+    damage: &mut Damage,
     mut replay: impl FnMut(Group) -> Result<(), Error>,
 ) -> Result<Found, Error> {
     let mut found = Found { next_seq: covered + 1, next_id: 1, ..Found::default() };
-    let paths = list(folder)?;
-    let mut headers = Vec::with_capacity(paths.len());
-    for (id, path) in &paths {
-        headers.push(read_header(*id, path)?);
+    let mut segments = Vec::new();
+    for (id, path) in list(folder)? {
         found.next_id = id + 1;
+        match read_header(id, &path) {
+            Ok(header) => segments.push((header, path)),
+            Err(Error::Damaged { what }) if matches!(damage, Damage::Told(_)) => {
+                damage.meet(&path, Met::Lost(format!("{what}; what it holds is lost")))?;
+                found.segments.push((path, 0));
+            }
+            Err(error) => return Err(error),
+        }
     }
-    found.epoch = headers.iter().map(|header| header.epoch).max().unwrap_or(0);
+    found.epoch = segments.iter().map(|(header, _)| header.epoch).max().unwrap_or(0);
     // `None` until the first segment that is needed: the group that the next one must begin with.
     let mut expected: Option<u64> = None;
-    for (at, (header, (_, path))) in headers.iter().zip(&paths).enumerate() {
-        if let Some(next) = headers.get(at + 1)
-            && next.first <= covered + 1
+    for (at, (header, path)) in segments.iter().enumerate() {
+        let next_first = segments.get(at + 1).map(|(next, _)| next.first);
+        if let Some(next) = next_first
+            && next <= covered + 1
         {
-            found.segments.push((path.clone(), next.first.saturating_sub(1)));
+            found.segments.push((path.clone(), next.saturating_sub(1)));
             continue;
         }
         let wanted = expected.unwrap_or(covered + 1).max(covered + 1);
         if header.first > wanted {
-            return Err(damaged(path, &format!("begins with group {}; group {wanted} is missing", header.first)));
+            let what = format!("begins with group {}; group {wanted} is missing", header.first);
+            damage.meet(path, Met::Lost(what))?;
         }
         let bytes = std::fs::read(path).map_err(io("read", path))?;
-        let until = headers.get(at + 1).map_or(u64::MAX, |next| next.first);
-        let (next, torn) = walk(&bytes, path, header, covered, until, &mut |group| {
+        let until = next_first.unwrap_or(u64::MAX);
+        let (next, torn) = walk(bytes, path, header, covered, until, damage, &mut |group| {
             found.replayed += 1;
             replay(group)
         })?;
@@ -118,19 +160,20 @@ fn read_header(id: u64, path: &Path) -> Result<segment::Header, Error> {
 /// it and gave its seq to the first group of its own segment. Returns the seq after the last one, and where a torn one
 /// begins.
 fn walk(
-    bytes: &[u8],
+    mut bytes: Vec<u8>,
     path: &Path,
     header: &segment::Header,
     covered: u64,
     until: u64,
+    damage: &mut Damage,
     replay: &mut impl FnMut(Group) -> Result<(), Error>,
 ) -> Result<(u64, Option<u64>), Error> {
     let mut at = START as usize;
     let mut expected = header.first;
     while expected < until {
-        let whole = group::header(bytes, header.segment, at)
+        let whole = group::header(&bytes, header.segment, at)
             .filter(|group| group.seq == expected)
-            .and_then(|group| group::payload(bytes, header.segment, at, &group).map(|payload| (group, payload)));
+            .and_then(|group| group::payload(&bytes, header.segment, at, &group).map(|payload| (group, payload)));
         if let Some((group, payload)) = whole {
             if group.seq > covered {
                 replay(Group { seq: group.seq, time_ms: group.time_ms, commits: group.commits, payload })?;
@@ -141,16 +184,23 @@ fn walk(
         }
         // A group is written only after the one before it is durable. So a true header further on means that this one was
         // whole once: it is damage, not a torn end.
-        let further = group::find(bytes, header.segment, at + 8).filter(|(_, group)| group.seq < until);
+        let further = group::find(&bytes, header.segment, at + 8).filter(|(_, group)| group.seq < until);
+        let needed = expected > covered;
+        let rotten = if needed { rot::find(&bytes, header.segment, at, expected) } else { None };
+        if let Some((place, change)) = rotten {
+            let what = format!("byte {place}, in group {expected}, has changed; its checksums say what it was");
+            damage.meet(path, Met::PutRight(what))?;
+            bytes[place] ^= change;
+            continue;
+        }
         let Some((next, group)) = further else { break };
         if group.seq > covered + 1 || group.seq < expected {
-            return Err(damaged(
-                path,
-                &format!("group {expected} at byte {at} is unreadable, though group {} follows", group.seq),
-            ));
+            let what = format!("group {expected} at byte {at} is unreadable, though group {} follows", group.seq);
+            damage.meet(path, Met::Lost(what))?;
+        } else {
+            tracing::warn!(path = %path.display(), at, "a damaged group of the log, which the index already covers");
         }
-        tracing::warn!(path = %path.display(), at, "a damaged group of the log, which the index already covers");
-        (at, expected) = (next, group.seq);
+        (at, expected) = (next, group.seq.max(expected));
     }
     let mark = bytes.get(at..).unwrap_or_default();
     let torn = mark.iter().take(HEADER).any(|byte| *byte != 0);

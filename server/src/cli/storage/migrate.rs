@@ -1,30 +1,17 @@
-//! `syncbridge storage …`: what an operator does to the store while no server has it open.
+//! `syncbridge storage migrate`: makes the schema in the CQL database, or raises it. Never run by a server.
 
 use std::process::ExitCode;
 
 use syncbridge_storage::{Error, engine::scylla};
 
-use super::{End, Failure, config, print};
+use super::super::{End, Failure, config, print};
 use crate::{app, config::Engine};
-
-/// `storage …`
-#[derive(Debug, clap::Subcommand)]
-pub enum Command {
-    /// Makes the schema in the CQL database, or raises it to what this program needs
-    Migrate(config::Options),
-}
 
 /// Runs it.
 ///
 /// # Errors
 /// [`Failure`].
-pub fn run(command: &Command) -> Result<ExitCode, Failure> {
-    match command {
-        Command::Migrate(options) => migrate(options),
-    }
-}
-
-fn migrate(options: &config::Options) -> Result<ExitCode, Failure> {
+pub(super) fn run(options: &config::Options) -> Result<ExitCode, Failure> {
     let config = options.load(&[])?.config;
     if config.storage.engine != Engine::Scylla {
         return Err(Failure::new(End::Usage, "`storage.engine` is not `scylla`: only its schema is made by hand")

@@ -1,0 +1,47 @@
+//! `syncbridge storage backup`: asks the server that has the store open.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use super::Where;
+use crate::{
+    cli::{End, Failure, print},
+    control,
+};
+
+/// `backup …`
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct Options {
+    /// The data folder to make; must not exist
+    #[arg(value_name = "DIR")]
+    to: PathBuf,
+    /// Which server.
+    #[command(flatten)]
+    of: Where,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let to = std::path::absolute(&options.to)?;
+    if to.exists() {
+        return Err(Failure::new(End::Conflict, format!("{} exists already", to.display())));
+    }
+    let data = options.of.data()?;
+    let done = control::ask(&data, &control::Request::Backup { to: to.clone() }).map_err(|error| {
+        let what = format!("no server answers in {}: {error}", data.display());
+        Failure::new(End::Unreachable, what)
+            .hint("is the server running, with this --data? The folder of a server that is not can simply be copied")
+    })?;
+    match done {
+        control::Answer::Done(backup) if options.of.json => print(format_args!("{backup}\n"))?,
+        control::Answer::Done(backup) => {
+            let (epoch, group, sessions) = (&backup["epoch"], &backup["group"], &backup["sessions"]);
+            print(format_args!("{sessions} sessions as of group {group} of epoch {epoch}, in {}\n", to.display()))?;
+        }
+        control::Answer::Failed(why) => return Err(Failure::new(End::Failed, why)),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod banner;
+mod database;
 mod handoff;
 mod status;
 
@@ -14,6 +15,7 @@ use std::{
 };
 
 use bytestring::ByteString;
+pub use database::options as cql_options;
 use status::Running;
 use syncbridge_codec::{ErrorCode, Message, handshake, message};
 use syncbridge_document::Limits;
@@ -196,6 +198,7 @@ impl Server {
                 store
             }
             config::Engine::Memory => Arc::new(Memory::open(sink)),
+            config::Engine::Scylla => database::open(&config, sink)?,
         };
         persist.attach(engine);
 

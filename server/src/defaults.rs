@@ -36,6 +36,14 @@ pub const SHARD_INBOX: usize = 65_536;
 /// Largest document, bytes of JSON text. Held about three times at most (document, form on the wire, checkpoint being
 /// written): 4 MiB × 3 = 12 MiB for the largest session.
 pub const MAX_DOCUMENT: usize = 4 * MIB;
+
+/// The largest document that the CQL engine takes: a commit of at most 7 MiB holds it with the session's meta (1,000
+/// members × ~150 B) and the answer, and a snapshot of it as rows.
+pub const MAX_DOCUMENT_CQL: usize = 6 * MIB;
+
+/// How long other servers leave a server's sessions alone after it was last heard of. It says that it lives every third of
+/// that, so two signs may be lost.
+pub const LEASE: Duration = Duration::from_secs(10);
 /// Levels of nesting: a parser's frame on the stack is ≤512 B, so 64 levels are 32 KiB of a 2 MiB stack.
 pub const JSON_DEPTH: usize = 64;
 /// Parts of one JSON Pointer: a path cannot lead deeper than a document is.

@@ -35,7 +35,7 @@ enum Command {
     Token(cli::token::Options),
     /// Exchanges the key that signs access tokens
     RotateKey(cli::rotate_key::Options),
-    /// Looks after the store in the data folder
+    /// Looks after the store
     #[command(subcommand)]
     Storage(cli::storage::Command),
     /// Checks or prints the configuration

@@ -93,9 +93,9 @@ fn a_wrong_setting_ends_serve_with_code_2_and_the_nearest_name() {
         assert_eq!(wrong.status.code(), Some(2), "{command:?}");
         assert!(stderr(&wrong).contains("the nearest is `storage.engine`"), "{}", stderr(&wrong));
     }
-    let later = syncbridge(&["serve", "--storage", "scylla", "--data", &data]);
-    assert_eq!(later.status.code(), Some(2));
-    assert!(stderr(&later).contains("comes with a later release"), "{}", stderr(&later));
+    let unknown = syncbridge(&["serve", "--storage", "sqlite", "--data", &data]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("`embedded`, `memory`, `scylla` or `cassandra`"), "{}", stderr(&unknown));
     assert!(!folder.path().join("data").exists(), "nothing is made for a configuration that is wrong");
 }
 
@@ -275,4 +275,74 @@ fn people_get_code_link_and_a_qr_code_without_colours_and_are_told_what_is_wrong
     wrong(&["handoff", "start", "demo", "--ttl", "5"], 2, "ttlSeconds");
     wrong(&["handoff", "start", "nowhere"], 4, "syncbridge create");
     wrong(&["handoff", "start", "demo", "--token", "nonsense"], 3, "unauthenticated");
+}
+
+/// A keyspace on the Cassandra that `scripts/cassandra` starts; it is removed afterwards.
+struct Keyspace(syncbridge_storage::engine::scylla::Options);
+
+impl Keyspace {
+    fn new() -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/cassandra");
+        let started = Command::new(script).arg("start").output().expect("scripts/cassandra can be run");
+        assert!(started.status.success(), "this test needs a real Cassandra: {}", stderr(&started));
+        Self(syncbridge_storage::engine::scylla::Options {
+            contact_points: vec![stdout(&started).trim().to_owned()],
+            keyspace: format!("cli{:016x}", fastrand::u64(..)),
+            ..Default::default()
+        })
+    }
+}
+
+impl Drop for Keyspace {
+    fn drop(&mut self) {
+        if let Err(error) = syncbridge_storage::engine::scylla::destroy(&self.0) {
+            eprintln!("{} stays: {error}", self.0.keyspace);
+        }
+    }
+}
+
+#[test]
+fn a_server_on_a_cql_database_has_everything_that_was_durable_after_a_kill() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keyspace = Keyspace::new();
+    let data = folder.path().join("data");
+    let setup = support::server::Setup::new(&data)
+        .set("storage.engine", "cassandra")
+        .set("storage.cassandra.contact_points", &keyspace.0.contact_points[0])
+        .set("storage.cassandra.keyspace", &keyspace.0.keyspace)
+        // Other tests keep this machine busy: what the database is late with is waited for.
+        .set("persist.busy_age_ms", 1_000);
+    let sets: Vec<&str> = setup.arguments.iter().map(String::as_str).collect();
+    let data = data.display().to_string();
+
+    let too_early = syncbridge(&[&["serve", "--data", &data, "--listen", "127.0.0.1:0"][..], &sets].concat());
+    assert_eq!(too_early.status.code(), Some(1));
+    assert!(stderr(&too_early).contains("run `syncbridge storage migrate`"), "{}", stderr(&too_early));
+    let migrate = || syncbridge(&[&["storage", "migrate", "--data", &data][..], &sets].concat());
+    let made = migrate();
+    assert!(made.status.success(), "{}", stderr(&made));
+    assert!(stdout(&made).contains("the schema is made, format 1"), "{}", stdout(&made));
+    assert!(stdout(&migrate()).contains("nothing to do"));
+
+    let server = setup.start();
+    let token = setup.token("ann", &[]);
+    asked(&["create", "demo", "--state", "{\"n\":0}", "--device", "phone"], &server, &token);
+    for n in 1..=20 {
+        let patch = format!("[{{\"op\":\"replace\",\"path\":\"/n\",\"value\":{n}}}]");
+        asked(&["update", "demo", "--patch", &patch, "--device", "phone"], &server, &token);
+    }
+    let offered = asked(&["handoff", "start", "demo", "--device", "phone"], &server, &token);
+    let before = asked(&["get", "demo", "--device", "phone"], &server, &token);
+    assert_eq!((&before["version"], &before["state"]), (&21.into(), &serde_json::json!({"n": 20})));
+    server.kill();
+
+    let server = setup.start();
+    let after = asked(&["get", "demo", "--device", "phone"], &server, &token);
+    assert_eq!((&after["version"], &after["state"]), (&before["version"], &before["state"]));
+    assert!(after["epoch"].as_u64() > before["epoch"].as_u64(), "another process, another epoch");
+    let complete = ["handoff", "complete", word(&offered, "code"), "--device", "laptop"];
+    let moved = asked(&complete, &server, "");
+    assert_eq!(word(&moved, "deviceId"), "laptop");
+    let again = with_environment(&complete, &[("SYNCBRIDGE_SERVER", &server.clients.to_string())]);
+    assert_eq!(again.status.code(), Some(5), "a code is good once: {}", stderr(&again));
 }

@@ -167,4 +167,7 @@ pub enum Outcome {
     Exists,
     /// The session belongs to a newer epoch, is gone, damaged, or at another version; nothing of it was written.
     Fenced,
+    /// [`Outcome::Fenced`], because another process has taken the session from this one ([`crate::Engine::take`]): it is
+    /// well, and elsewhere. Only of engines that several processes share.
+    Disowned,
 }

@@ -37,4 +37,20 @@ pub enum Error {
         /// The first failure.
         cause: String,
     },
+    /// The database does not answer, or says that it cannot now. It may later; what was submitted is tried until then.
+    #[error("{what}: the database is not available: {cause}")]
+    Unavailable {
+        /// What was being done.
+        what: String,
+        /// What the driver said.
+        cause: String,
+    },
+    /// The database refuses, and will again: the rights, the schema or the settings are wrong.
+    #[error("{what}: the database refuses: {cause}")]
+    Refused {
+        /// What was being done.
+        what: String,
+        /// What it said.
+        cause: String,
+    },
 }

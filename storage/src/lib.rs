@@ -16,4 +16,4 @@ pub use commit::{Applied, Commit, Outcome, Table, Ticket, Write};
 pub use defaults::{DEDUP_WINDOW, EPOCHS_KEPT};
 pub use engine::{Engine, Sink, Stats};
 pub use error::Error;
-pub use session::{EpochStart, Incarnation, StoredDelta, StoredSession};
+pub use session::{EpochStart, Incarnation, StoredDelta, StoredSession, Taken};

@@ -57,3 +57,19 @@ pub struct StoredDelta {
     /// The change.
     pub change: Bytes,
 }
+
+/// Whose a session is, after one wanted to take it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// This process's.
+    Owned {
+        /// What its writes are made in from now on: at least what was asked for, and above every epoch that another owner
+        /// had.
+        epoch: u64,
+    },
+    /// Another's, who lives.
+    Held {
+        /// Where that one says it is reached.
+        address: String,
+    },
+}

@@ -35,7 +35,7 @@ fn a_manual_store_completes_only_what_it_is_told_to() {
         store.submit(Commit { ticket, writes: vec![write] });
     }
     assert_eq!((store.pending(), store.stats().queued), (5, 5));
-    assert_eq!(sink.order(), []);
+    assert!(sink.order().is_empty());
     assert_eq!(store.load("s").expect("readable"), None);
     assert_eq!(store.commit_next(3), 3);
     assert_eq!(sink.order(), [1, 2, 3]);

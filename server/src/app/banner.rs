@@ -11,6 +11,10 @@ pub fn print(server: &Server) {
     let storage = match config.storage.engine {
         Engine::Embedded => format!("embedded, in {} (epoch {})", config.data.display(), server.epoch),
         Engine::Memory => "memory: everything ends with this process".to_owned(),
+        Engine::Scylla => {
+            let of = &config.storage.cassandra;
+            format!("keyspace {} at {} (epoch {})", of.keyspace, of.contact_points.list().join(", "), server.epoch)
+        }
     };
     let tls = if config.tls.cert.is_some() { "TLS" } else { "plain" };
     let (scheme, admin) = (if config.tls.cert.is_some() { "wss" } else { "ws" }, server.admin);

@@ -8,6 +8,7 @@ mod http;
 mod load;
 mod print;
 mod setting;
+mod storage;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -15,7 +16,8 @@ pub use http::{Networks, Origins, PublicUrl};
 pub use load::{Loaded, Origin, Problem, Sources};
 pub use print::{markdown, toml};
 pub use setting::{Fault, Setting};
-use setting::{Node, Place, Value, settings};
+use setting::{Node, Place, settings};
+pub use storage::{ContactPoints, Engine};
 
 use crate::defaults::{self, ms};
 
@@ -78,8 +80,30 @@ settings! {
 settings! {
     /// Where sessions are kept.
     Storage {
-        /// `embedded` keeps them in the data folder, `memory` nowhere: they end with the process.
+        /// `embedded` keeps them in the data folder, `scylla` (or `cassandra`) in a database that speaks CQL, `memory`
+        /// nowhere: they end with the process.
         engine: Engine = Engine::Embedded;
+        /// The database of `engine = "scylla"`.
+        cassandra: Cassandra;
+    }
+}
+
+settings! {
+    /// The database of `engine = "scylla"`.
+    Cassandra {
+        /// Some of its nodes; they know the others.
+        contact_points: ContactPoints = ContactPoints::default();
+        /// Its keyspace: 1 to 48 lowercase letters, digits and `_`. `syncbridge storage migrate` makes it, with one
+        /// replica; make it yourself before that for more.
+        keyspace: String = "syncbridge".to_owned();
+        /// The user, when `password_file` is given.
+        user: String = String::new();
+        /// A file with the user's password.
+        password_file: Option<PathBuf> = None;
+        /// A PEM file with the certificates by which its nodes are known. Without one, the connection is plain.
+        ca: Option<PathBuf> = None;
+        /// Seconds for which other servers leave this one's sessions alone after it was last heard of.
+        lease_seconds: u64 = defaults::LEASE.as_secs(), 1..=600;
     }
 }
 
@@ -244,34 +268,6 @@ settings! {
     }
 }
 
-/// A storage engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    /// The commit log and index in the data folder.
-    Embedded,
-    /// Nothing outlives the process.
-    Memory,
-}
-
-impl Value for Engine {
-    const KIND: &'static str = "`embedded` or `memory`";
-    const QUOTED: bool = true;
-    fn parse(text: &str) -> Result<Self, Option<String>> {
-        match text {
-            "embedded" => Ok(Self::Embedded),
-            "memory" => Ok(Self::Memory),
-            "scylla" => Err(Some("the ScyllaDB engine comes with a later release".to_owned())),
-            _ => Err(None),
-        }
-    }
-    fn text(&self) -> Option<String> {
-        Some(match self {
-            Self::Embedded => "embedded".to_owned(),
-            Self::Memory => "memory".to_owned(),
-        })
-    }
-}
-
 impl Config {
     /// Every setting with its value in this configuration, in the order in which they are declared.
     pub fn settings(&self) -> Vec<Setting> {
@@ -314,6 +310,13 @@ impl Config {
         }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
             found.push(("log.filter", format!("is no filter: {error}")));
+        }
+        if self.storage.engine == Engine::Scylla && self.limits.max_document > defaults::MAX_DOCUMENT_CQL {
+            let most = defaults::MAX_DOCUMENT_CQL;
+            found.push((
+                "limits.max_document",
+                format!("is above {most}, which is all that `storage.engine` scylla takes"),
+            ));
         }
         match (&self.tls.cert, &self.tls.key) {
             (Some(_), None) => found.push(("tls.cert", "needs `tls.key` beside it".to_owned())),

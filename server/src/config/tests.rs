@@ -78,8 +78,8 @@ fn a_value_that_a_setting_does_not_take_is_an_error_that_says_what_it_takes() {
         ("shards=-1", "`shards`: \"-1\" is not a whole number"),
         ("listen=7400", "is not an IP address and port such as 127.0.0.1:7400"),
         ("data=", "is not a path: it is empty"),
-        ("storage.engine=sqlite", "is not `embedded` or `memory`"),
-        ("storage.engine=scylla", "the ScyllaDB engine comes with a later release"),
+        ("storage.engine=sqlite", "is not `embedded`, `memory`, `scylla` or `cassandra`"),
+        ("storage.cassandra.contact_points=db", "\"db\" is not HOST:PORT"),
     ] {
         let all = problems(&Sources { sets: vec![set.into()], ..sources() });
         assert!(all.contains(expected), "{set}: {all}");

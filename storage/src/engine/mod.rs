@@ -2,6 +2,7 @@
 
 pub mod embedded;
 pub mod memory;
+pub mod scylla;
 
 use std::{
     sync::Arc,
@@ -10,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{Commit, Error, Outcome, StoredDelta, StoredSession, Table, Ticket};
+use crate::{Commit, Error, Outcome, StoredDelta, StoredSession, Table, Taken, Ticket};
 
 /// Is told how commits end. Called from the engine's own thread; must not block.
 pub trait Sink: Send + Sync {
@@ -59,6 +60,30 @@ pub trait Engine: Send + Sync {
         limit: usize,
         now_ms: u64,
     ) -> Result<Vec<(Bytes, Bytes)>, Error>;
+    /// Makes this process the owner of a session, before it is loaded, if no other that lives is: then writes of an older
+    /// epoch are refused by the store, whoever makes them. An engine that one process has alone owns everything. A session
+    /// that is not there belongs to whoever makes it.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    fn take(&self, session: &str, at_least: u64) -> Result<Taken, Error> {
+        let _ = session;
+        Ok(Taken::Owned { epoch: at_least })
+    }
+    /// Gives up what [`Engine::take`] took, so that another process need not wait until this one is gone. Everything
+    /// submitted for it must have ended. Nothing happens if it is another's by now.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    fn release(&self, session: &str) -> Result<(), Error> {
+        let _ = session;
+        Ok(())
+    }
+    /// Whether other processes still have to leave this one's sessions alone. When it is `false` they may take them at any
+    /// moment: what is in memory may be old, and nothing new should be accepted. Cheap; ask often.
+    fn is_owner(&self) -> bool {
+        true
+    }
     /// Waits until everything submitted has ended and its [`Sink`] was told, then closes. Later commits are refused by
     /// poison. Closing again is fine.
     ///

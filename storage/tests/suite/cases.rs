@@ -528,16 +528,19 @@ pub fn the_epoch_grows_with_every_open(store: &mut Fixture) {
 }
 
 pub fn everything_completed_is_there_after_a_restart(store: &mut Fixture) {
+    let mut tickets = Vec::new();
     for n in 0..50 {
         let name = format!("s{n}");
-        store.submit(vec![create(&name, 1), put(Table::Membership, &name, "v")]);
+        tickets.push(store.submit(vec![create(&name, 1), put(Table::Membership, &name, "v")]));
         for version in 2..20 {
-            store.submit(vec![delta_by(&name, 1, version, op("u", n, version))]);
+            tickets.push(store.submit(vec![delta_by(&name, 1, version, op("u", n, version))]));
         }
     }
+    tickets.push(store.submit(vec![checkpoint("s7", 1, 19)]));
     let before: Vec<_> = {
-        let last = store.submit(vec![checkpoint("s7", 1, 19)]);
-        store.sink.wait(last);
+        for ticket in tickets {
+            assert_eq!(store.sink.wait(ticket), Committed);
+        }
         (0..50).map(|n| store.engine().load(&format!("s{n}")).expect("readable")).collect()
     };
     assert!(before.iter().all(|session| session.as_ref().is_some_and(|session| session.version == 19)));

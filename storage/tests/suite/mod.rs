@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod cases;
+pub mod cassandra;
 pub mod recorder;
 
 use std::sync::{

@@ -1,11 +1,12 @@
 //! `syncbridge storage …`: looks after the embedded store in the data folder. All but `backup` work on a store that no server
-//! has open; `backup` asks the server that has.
+//! has open; `backup` asks the server that has. `migrate` alone is for a CQL database.
 
 mod backup;
 mod check;
 mod export;
 mod import;
 mod lines;
+mod migrate;
 mod repair;
 mod stats;
 
@@ -30,6 +31,8 @@ pub enum Command {
     Stats(Where),
     /// Copies the store of a running server, with its keys, to a new data folder that a server can be started on
     Backup(backup::Options),
+    /// Makes the schema in the CQL database, or raises it to what this program needs
+    Migrate(config::Options),
 }
 
 /// Which store, and how it is told.
@@ -67,6 +70,7 @@ pub fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Import(options) => import::run(options),
         Command::Stats(options) => stats::run(options),
         Command::Backup(options) => backup::run(options),
+        Command::Migrate(options) => migrate::run(options),
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::{Applied, Table, Write};
 
 /// Appends a number.
-pub(super) fn put_number(out: &mut Vec<u8>, mut value: u64) {
+pub(in crate::engine) fn put_number(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -17,7 +17,7 @@ pub(super) fn put_number(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends a byte string.
-pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(in crate::engine) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_number(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
@@ -49,7 +49,7 @@ const OP: u8 = 8;
 const FORGET: u8 = 9;
 
 /// Appends one write.
-pub(super) fn put_write(out: &mut Vec<u8>, write: &Write) {
+pub(in crate::engine) fn put_write(out: &mut Vec<u8>, write: &Write) {
     match write {
         Write::Create { session, epoch, meta, document, op } => {
             out.push(CREATE);
@@ -115,15 +115,15 @@ pub(super) fn put_write(out: &mut Vec<u8>, write: &Write) {
 }
 
 /// Appends an expiry: 0 for none, else the milliseconds + 1.
-pub(super) fn put_expiry(out: &mut Vec<u8>, expires_at_ms: Option<u64>) {
+pub(in crate::engine) fn put_expiry(out: &mut Vec<u8>, expires_at_ms: Option<u64>) {
     put_number(out, expires_at_ms.map_or(0, |at| at.saturating_add(1)));
 }
 
 /// When a value is over; in a type of its own, because not being readable is another matter.
-pub(super) struct Expiry(pub Option<u64>);
+pub(in crate::engine) struct Expiry(pub Option<u64>);
 
 /// Takes values off the front of bytes.
-pub(super) struct Reader<'a>(pub &'a [u8]);
+pub(in crate::engine) struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
     pub fn byte(&mut self) -> Option<u8> {
@@ -243,7 +243,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The table of a number.
-pub(super) fn table(number: u8) -> Option<Table> {
+pub(in crate::engine) fn table(number: u8) -> Option<Table> {
     [
         Table::User,
         Table::Credential,
@@ -288,7 +288,7 @@ mod tests {
         (1u8..=9).prop_map(|number| table(number).expect("1 to 9 are tables"))
     }
 
-    pub(super) fn any_write() -> impl Strategy<Value = Write> {
+    pub(in crate::engine) fn any_write() -> impl Strategy<Value = Write> {
         prop_oneof![
             (name(), any::<u64>(), bytes(), bytes(), op()).prop_map(|(session, epoch, meta, document, op)| {
                 Write::Create { session, epoch, meta, document, op }

@@ -1,7 +1,7 @@
 //! The engine with a commit log of its own (`log/`) and an index behind it (`index/`); `storage/DESIGN.md` says what is
 //! where and why. This file opens, reads and closes; it never decides what may be written (`rules`) nor when (`writer`).
 
-mod encoding;
+pub(super) mod encoding;
 pub mod faults;
 mod files;
 mod index;

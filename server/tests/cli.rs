@@ -272,6 +272,9 @@ fn people_get_code_link_and_a_qr_code_without_colours_and_are_told_what_is_wrong
     };
     wrong(&["handoff", "complete", &code], 5, "a code is good once");
     wrong(&["handoff", "complete", "AAAAA-AAAAA"], 4, "look at the code again");
+    // One token in 64 and as many ids begin with a hyphen: they are no options.
+    wrong(&["handoff", "complete", "-2UbIyUORQKNrSShG-OI3Fe2mAdLI6wPmnLr_O6gfv0"], 4, "look at the code again");
+    wrong(&["handoff", "start", "-nowhere", "--device", "-laptop"], 4, "syncbridge create");
     wrong(&["handoff", "start", "demo", "--ttl", "5"], 2, "ttlSeconds");
     wrong(&["handoff", "start", "nowhere"], 4, "syncbridge create");
     wrong(&["handoff", "start", "demo", "--token", "nonsense"], 3, "unauthenticated");

@@ -25,10 +25,17 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = By::Auto)]
     pub transport: By,
     /// Access token, as `syncbridge token` makes it
-    #[arg(long, env = "SYNCBRIDGE_TOKEN", hide_env_values = true, default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "SYNCBRIDGE_TOKEN",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
     pub token: String,
     /// This device's id [default: cli-HOSTNAME]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub device: Option<String>,
     /// Fingerprint of the server's certificate, as the server prints it
     #[arg(long, value_name = "FINGERPRINT")]

@@ -12,6 +12,7 @@ use super::{End, Failure, client, paint::clean, print};
 #[group(skip)]
 pub struct Options {
     /// The session's id
+    #[arg(allow_hyphen_values = true)]
     pub session: String,
     /// Its first state
     #[arg(long, value_name = "JSON", default_value = "{}")]

@@ -11,6 +11,7 @@ use super::{Failure, client, paint::clean, print, tell};
 #[group(skip)]
 pub struct Options {
     /// The session's id
+    #[arg(allow_hyphen_values = true)]
     pub session: String,
     /// How to reach the server.
     #[command(flatten)]

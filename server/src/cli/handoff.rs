@@ -31,6 +31,7 @@ pub enum Command {
 #[group(skip)]
 pub struct Start {
     /// The session's id
+    #[arg(allow_hyphen_values = true)]
     pub session: String,
     /// How long the code is good for, 30 to 900; the server's `handoff.ttl_seconds` without it
     #[arg(long, value_name = "SECONDS")]
@@ -45,7 +46,7 @@ pub struct Start {
 #[group(skip)]
 pub struct Complete {
     /// The code, or the token that the link ends in
-    #[arg(value_name = "CODE|TOKEN")]
+    #[arg(value_name = "CODE|TOKEN", allow_hyphen_values = true)]
     pub presented: String,
     /// How to reach the server.
     #[command(flatten)]

@@ -18,9 +18,10 @@ use crate::{
 #[group(skip)]
 pub struct Options {
     /// Who the token is for: a user's id
+    #[arg(allow_hyphen_values = true)]
     pub user: String,
     /// The one device it is for; without it, any device of the user
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub device: Option<String>,
     /// How long it is good for; `auth.access_ttl_seconds` without it
     #[arg(long, value_name = "SECONDS")]

@@ -13,6 +13,7 @@ use super::{End, Failure, client, paint::clean, print};
 #[group(skip)]
 pub struct Options {
     /// The session's id
+    #[arg(allow_hyphen_values = true)]
     pub session: String,
     /// JSON Patch (RFC 6902): a list of operations
     #[arg(long, value_name = "JSON")]

@@ -21,6 +21,7 @@ use crate::admin::metrics::Label as _;
 #[group(skip)]
 pub struct Options {
     /// The session's id
+    #[arg(allow_hyphen_values = true)]
     pub session: String,
     /// How to reach the server.
     #[command(flatten)]

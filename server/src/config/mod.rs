@@ -15,6 +15,8 @@ use std::{net::SocketAddr, path::PathBuf};
 pub use http::{Networks, Origins, PublicUrl};
 pub use load::{Loaded, Origin, Problem, Sources};
 pub use print::{markdown, toml};
+#[cfg(test)]
+pub(crate) use setting::Value;
 pub use setting::{Fault, Setting};
 use setting::{Node, Place, settings};
 pub use storage::{ContactPoints, Engine};

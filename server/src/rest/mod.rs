@@ -21,10 +21,12 @@ mod members;
 pub mod native;
 pub mod page;
 mod params;
+mod place;
 mod problem;
 mod sessions;
 mod snapshots;
 pub mod time;
+pub mod webtransport;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -68,6 +70,8 @@ pub struct Parts {
     pub config: Arc<Config>,
     /// Requests that have their effect once.
     pub once: idempotency::Once,
+    /// What pages are told of WebTransport.
+    pub webtransport: webtransport::Offer,
     /// The clock.
     pub clock: fn() -> Now,
 }
@@ -121,7 +125,8 @@ fn described() -> OpenApiRouter<Api> {
         .merge(keys::routes())
         .merge(sessions::routes())
         .merge(members::routes())
-        .merge(snapshots::routes());
+        .merge(snapshots::routes())
+        .merge(webtransport::routes());
     OpenApiRouter::with_openapi(description::empty()).nest(BASE, resources).merge(keys::well_known())
 }
 

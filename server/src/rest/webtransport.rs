@@ -13,14 +13,14 @@ use axum::{
 use serde::Serialize;
 use syncbridge_codec::WEBSOCKET_SUBPROTOCOL;
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
-use super::{Api, place, time::rfc3339};
+use super::{Api, Route, place, time::rfc3339};
 use crate::transport::{tls::ShortLived, webtransport::PATH};
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(read))
+pub fn routes() -> Vec<Route> {
+    vec![routes!(read)]
 }
 
 /// What the server has for it.

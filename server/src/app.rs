@@ -422,15 +422,9 @@ fn authenticate(authenticator: Arc<Authenticator>, metrics: Arc<Metrics>) -> Arc
             metrics.denied.increment();
             (denied.code(), denied.to_string())
         })?;
-        let device = actor.device.unwrap_or_else(|| hello.device.clone());
+        let device = actor.device.unwrap_or_else(|| (&*hello.device).into());
         let session = (hello.scope.kind == message::ScopeKind::Session).then(|| (&*hello.scope.id).into());
-        Ok(Identity {
-            user: (&*actor.user).into(),
-            device: (&*device).into(),
-            incarnation: hello.incarnation,
-            session,
-            family: actor.family.map(|family| (&*family).into()),
-        })
+        Ok(Identity { user: actor.user, device, incarnation: hello.incarnation, session, family: actor.family })
     })
 }
 

@@ -12,9 +12,9 @@ use serde_json::value::RawValue;
 use syncbridge_codec::{ErrorCode, message::HandoffAnswer};
 use syncbridge_document::Value;
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
-use super::{Api, Caller, Json, Path, Peer, Problem, sessions, time::rfc3339};
+use super::{Api, Caller, Json, Path, Peer, Problem, Route, sessions, time::rfc3339};
 use crate::{
     auth::{access::Operation, tokens::Tokens},
     defaults::ON_SHARD_BYTES,
@@ -23,8 +23,8 @@ use crate::{
 };
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(offer)).routes(routes!(complete)).routes(routes!(take)).routes(routes!(answer))
+pub fn routes() -> Vec<Route> {
+    vec![routes!(offer), routes!(complete), routes!(take), routes!(answer)]
 }
 
 /// What is offered.

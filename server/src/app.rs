@@ -173,7 +173,7 @@ impl Server {
         let metrics = Metrics::new(count);
         let persist = Persist::new(
             persist::Bounds {
-                busy_age_ms: config.persist.busy_age_ms,
+                busy_age_ms: config.busy_age_ms(),
                 max_queued: config.persist.queue,
                 max_bytes: config.persist.queue_bytes,
             },
@@ -231,6 +231,11 @@ impl Server {
         let epoch = hub.epoch();
         let writer = Arc::clone(&persist);
         spawn("checkpoints", move || Hub::write_checkpoints(&writer, &checkpoints, clock::now))?;
+
+        if hub.shares_store() {
+            let hub = Arc::downgrade(&hub);
+            spawn("ownership", move || Hub::keep_ownership(&hub))?;
+        }
 
         let config = Arc::new(config);
         let now_ms = clock::now().wall_ms;
@@ -362,6 +367,8 @@ impl Server {
         {
             tracing::error!("the admin listener's thread came to a bad end");
         }
+        self.hub.end_ownership();
+        // Whatever was this server's is free from here on.
         let closed = self.persist.engine().close();
         let failure = self.persist.failure().or_else(|| closed.err().map(|error| error.to_string()));
         Stopped { all_durable: flushed && failure.is_none(), all_told, failure }

@@ -19,7 +19,7 @@ pub use print::{markdown, toml};
 pub(crate) use setting::Value;
 pub use setting::{Fault, Setting};
 use setting::{Node, Place, settings};
-pub use storage::{ContactPoints, Engine};
+pub use storage::{Advertise, ContactPoints, Engine};
 
 use crate::defaults::{self, ms};
 
@@ -46,6 +46,8 @@ settings! {
         log: Log;
         /// Where sessions are kept.
         storage: Storage;
+        /// Several servers on one store.
+        cluster: Cluster;
         /// The certificate of the public listener.
         tls: Tls;
         /// HTTP from outside.
@@ -237,10 +239,21 @@ settings! {
 }
 
 settings! {
+    /// Several servers on one store (`storage.engine` `scylla`): docs/CLUSTER.md.
+    Cluster {
+        /// Where clients reach this server: other servers send them there when it has the session that they ask for. Empty:
+        /// `listen`, if that is one address, else clients are sent nowhere and ask again.
+        advertise: Advertise = Advertise::default();
+    }
+}
+
+settings! {
     /// Commits on their way to storage.
     Persist {
-        /// New updates are answered `busy` when the oldest one that is not durable is older than this many milliseconds.
-        busy_age_ms: u64 = ms(defaults::BUSY_AGE), 1..=1_000;
+        /// New updates are answered `busy` when the oldest one that is not durable is older than this many milliseconds:
+        /// about so much of what was accepted, and not yet durable, is lost when the server is killed. 0: 25 with
+        /// `storage.engine` `embedded` and `memory`, 500 with `scylla`, which lets a database's pauses pass.
+        busy_age_ms: u64 = 0, 0..=10_000;
         /// Commits that may wait; more are answered `busy`.
         queue: usize = defaults::PERSIST_QUEUE, 1..=1_048_576;
         /// Bytes of commits that may wait; more are answered `busy`.
@@ -292,6 +305,21 @@ impl Config {
             0 => std::thread::available_parallelism().map_or(1, usize::from).min(defaults::MAX_SHARDS),
             given => given,
         }
+    }
+
+    /// Age of the oldest commit that is not durable at which updates are `busy`, milliseconds.
+    pub const fn busy_age_ms(&self) -> u64 {
+        match (self.persist.busy_age_ms, self.storage.engine) {
+            (0, Engine::Embedded | Engine::Memory) => ms(defaults::BUSY_AGE),
+            (0, Engine::Scylla) => ms(defaults::BUSY_AGE_DATABASE),
+            (given, _) => given,
+        }
+    }
+
+    /// Where other servers send this one's clients; `None`: nowhere.
+    pub fn advertised(&self) -> Option<String> {
+        let listens = !self.listen.ip().is_unspecified() && self.listen.port() != 0;
+        self.cluster.advertise.get().map(str::to_owned).or_else(|| listens.then(|| self.listen.to_string()))
     }
 
     /// What cannot be together, each as (the path to blame, why).

@@ -278,6 +278,8 @@ pub struct Conn {
     pub outbox: Outbox,
     /// Its subscriptions: a session's state, and its notices right behind it if they are wanted.
     pub subs: Vec<Sub>,
+    /// Sessions that another server took while it was subscribed: no update to one is taken before it subscribes again.
+    pub moved: Vec<Arc<str>>,
     /// What it asked for and was not done yet: a job is running, and order holds.
     pub todo: VecDeque<Command>,
     /// Whether something of it runs off the shard.

@@ -317,6 +317,7 @@ impl Shard {
             framing,
             outbox: Outbox::default(),
             subs: Vec::new(),
+            moved: Vec::new(),
             todo: VecDeque::new(),
             busy: false,
             under_way: UnderWay::default(),

@@ -31,6 +31,9 @@ pub enum Item {
     Durable(TopicId, Bytes),
     /// Everything of this topic ends with this frame: its subscriptions are gone.
     End(TopicId, Bytes),
+    /// The same, because another server has the session: what its subscribers' connections have on their way to it is not
+    /// to be applied when it comes back.
+    Moved(TopicId, Bytes),
     /// A connection ends.
     Close(ConnId, ErrorCode, &'static str),
     /// Something is taken back: end what it names, then acknowledge.

@@ -27,6 +27,7 @@ use super::{
     Status, process,
     requests::{CLASSES, METHODS, Requests},
 };
+use crate::transport::webtransport::Refusal;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -110,6 +111,20 @@ impl Label for ResetReason {
     }
 }
 
+impl Label for Refusal {
+    const KEY: &'static str = "reason";
+    const VALUES: &'static [Self] = &[Self::Lost, Self::Late, Self::Broken, Self::Request, Self::Origin];
+    fn label(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Late => "late",
+            Self::Broken => "broken",
+            Self::Request => "request",
+            Self::Origin => "origin",
+        }
+    }
+}
+
 impl Label for ErrorCode {
     const KEY: &'static str = "code";
     const VALUES: &'static [Self] = Self::ALL;
@@ -128,6 +143,8 @@ pub struct Shard {
     pub closed: By<Transport>,
     /// Time that its thread worked, microseconds.
     pub busy_us: Counter,
+    /// Clients of HTTP/3 that got no session of WebTransport, by reason.
+    pub no_session: By<Refusal>,
     /// Messages received.
     pub received: Counter,
     /// Bytes sent.
@@ -267,6 +284,8 @@ impl Collector for Scrape {
         out.by("syncbridge_connections_closed", "Connections that ended", metrics, |shard| &shard.closed)?;
         let busy = metrics.total(|shard| &shard.busy_us) as f64 / 1e6;
         out.sum("syncbridge_shards_busy", "Time that the shards' threads worked", &Unit::Seconds, busy)?;
+        let help = "Clients of HTTP/3 that got no session of WebTransport";
+        out.by("syncbridge_webtransport_refused", help, metrics, |shard| &shard.no_session)?;
         out.count("syncbridge_messages_received", "Messages received", metrics.total(|shard| &shard.received))?;
         out.sum("syncbridge_sent", "Bytes sent", &Unit::Bytes, metrics.total(|shard| &shard.sent_bytes))?;
         out.count("syncbridge_sends", "System calls that sent them", metrics.total(|shard| &shard.sends))?;

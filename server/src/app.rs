@@ -45,7 +45,7 @@ use crate::{
         runtime::Parts,
     },
     snapshot::{self, Snapshots},
-    transport::{memory, quic, tcp, tls},
+    transport::{memory, origin, quic, tcp, tls, webtransport},
 };
 
 /// Why the server did not start, or how it failed.
@@ -205,9 +205,14 @@ impl Server {
         let files = config.tls.cert.as_ref().zip(config.tls.key.as_ref());
         let files = files.map(|(certificate, key)| tls::Files { certificate: certificate.clone(), key: key.clone() });
         let identity = tls::Identity::load_or_create(&config.data, files.as_ref())?;
+        // Browsers trust a configured certificate as any other; one that pins itself must be short-lived for them.
+        let browsers = match files {
+            Some(_) => None,
+            None => Some(Arc::new(tls::ShortLived::load_or_create(&config.data, clock::now().wall_ms / 1_000)?)),
+        };
         let quic_config = quic::Config {
             keys: quic::Keys::load_or_create(&config.data).map_err(Error::Data)?,
-            tls: tls::quic_config(&identity, defaults::TLS_SESSIONS)?,
+            tls: tls::quic_config(&identity, browsers.clone(), defaults::TLS_SESSIONS)?,
             idle_timeout: Duration::from_millis(3 * config.connection.heartbeat_ms),
             kernel_steering: true,
         };
@@ -262,10 +267,13 @@ impl Server {
             snapshots: Snapshots::new(Arc::clone(&hub), snapshot_bounds(&config), clock::now),
             config: Arc::clone(&config),
             once: rest::idempotency::Once::with_data_folder(&config.data).map_err(Error::Data)?,
+            webtransport: rest::webtransport::Offer { listen, browsers: browsers.clone() },
             clock: clock::now,
         });
         let (router, templates) = rest::router(api, shown.clone());
         let (draining, drained) = watch::channel(false);
+        let header_limit = Duration::from_secs(config.limits.header_seconds);
+        let door = webtransport::Door::new(Arc::new(origin::Pages::new(&config.http)), header_limit);
         let processors = shard::pin::allowed();
         let mut shards = Vec::with_capacity(count);
         for (index, (tcp, quic)) in tcp.into_iter().zip(quic).enumerate() {
@@ -278,11 +286,12 @@ impl Server {
                 tcp,
                 tls: acceptor.clone(),
                 quic,
+                door: door.clone(),
                 router: router.clone(),
                 templates: Arc::clone(&templates),
                 http: config.http.clone(),
                 echo: config.echo,
-                handshake: Duration::from_secs(config.limits.header_seconds),
+                handshake: header_limit,
                 clock: clock::now,
                 draining: drained.clone(),
             };
@@ -293,7 +302,11 @@ impl Server {
             let (config, hub, drained) = (Arc::clone(&config), Arc::clone(&hub), drained.clone());
             spawn("accounts", move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                runtime.block_on(accounts::look_after(&config, &hub, &authenticator, &devices, clock::now, drained));
+                runtime.block_on(async {
+                    let accounts =
+                        accounts::look_after(&config, &hub, &authenticator, &devices, clock::now, drained.clone());
+                    tokio::join!(accounts, rotate_certificates(browsers.as_deref(), clock::now, drained));
+                });
                 Ok(())
             })?
         });
@@ -429,16 +442,31 @@ fn authenticate(authenticator: Arc<Authenticator>, metrics: Arc<Metrics>) -> Arc
             metrics.denied.increment();
             (denied.code(), denied.to_string())
         })?;
-        let device = actor.device.unwrap_or_else(|| hello.device.clone());
+        let device = actor.device.unwrap_or_else(|| (&*hello.device).into());
         let session = (hello.scope.kind == message::ScopeKind::Session).then(|| (&*hello.scope.id).into());
-        Ok(Identity {
-            user: (&*actor.user).into(),
-            device: (&*device).into(),
-            incarnation: hello.incarnation,
-            session,
-            family: actor.family.map(|family| (&*family).into()),
-        })
+        Ok(Identity { user: actor.user, device, incarnation: hello.incarnation, session, family: actor.family })
     })
+}
+
+/// Sees to the browsers' certificates until the server goes down.
+async fn rotate_certificates(
+    browsers: Option<&tls::ShortLived>,
+    clock: fn() -> Now,
+    mut draining: watch::Receiver<bool>,
+) {
+    let Some(browsers) = browsers else { return };
+    let mut every = tokio::time::interval(defaults::CERTIFICATES_EVERY);
+    loop {
+        tokio::select! {
+            _ = every.tick() => match browsers.rotate(clock().wall_ms / 1_000) {
+                Ok(true) => tracing::info!("browsers get the next certificate, and the hash of the one after it is published"),
+                Ok(false) => {}
+                // The one that is served is valid for two more days.
+                Err(error) => tracing::error!(%error, "the browsers' next certificate cannot be made"),
+            },
+            _ = draining.wait_for(|draining| *draining) => return,
+        }
+    }
 }
 
 fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>, Error> {

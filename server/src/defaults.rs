@@ -304,6 +304,9 @@ pub const SEEN_EVERY: Duration = Duration::from_secs(10);
 pub const KEYS_EVERY: Duration = Duration::from_secs(2);
 /// How often revocations are looked through for those that concern no token any more.
 pub const FORGET_EVERY: Duration = Duration::from_mins(1);
+/// How often it is looked whether it is time for the browsers' next certificate: it may be late by so much, and each is
+/// valid for two days longer than it is served. Often, because a machine that slept wakes up late.
+pub const CERTIFICATES_EVERY: Duration = Duration::from_mins(1);
 /// For how long others may keep our public keys: a new one is asked for when a token names it, so an hour would do; a
 /// dropped one is gone after that long.
 pub const JWKS_MAX_AGE: Duration = Duration::from_mins(5);

@@ -15,6 +15,8 @@ use std::{net::SocketAddr, path::PathBuf};
 pub use http::{Networks, Origins, PublicUrl};
 pub use load::{Loaded, Origin, Problem, Sources};
 pub use print::{markdown, toml};
+#[cfg(test)]
+pub(crate) use setting::Value;
 pub use setting::{Fault, Setting};
 use setting::{Node, Place, settings};
 pub use storage::{Advertise, ContactPoints, Engine};
@@ -112,8 +114,8 @@ settings! {
 settings! {
     /// The certificate of the public listener.
     Tls {
-        /// A PEM file with the certificate chain. Without one, TCP is plain and QUIC uses a self-signed certificate
-        /// whose fingerprint is printed.
+        /// A PEM file with the certificate chain. Without one, TCP is plain, QUIC uses a self-signed certificate whose
+        /// fingerprint is printed, and WebTransport a short-lived one whose hash `/api/v1/webtransport` tells.
         cert: Option<PathBuf> = None;
         /// A PEM file with the certificate's private key.
         key: Option<PathBuf> = None;
@@ -123,11 +125,11 @@ settings! {
 settings! {
     /// HTTP from outside.
     Http {
-        /// Where clients find the server, for links that it makes: in QR codes, in the OpenAPI document. Empty: where
-        /// the request came to.
+        /// Where clients find the server, for links that it makes: in QR codes, in the OpenAPI document, for
+        /// WebTransport. Empty: where the request came to.
         public_url: PublicUrl = PublicUrl::default();
-        /// Origins whose pages may use the routes (CORS): a list between commas, or `*` for all, then without
-        /// credentials of the browser. Empty: only pages of the server's own origin.
+        /// Origins whose pages may use the routes (CORS) and open sessions of WebTransport: a list between commas, or
+        /// `*` for all, then without credentials of the browser. Empty: only pages of the server's own origin.
         cors_origins: Origins = Origins::default();
         /// Addresses and networks of proxies whose `X-Forwarded-For` is believed: a list between commas. Empty: it is
         /// ignored.

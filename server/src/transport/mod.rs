@@ -3,11 +3,13 @@
 
 pub mod http;
 pub mod memory;
+pub mod origin;
 pub mod pipe;
 pub mod quic;
 pub mod tcp;
 pub mod tls;
 pub mod websocket;
+pub mod webtransport;
 
 use std::{
     collections::VecDeque,

@@ -5,4 +5,9 @@
 mod support;
 
 mod app;
+mod away;
+mod proxy;
 mod takeovers;
+
+/// A database and its servers are all that this machine should do at a time.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

@@ -13,6 +13,7 @@ use syncbridge_storage::{
 };
 
 use crate::{
+    ALONE,
     app::{App, As, Durable, Writer, log},
     support::{
         cassandra::Keyspace,
@@ -75,6 +76,7 @@ fn changes(store: &Scylla, after: u64) -> Vec<StoredDelta> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_owner_that_stood_still_writes_nothing_more_and_its_clients_end_up_with_the_next_one() {
+    let _alone = ALONE.lock().await;
     let rounds = std::env::var("SYNCBRIDGE_TAKEOVERS").map_or(3, |rounds| rounds.parse().expect("a number"));
     let folder = tempfile::tempdir().expect("a folder");
     let keyspace = Keyspace::new().migrated();

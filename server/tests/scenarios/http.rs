@@ -18,11 +18,7 @@ pub async fn get(server: SocketAddr, path: &str) -> (u16, String) {
 }
 
 /// GET over this connection.
-pub async fn get_on(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    server: SocketAddr,
-    path: &str,
-) -> (u16, String) {
+pub async fn get_on(mut stream: impl AsyncRead + AsyncWrite + Unpin, server: SocketAddr, path: &str) -> (u16, String) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();

@@ -377,7 +377,9 @@ fn a_session_that_a_client_ends_is_over_at_once_in_peace_or_not() {
             within(control_in.read_chunk(1 << 10, true)).await.unwrap().unwrap();
             if let Some(code) = code {
                 let capsule = [&integers(&[0x2843, 4]), &u32::to_be_bytes(code)[..]].concat();
-                send.write_chunk(Bytes::from([integers(&[0x0, capsule.len() as u64]), capsule].concat())).await.unwrap();
+                send.write_chunk(Bytes::from([integers(&[0x0, capsule.len() as u64]), capsule].concat()))
+                    .await
+                    .unwrap();
             }
             send.finish().unwrap();
             raw.closed().await;

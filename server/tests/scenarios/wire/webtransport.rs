@@ -46,7 +46,8 @@ impl Link {
     /// `url`: of the session; `hashes`: of the certificates that are believed, in hexadecimal.
     pub async fn connect(server: SocketAddr, url: &str, hashes: Vec<String>) -> Self {
         let (endpoint, silent) = quic::endpoint();
-        let connecting = endpoint.connect_with(config(hashes, &[ALPN.as_bytes()]), server, "localhost").expect("an attempt");
+        let connecting =
+            endpoint.connect_with(config(hashes, &[ALPN.as_bytes()]), server, "localhost").expect("an attempt");
         let connection = connecting.await.expect("a QUIC connection");
         let request = ConnectRequest::new(Url::parse(url).expect("a URL")).with_protocol(WEBSOCKET_SUBPROTOCOL);
         let session = Session::connect(connection, request).await.expect("a session");
@@ -183,7 +184,12 @@ impl ServerCertVerifier for Believes {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &aws_lc_rs::default_provider().signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &aws_lc_rs::default_provider().signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

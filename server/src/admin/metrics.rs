@@ -216,6 +216,8 @@ pub struct Metrics {
     pub shards: Box<[Shard]>,
     /// From an update's being applied to its being durable.
     pub commit_latency: Latency,
+    /// Sessions that another server took, or had already.
+    pub sessions_lost: Counter,
     /// Tokens that were not taken.
     pub denied: Counter,
     /// Passwords that argon2 was run for.
@@ -231,6 +233,7 @@ impl Metrics {
         Arc::new(Self {
             shards,
             commit_latency: Latency::default(),
+            sessions_lost: Counter::default(),
             denied: Counter::default(),
             passwords: Counter::default(),
             requests: parking_lot::Mutex::default(),
@@ -312,6 +315,10 @@ impl Collector for Scrape {
         let help = "Age of the oldest commit that is not durable";
         out.metric("syncbridge_commit_oldest_age", help, Some(&Unit::Seconds), &ConstGauge::new(age))?;
         out.gauge("syncbridge_poisoned", "1 when the store failed and takes nothing more", u64::from(now.poisoned))?;
+        let help = "0 while it is not known whether the sessions in memory are still this server's";
+        out.gauge("syncbridge_ownership_known", help, u64::from(now.ownership_known))?;
+        let help = "Sessions in memory that another server took";
+        out.count("syncbridge_sessions_lost", help, metrics.sessions_lost.get())?;
         out.gauge("syncbridge_draining", "1 while the server is going down", u64::from(now.draining))?;
         out.count("syncbridge_storage_commits", "Commits that are durable", now.storage.commits)?;
         out.count("syncbridge_storage_syncs", "Times the disk was asked to keep", now.storage.syncs)?;

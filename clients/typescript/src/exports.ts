@@ -11,3 +11,4 @@ export {
   register,
   type ServiceOptions,
 } from './service.ts';
+export { memoryStore } from './store/memory.ts';

@@ -71,11 +71,11 @@ export class ClientHandle implements Client {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isPumping = false;
   readonly #closed = new AbortController();
-  /** Where tokens come from, and whether a server has let the present one in. */
+  /** Where tokens come from, and whether the present one is new and no server has let it in. */
   #tokens: Tokens | undefined;
   readonly #fetchToken: ConnectOptions['fetchToken'];
   #hasToken: boolean;
-  #isProven = false;
+  #isFresh = false;
   #writing: Promise<void> | undefined;
   #writeTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -238,7 +238,7 @@ export class ClientHandle implements Client {
     this.#tokens = isToken ? undefined : credentials;
     this.core.setToken(isToken ? credentials : credentials.accessToken);
     this.#hasToken = true;
-    this.#isProven = false;
+    this.#isFresh = false;
   }
 
   reconnect(): void {
@@ -391,7 +391,7 @@ export class ClientHandle implements Client {
       case 'connected': {
         const { user, device, server_time_ms } = event.welcome;
         const rtt = this.core.connection?.rtt ?? 0;
-        this.#isProven = true;
+        this.#isFresh = false;
         const clockOffset = Number(server_time_ms) + rtt / 2 - Date.now();
         return this.#setStatus({ ...this.#settled(), phase: 'online', user, device, rtt, clockOffset });
       }
@@ -428,17 +428,17 @@ export class ClientHandle implements Client {
   // Tokens.
 
   async #onDenied(error: ServerError): Promise<void> {
-    // A token that is new, or that nothing can renew: another attempt would end the same.
-    if (!this.#isProven && !(this.#tokens && error.code === 'token_expired')) return this.#failed(error);
+    // Another attempt with another new token would end the same.
+    if (this.#isFresh) return this.#failed(error);
     const attempt = ++this.#attempt;
-    const failed = await this.#renew();
+    const failed = await this.#renew(error);
     if (attempt !== this.#attempt || this.#closed.signal.aborted) return;
     if (failed) this.#failed(failed);
     else this.reconnect();
   }
 
   /** Gets another access token; returns why there is none. */
-  async #renew(): Promise<Error | undefined> {
+  async #renew(denied?: Error): Promise<Error | undefined> {
     const { signal } = this.#closed;
     try {
       if (this.#fetchToken) {
@@ -448,8 +448,9 @@ export class ClientHandle implements Client {
         this.#adopt(tokens);
         this.emit('tokens', tokens);
       } else {
-        return new ServerError('unauthenticated', 200, 'the server does not take the token');
+        return denied;
       }
+      this.#isFresh = true;
       return undefined;
     } catch (error) {
       return error instanceof Error ? error : new Error(String(error));

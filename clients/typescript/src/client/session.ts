@@ -250,8 +250,7 @@ export class SessionHandle<T = Json> implements Session<T> {
   /** The session is over. */
   end(error: Error): void {
     if (this.#error) return;
-    // The last state, before there is an error.
-    void this.state;
+    this.#lastState = this.#core?.document ?? this.#lastState;
     this.#error = error;
     for (const update of this.#updates.values()) update.onRefused(error);
     this.#updates.clear();
@@ -322,6 +321,7 @@ export class SessionHandle<T = Json> implements Session<T> {
         return this.#client.emit('lagged', { session: this.id, what: 'notices', missed: event.missed });
       case 'ended':
         this.#client.forget(this.id);
+        this.#lastState = event.document;
         return this.end(event.error);
       case 'resumed':
     }

@@ -79,8 +79,11 @@ export type SessionEvent =
   | { type: 'deleted' }
   /** Notices were dropped because this client was too slow; the presence follows, whole. */
   | { type: 'notices-lagged'; missed: number }
-  /** The subscription is over: the server refused it or took it back. What was not answered is refused. */
-  | { type: 'ended'; error: ServerError };
+  /**
+   * The subscription is over: the server refused it or took it back. What was not answered is refused. `document` is the
+   * last that there was.
+   */
+  | { type: 'ended'; error: ServerError; document: Json | undefined };
 
 /** Who is attached. */
 export interface Presence {

@@ -463,7 +463,7 @@ export class Session {
       this.#tell({ type: 'refused', counter: op.counter, patch: patchOf(op), error: refusal });
     }
     this.touched();
-    this.#tell({ type: 'ended', error });
+    this.#tell({ type: 'ended', error, document: this.document });
   }
 
   // Notices.

@@ -67,7 +67,7 @@ export class World {
 
   #cut({ link }: Peer): void {
     // The client notices when it has read what still came.
-    if (link) (this.#step.cut ??= []).push(link);
+    if (link) this.#step.cut = [...(this.#step.cut ?? []), link];
   }
 
   #die(peer: Peer): void {
@@ -170,7 +170,7 @@ export class World {
     }
     peer.link = `${++this.#links}`;
     const room = this.#isResting ? 64 << 10 : this.#random.once(2) ? 64 + this.#random.below(1_000) : 20_000;
-    (this.#step.open ??= []).push([peer.link, room]);
+    this.#step.open = [...(this.#step.open ?? []), [peer.link, room]];
     peer.core.handleConnected(this.#now);
   }
 
@@ -189,7 +189,7 @@ export class World {
   }
 
   #drop(peer: Peer): void {
-    if (peer.link) (this.#step.gone ??= []).push(peer.link);
+    if (peer.link) this.#step.gone = [...(this.#step.gone ?? []), peer.link];
     peer.link = undefined;
   }
 

@@ -11,4 +11,5 @@ export {
   register,
   type ServiceOptions,
 } from './service.ts';
+export { indexedDbStore } from './store/indexeddb.ts';
 export { memoryStore } from './store/memory.ts';

@@ -1,4 +1,13 @@
-// What the package exports in a page. `node.ts` is the same for Node.
+// The package in a page; `node.ts` is the same for Node.
 
-export type * from './api.ts';
-export * from './error.ts';
+import { connectOn } from "./client/connect.ts";
+import { webSocket } from "./transport/websocket.ts";
+
+export * from "./exports.ts";
+export { webSocket };
+
+/**
+ * A client that begins with what its store holds and connects by itself. Resolves without waiting for the server: sessions
+ * can be used offline. {@link Client.online} waits.
+ */
+export const connect = connectOn({ transport: () => webSocket() });

@@ -33,7 +33,7 @@ export const NOTHING: AppState = {
   deviceId: null,
   activeDeviceId: null,
   userId: null,
-  connection: 'none',
+  connection: "none",
   transport: null,
   latency: null,
   pending: 0,

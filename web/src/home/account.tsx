@@ -1,23 +1,23 @@
 // The account's menu: which list, which devices, sign out.
-import { useId, useRef, useState } from 'preact/hooks';
-import { forget } from '../login.ts';
-import { signOut } from '../rest.ts';
-import type { Device, DevicePolicy, Listed, Room, View } from './room.ts';
+import { useId, useRef, useState } from "preact/hooks";
+import { forget } from "../login.ts";
+import { signOut } from "../rest.ts";
+import type { Device, DevicePolicy, Listed, Room, View } from "./room.ts";
 
 export function Account({ room, view }: { room: Room; view: View }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [devices, setDevices] = useState<readonly Device[]>([]);
   const [sessions, setSessions] = useState<readonly Listed[]>([]);
-  const [error, setError] = useState('');
+  const [error, setError] = useState("");
   const id = useId();
   const { user } = room.login;
 
   const attempt = async (what: () => Promise<void>) => {
-    setError('');
+    setError("");
     try {
       await what();
     } catch (error) {
-      setError(error instanceof Error ? error.message : 'That did not work.');
+      setError(error instanceof Error ? error.message : "That did not work.");
     }
   };
   const load = () =>
@@ -37,9 +37,9 @@ export function Account({ room, view }: { room: Room; view: View }) {
   const make = (event: SubmitEvent) => {
     event.preventDefault();
     const form = new FormData(event.currentTarget as HTMLFormElement);
-    const title = String(form.get('title') ?? '').trim();
+    const title = String(form.get("title") ?? "").trim();
     dialog.current?.close();
-    void attempt(() => room.make(title === '' ? 'Notes' : title, policy(form.get('devices'))));
+    void attempt(() => room.make(title === "" ? "Notes" : title, policy(form.get("devices"))));
   };
   const leave = async () => {
     try {
@@ -48,13 +48,19 @@ export function Account({ room, view }: { room: Room; view: View }) {
       // The server ends the login when it can be told; here it ends in any case.
       forget();
       await room.close();
-      location.replace('/');
+      location.replace("/");
     }
   };
 
   return (
     <>
-      <button class="button account-button" type="button" data-testid="account" aria-haspopup="dialog" onClick={open}>
+      <button
+        class="button account-button"
+        type="button"
+        data-testid="account"
+        aria-haspopup="dialog"
+        onClick={open}
+      >
         <span class="visually-hidden">Lists, devices and account</span>
         <svg viewBox="0 0 16 16" aria-hidden="true">
           <path d="M2.5 4.5h11M2.5 8h11M2.5 11.5h11" />
@@ -62,13 +68,15 @@ export function Account({ room, view }: { room: Room; view: View }) {
       </button>
       <dialog class="dialog side-dialog" ref={dialog} aria-labelledby={`${id}-title`}>
         <div class="dialog-head">
-          <h2 id={`${id}-title`}>{user.name === undefined || user.name === '' ? 'Your account' : user.name}</h2>
+          <h2 id={`${id}-title`}>
+            {user.name === undefined || user.name === "" ? "Your account" : user.name}
+          </h2>
           <button class="button plain small" type="button" onClick={() => dialog.current?.close()}>
             Close
           </button>
         </div>
         {user.email && <p class="soft">{user.email}</p>}
-        {error !== '' && (
+        {error !== "" && (
           <p class="error" role="alert">
             {error}
           </p>
@@ -81,10 +89,12 @@ export function Account({ room, view }: { room: Room; view: View }) {
                 <button
                   class="choice"
                   type="button"
-                  aria-current={sessionId === view.sessionId ? 'true' : undefined}
+                  aria-current={sessionId === view.sessionId ? "true" : undefined}
                   onClick={() => choose(sessionId)}
                 >
-                  <span class="choice-name">{sessionId === view.sessionId && view.page.title !== '' ? view.page.title : sessionId}</span>
+                  <span class="choice-name">
+                    {sessionId === view.sessionId && view.page.title !== "" ? view.page.title : sessionId}
+                  </span>
                   <span class="soft small-text">{role}</span>
                 </button>
               </li>
@@ -93,7 +103,14 @@ export function Account({ room, view }: { room: Room; view: View }) {
           <form class="make" method="post" onSubmit={make}>
             <div class="field">
               <label for={`${id}-new`}>New list</label>
-              <input class="input" id={`${id}-new`} name="title" placeholder="Groceries" maxLength={120} data-testid="new-list" />
+              <input
+                class="input"
+                id={`${id}-new`}
+                name="title"
+                placeholder="Groceries"
+                maxLength={120}
+                data-testid="new-list"
+              />
             </div>
             <div class="field">
               <label for={`${id}-policy`}>Who writes</label>
@@ -114,7 +131,9 @@ export function Account({ room, view }: { room: Room; view: View }) {
             {devices.map(({ deviceId, name, platform, lastSeenAt }) => (
               <li key={deviceId} class="own-device">
                 <span>
-                  <span class="choice-name">{deviceId === room.device ? 'This device' : name === '' ? deviceId : name}</span>
+                  <span class="choice-name">
+                    {deviceId === room.device ? "This device" : name === "" ? deviceId : name}
+                  </span>
                   <span class="soft small-text">
                     {platform} · seen {new Date(lastSeenAt).toLocaleString()}
                   </span>
@@ -123,7 +142,7 @@ export function Account({ room, view }: { room: Room; view: View }) {
                   <button
                     class="button small danger"
                     type="button"
-                    aria-label={`Sign out ${name === '' ? deviceId : name}`}
+                    aria-label={`Sign out ${name === "" ? deviceId : name}`}
                     onClick={() => attempt(() => room.removeDevice(deviceId).then(load))}
                   >
                     Sign out
@@ -142,5 +161,5 @@ export function Account({ room, view }: { room: Room; view: View }) {
 }
 
 function policy(chosen: FormDataEntryValue | null): DevicePolicy {
-  return chosen === 'exclusive' || chosen === 'ask' ? chosen : 'many';
+  return chosen === "exclusive" || chosen === "ask" ? chosen : "many";
 }

@@ -1,5 +1,6 @@
 // What a person has to know or decide, above the notes.
-import type { Room, View } from './room.ts';
+import { nameOf } from "./names.ts";
+import type { Room, View } from "./room.ts";
 
 export function Banners({ room, view }: { room: Room; view: View }) {
   const { asked, movedTo, trouble, watching, unsent } = view;
@@ -8,9 +9,14 @@ export function Banners({ room, view }: { room: Room; view: View }) {
       {asked !== undefined && (
         <div class="banner" role="alertdialog" aria-label="Handoff" data-testid="asked">
           <p>
-            <strong>{room.name(asked.device)}</strong> asks to take over.
+            <strong>{nameOf(view.names, asked.device)}</strong> asks to take over.
           </p>
-          <button class="button small primary" type="button" data-testid="allow" onClick={() => room.answer(true)}>
+          <button
+            class="button small primary"
+            type="button"
+            data-testid="allow"
+            onClick={() => room.answer(true)}
+          >
             Let it
           </button>
           <button class="button small" type="button" data-testid="decline" onClick={() => room.answer(false)}>
@@ -23,10 +29,15 @@ export function Banners({ room, view }: { room: Room; view: View }) {
           <p>
             {unsent > 0
               ? `${unsent} of your changes wait: another device is the one that writes.`
-              : 'Another device is the one that writes. Here you see what it does.'}
+              : "Another device is the one that writes. Here you see what it does."}
           </p>
-          <button class="button small primary" type="button" data-testid="take-over" onClick={() => void room.takeOver()}>
-            {unsent > 0 ? 'Take over and send' : 'Take over'}
+          <button
+            class="button small primary"
+            type="button"
+            data-testid="take-over"
+            onClick={() => void room.takeOver()}
+          >
+            {unsent > 0 ? "Take over and send" : "Take over"}
           </button>
           {unsent > 0 && (
             <button class="button small" type="button" onClick={() => room.discardUnsent()}>
@@ -38,7 +49,7 @@ export function Banners({ room, view }: { room: Room; view: View }) {
       {movedTo !== undefined && (
         <div class="banner calm" role="status" data-testid="moved">
           <p>
-            The session went on to <strong>{room.name(movedTo)}</strong>.
+            The session went on to <strong>{nameOf(view.names, movedTo)}</strong>.
           </p>
           <button class="button small plain" type="button" onClick={() => room.dismiss()}>
             Fine

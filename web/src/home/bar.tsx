@@ -1,10 +1,11 @@
 // The bar above everything: the connection, who is here, the way to another device, the account.
-import { deviceColour } from '../device.ts';
-import { Mark } from '../ui/mark.tsx';
-import { Account } from './account.tsx';
-import { transportName } from './devices.tsx';
-import type { Room, View } from './room.ts';
-import { duration } from './time.ts';
+import { deviceColour } from "../device.ts";
+import { Mark } from "../ui/mark.tsx";
+import { Account } from "./account.tsx";
+import { transportName } from "./devices.tsx";
+import { nameOf } from "./names.ts";
+import type { Room, View } from "./room.ts";
+import { duration } from "./time.ts";
 
 interface Props {
   readonly room: Room;
@@ -26,13 +27,23 @@ export function Bar({ room, view, onHandoff }: Props) {
       <div class="bar-end">
         <ul class="dots" aria-label="Other devices here">
           {others.slice(0, DOTS).map(({ device, user }) => (
-            <li key={`${user} ${device}`} data-colour={deviceColour(device)} title={room.name(device)}>
-              <span class="visually-hidden">{room.name(device)}</span>
-              <span aria-hidden="true">{room.name(device).slice(0, 1).toUpperCase()}</span>
+            <li
+              key={`${user} ${device}`}
+              data-colour={deviceColour(device)}
+              title={nameOf(view.names, device)}
+            >
+              <span class="visually-hidden">{nameOf(view.names, device)}</span>
+              <span aria-hidden="true">{nameOf(view.names, device).slice(0, 1).toUpperCase()}</span>
             </li>
           ))}
         </ul>
-        <button class="button primary handoff-button" type="button" data-testid="handoff-menu" aria-haspopup="dialog" onClick={onHandoff}>
+        <button
+          class="button primary handoff-button"
+          type="button"
+          data-testid="handoff-menu"
+          aria-haspopup="dialog"
+          onClick={onHandoff}
+        >
           Hand off
         </button>
         <Account room={room} view={view} />
@@ -45,8 +56,8 @@ export function Bar({ room, view, onHandoff }: Props) {
 function Connection({ view }: { view: View }) {
   const { status, live, pending } = view;
   const { transport, rtt } = status;
-  const phase = status.phase === 'online' ? (live ? 'live' : 'opening') : status.phase;
-  const waiting = pending > 0 ? `${pending} ${pending === 1 ? 'change waits' : 'changes wait'}` : '';
+  const phase = status.phase === "online" ? (live ? "live" : "opening") : status.phase;
+  const waiting = pending > 0 ? `${pending} ${pending === 1 ? "change waits" : "changes wait"}` : "";
   return (
     <div class="connection" data-testid="connection" data-phase={phase} data-transport={transport}>
       <span class="pulse" aria-hidden="true" />
@@ -55,22 +66,22 @@ function Connection({ view }: { view: View }) {
       </span>
       <span class="connection-more soft" data-testid="connection-more">
         {[
-          transport !== undefined && phase === 'live' ? transportName(transport) : '',
-          rtt !== undefined && phase === 'live' ? duration(rtt) : '',
-          phase === 'live' ? '' : waiting,
+          transport !== undefined && phase === "live" ? transportName(transport) : "",
+          rtt !== undefined && phase === "live" ? duration(rtt) : "",
+          phase === "live" ? "" : waiting,
         ]
-          .filter(part => part !== '')
-          .join(' · ')}
+          .filter(part => part !== "")
+          .join(" · ")}
       </span>
     </div>
   );
 }
 
 const PHASES = {
-  live: 'Live',
-  opening: 'Opening…',
-  connecting: 'Connecting…',
-  offline: 'Offline',
-  stopped: 'Not connected',
-  closed: 'Closed',
+  live: "Live",
+  opening: "Opening…",
+  connecting: "Connecting…",
+  offline: "Offline",
+  stopped: "Not connected",
+  closed: "Closed",
 } as const;

@@ -1,15 +1,15 @@
 // `/home`: a list of notes that every device shows and changes at once.
-import type { TakenOver } from '@syncbridge/client';
-import { useEffect, useRef, useState } from 'preact/hooks';
-import { Activity } from './activity.tsx';
-import { AddNote } from './add-note.tsx';
-import { Bar } from './bar.tsx';
-import { Banners } from './banners.tsx';
-import { Devices } from './devices.tsx';
-import { HandoffDialog } from './handoff-dialog.tsx';
-import { NoteRow } from './note-row.tsx';
-import * as list from './list.ts';
-import type { Room, View } from './room.ts';
+import type { TakenOver } from "@syncbridge/client";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { Activity } from "./activity.tsx";
+import { AddNote } from "./add-note.tsx";
+import { Banners } from "./banners.tsx";
+import { Bar } from "./bar.tsx";
+import { Devices } from "./devices.tsx";
+import { HandoffDialog } from "./handoff-dialog.tsx";
+import * as list from "./list.ts";
+import { NoteRow } from "./note-row.tsx";
+import type { Room, View } from "./room.ts";
 
 interface Props {
   readonly room: Room;
@@ -25,7 +25,7 @@ export function Home({ room, onTaken }: Props) {
     return room.subscribe(setView);
   }, [room]);
   useEffect(() => {
-    document.title = view.page.title === '' ? 'SyncBridge' : `${view.page.title} · SyncBridge`;
+    document.title = view.page.title === "" ? "SyncBridge" : `${view.page.title} · SyncBridge`;
   }, [view.page.title]);
   const actions = useActions(room, view);
   const { page } = view;
@@ -42,7 +42,7 @@ export function Home({ room, onTaken }: Props) {
         <main class="sheet" id="notes" tabIndex={-1}>
           <Banners room={room} view={view} />
           <div class="sheet-head">
-            <h1 class="visually-hidden">{page.title === '' ? 'Notes' : page.title}</h1>
+            <h1 class="visually-hidden">{page.title === "" ? "Notes" : page.title}</h1>
             <input
               class="title"
               aria-label="Name of the list"
@@ -55,11 +55,11 @@ export function Home({ room, onTaken }: Props) {
             />
             <p class="soft count" data-testid="count">
               {view.sessionId === undefined || (view.version === 0 && page.rows.length === 0)
-                ? 'Opening…'
+                ? "Opening…"
                 : open === 0
                   ? page.rows.length === 0
-                    ? 'Nothing here yet'
-                    : 'All done'
+                    ? "Nothing here yet"
+                    : "All done"
                   : `${open} to do`}
             </p>
           </div>
@@ -70,6 +70,7 @@ export function Home({ room, onTaken }: Props) {
                 row={row}
                 highlight={room.highlight(row.id)}
                 cursors={view.cursors.get(row.id)}
+                names={view.names}
                 readOnly={readOnly}
                 actions={actions}
               />
@@ -83,7 +84,7 @@ export function Home({ room, onTaken }: Props) {
               <dl>
                 {page.rest.slice(0, 50).map(([key, value]) => (
                   <div key={key}>
-                    {key !== '' && <dt>{key}</dt>}
+                    {key !== "" && <dt>{key}</dt>}
                     <dd>
                       <pre tabIndex={0}>{list.shortJson(value)}</pre>
                     </dd>
@@ -94,12 +95,23 @@ export function Home({ room, onTaken }: Props) {
           )}
         </main>
         <aside class="side" aria-label="What goes on">
-          <Devices room={room} devices={view.devices} activeDevice={view.activeDevice} cursors={view.cursors} />
-          <Activity room={room} log={view.log} rows={page.rows} />
+          <Devices
+            here={room.device}
+            names={view.names}
+            devices={view.devices}
+            activeDevice={view.activeDevice}
+            cursors={view.cursors}
+          />
+          <Activity names={view.names} log={view.log} rows={page.rows} />
         </aside>
       </div>
       {handing && (
-        <HandoffDialog room={room} movedTo={view.movedTo} onTaken={onTaken} onClose={() => setHanding(false)} />
+        <HandoffDialog
+          room={room}
+          movedTo={view.movedTo}
+          onTaken={onTaken}
+          onClose={() => setHanding(false)}
+        />
       )}
     </div>
   );
@@ -107,7 +119,6 @@ export function Home({ room, onTaken }: Props) {
 
 /** What rows can do. The same functions for as long as the page lives, so that a row is drawn only when it changes. */
 export interface Actions {
-  readonly name: (device: string) => string;
   readonly add: (text: string) => void;
   readonly write: (row: list.Row, text: string) => void;
   readonly check: (row: list.Row, done: boolean) => void;
@@ -129,7 +140,6 @@ function useActions(room: Room, view: View): Actions {
 
 function actionsOf(room: Room, page: () => list.Page): Actions {
   return {
-    name: device => room.name(device),
     add: text => room.change(list.add(drawnId(), text, page())),
     write: (row, text) => room.change(list.write(row.id, text)),
     check: (row, done) => room.change(list.check(row.id, done)),

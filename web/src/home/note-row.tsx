@@ -1,22 +1,24 @@
 // A note: its text, who else has their caret in it, and who changed it a moment ago.
-import { useLayoutEffect, useRef } from 'preact/hooks';
-import { deviceColour } from '../device.ts';
-import { memo } from '../ui/memo.tsx';
-import type { Highlight } from './changes.ts';
-import type { Actions } from './home.tsx';
-import type { Row } from './list.ts';
-import { duration } from './time.ts';
-import type { Cursor } from './whereabouts.ts';
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { deviceColour } from "../device.ts";
+import { memo } from "../ui/memo.tsx";
+import type { Highlight } from "./changes.ts";
+import type { Actions } from "./home.tsx";
+import type { Row } from "./list.ts";
+import { type Names, nameOf } from "./names.ts";
+import { duration } from "./time.ts";
+import type { Cursor } from "./whereabouts.ts";
 
 interface Props {
   readonly row: Row;
   readonly highlight: Highlight | undefined;
   readonly cursors: readonly Cursor[] | undefined;
+  readonly names: Names;
   readonly readOnly: boolean;
   readonly actions: Actions;
 }
 
-export const NoteRow = memo(function NoteRow({ row, highlight, cursors, readOnly, actions }: Props) {
+export const NoteRow = memo(function NoteRow({ row, highlight, cursors, names, readOnly, actions }: Props) {
   const area = useRef<HTMLTextAreaElement>(null);
   // What this row has written and the page has not drawn yet must not be written over by an older state.
   const composing = useRef(false);
@@ -25,6 +27,15 @@ export const NoteRow = memo(function NoteRow({ row, highlight, cursors, readOnly
     if (area.current !== null && !composing.current) put(area.current, row.text);
   }, [row.text]);
 
+  // Where a caret moves without a letter being written, only the document is told (and in some browsers the field too).
+  useEffect(() => {
+    const moved = () => {
+      if (area.current !== null && document.activeElement === area.current) stand(area.current);
+    };
+    document.addEventListener("selectionchange", moved);
+    return () => document.removeEventListener("selectionchange", moved);
+  });
+
   const write = (element: HTMLTextAreaElement) => {
     if (!composing.current) actions.write(row, element.value);
     stand(element);
@@ -32,10 +43,10 @@ export const NoteRow = memo(function NoteRow({ row, highlight, cursors, readOnly
   const stand = ({ selectionStart, selectionEnd }: HTMLTextAreaElement) =>
     actions.stand(row, selectionStart, selectionEnd);
   const keys = (event: KeyboardEvent) => {
-    if (event.altKey && (event.key === 'ArrowUp' || event.key === 'ArrowDown')) {
+    if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
       event.preventDefault();
-      actions.move(row, event.key === 'ArrowDown');
-    } else if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
+      actions.move(row, event.key === "ArrowDown");
+    } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
       document.querySelector<HTMLElement>('[data-testid="new-note"]')?.focus();
     }
@@ -43,10 +54,10 @@ export const NoteRow = memo(function NoteRow({ row, highlight, cursors, readOnly
 
   return (
     <li
-      class={`note${row.done ? ' done' : ''}`}
+      class={`note${row.done ? " done" : ""}`}
       data-testid="note"
       data-note={row.id}
-      data-colour={highlight && (highlight.own ? 'own' : deviceColour(highlight.device))}
+      data-colour={highlight && (highlight.own ? "own" : deviceColour(highlight.device))}
     >
       {highlight && <span key={highlight.id} class="wash" />}
       <input
@@ -63,7 +74,7 @@ export const NoteRow = memo(function NoteRow({ row, highlight, cursors, readOnly
           {`${row.text}\u200b`}
         </div>
         {cursors?.map(cursor => (
-          <Caret key={cursor.device} cursor={cursor} text={row.text} name={actions.name(cursor.device)} />
+          <Caret key={cursor.device} cursor={cursor} text={row.text} name={nameOf(names, cursor.device)} />
         ))}
         <textarea
           ref={area}
@@ -74,7 +85,6 @@ export const NoteRow = memo(function NoteRow({ row, highlight, cursors, readOnly
           readOnly={readOnly}
           maxLength={10_000}
           onInput={event => write(event.currentTarget)}
-          onSelect={event => stand(event.currentTarget)}
           onFocus={event => stand(event.currentTarget)}
           onBlur={() => actions.stand(undefined, 0, 0)}
           onKeyDown={keys}
@@ -90,12 +100,17 @@ export const NoteRow = memo(function NoteRow({ row, highlight, cursors, readOnly
       <span class="by" data-testid="note-by">
         {highlight && (
           <span class="chip" key={highlight.id} title={explain(highlight)}>
-            {highlight.own ? 'You' : actions.name(highlight.device)} · {duration(highlight.took)}
+            {highlight.own ? "You" : nameOf(names, highlight.device)} · {duration(highlight.took)}
           </span>
         )}
       </span>
       {!readOnly && (
-        <button class="remove" type="button" aria-label={`Remove: ${row.text.slice(0, 80)}`} onClick={() => actions.remove(row)}>
+        <button
+          class="remove"
+          type="button"
+          aria-label={`Remove: ${row.text.slice(0, 80)}`}
+          onClick={() => actions.remove(row)}
+        >
           <svg viewBox="0 0 16 16" aria-hidden="true">
             <path d="M4 4l8 8M12 4l-8 8" />
           </svg>
@@ -115,7 +130,12 @@ function explain({ own, took }: Highlight): string {
 function Caret({ cursor, text, name }: { cursor: Cursor; text: string; name: string }) {
   const [from, to] = [Math.min(cursor.from, cursor.to), Math.max(cursor.from, cursor.to)];
   return (
-    <div class="mirror caret-layer" aria-hidden="true" data-colour={deviceColour(cursor.device)} data-testid="cursor">
+    <div
+      class="mirror caret-layer"
+      aria-hidden="true"
+      data-colour={deviceColour(cursor.device)}
+      data-testid="cursor"
+    >
       {text.slice(0, from)}
       {to > from && <span class="selected">{text.slice(from, to)}</span>}
       <span class="caret">

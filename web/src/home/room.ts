@@ -6,18 +6,19 @@ import {
   connect,
   type DeepReadonly,
   type Offer,
-  type Session,
   ServerError,
+  type Session,
   type Status,
   type TakenOver,
   type Update,
-} from '@syncbridge/client';
-import { type AppState, show } from '../app-state.ts';
-import { deviceName, platformName } from '../device.ts';
-import { chooseSession, chosenSession, keep, type Login } from '../login.ts';
-import { Changes, type Entry, type Highlight } from './changes.ts';
-import { begin, type List, type Page, type Recipe, read } from './list.ts';
-import { type Cursor, type Place, Whereabouts } from './whereabouts.ts';
+} from "@syncbridge/client";
+import { type AppState, show } from "../app-state.ts";
+import { deviceName, platformName } from "../device.ts";
+import { chooseSession, chosenSession, keep, type Login } from "../login.ts";
+import { Changes, type Entry, type Highlight } from "./changes.ts";
+import { begin, type List, type Page, type Recipe, read } from "./list.ts";
+import { type Names, settled } from "./names.ts";
+import { type Cursors, type Place, Whereabouts } from "./whereabouts.ts";
 
 /** What is drawn: a new object for each frame in which something is another. */
 export interface View {
@@ -35,7 +36,9 @@ export interface View {
   readonly watching: boolean;
   readonly policy: DevicePolicy;
   readonly log: readonly Entry[];
-  readonly cursors: ReadonlyMap<string, readonly Cursor[]>;
+  readonly cursors: Cursors;
+  /** What the devices are called. */
+  readonly names: Names;
   /** Somebody wants the session on another device, and this one is asked. */
   readonly asked: Asked | undefined;
   /** The device that the session has just moved to. */
@@ -44,7 +47,7 @@ export interface View {
   readonly trouble: string | undefined;
 }
 
-export type DevicePolicy = 'many' | 'exclusive' | 'ask';
+export type DevicePolicy = "many" | "exclusive" | "ask";
 
 export interface Asked {
   readonly handoff: string;
@@ -66,10 +69,13 @@ export interface Listed {
 }
 
 /** What the server says to a login that has ended. */
-const SIGNED_OUT: ReadonlySet<string> = new Set(['unauthenticated', 'token_expired', 'invalid_credentials']);
+const SIGNED_OUT: ReadonlySet<string> = new Set(["unauthenticated", "token_expired", "invalid_credentials"]);
 
 /** The end of the session that carets are shared in. */
-const WHERE = '~where';
+const WHERE = "~where";
+
+const NO_CURSORS: Cursors = new Map();
+const NOBODY: readonly Attached[] = [];
 
 /** A session on the screen. */
 export class Room {
@@ -77,12 +83,14 @@ export class Room {
   private session: Session<List> | undefined;
   private whereabouts: Whereabouts | undefined;
   private readonly changes = new Changes();
-  private policy: DevicePolicy = 'many';
+  private policy: DevicePolicy = "many";
   private asked: Asked | undefined;
   private movedTo: string | undefined;
   private trouble: string | undefined;
   private handing = false;
-  private names: ReadonlyMap<string, string> = new Map();
+  /** By the user's list of devices. */
+  private registered: Names = new Map();
+  private names: Names = new Map();
   private frame: number | undefined;
   private page: { of: unknown; read: Page } = { of: undefined, read: read(undefined) };
   private ends = new AbortController();
@@ -90,7 +98,7 @@ export class Room {
 
   /** Connects. `ended` is called when the login has ended: somebody has to sign in again. */
   static async enter(login: Login, taken: TakenOver | undefined, ended: () => void): Promise<Room> {
-    const client = await connect({ tokens: login.tokens, device: login.device, agent: 'syncbridge-web' });
+    const client = await connect({ tokens: login.tokens, device: login.device, agent: "syncbridge-web" });
     return new Room(client, login, taken, ended);
   }
 
@@ -101,9 +109,9 @@ export class Room {
     private readonly ended: () => void,
   ) {
     this.device = login.device;
-    this.client.on('tokens', tokens => keep({ ...tokens, user: tokens.user ?? login.user }, login.device));
-    this.client.on('status', status => {
-      if (status.phase === 'stopped') this.stopped(status);
+    this.client.on("tokens", tokens => keep({ ...tokens, user: tokens.user ?? login.user }, login.device));
+    this.client.on("status", status => {
+      if (status.phase === "stopped") this.stopped(status);
       this.changed();
     });
     show(() => this.state());
@@ -122,7 +130,7 @@ export class Room {
   /** What is to be drawn. */
   view(): View {
     const { session, client } = this;
-    const { devices, activeDevice } = session?.presence ?? { devices: [], activeDevice: undefined };
+    const { devices, activeDevice } = session?.presence ?? { devices: NOBODY, activeDevice: undefined };
     const document = this.document();
     if (document !== this.page.of) this.page = { of: document, read: read(document) };
     return {
@@ -135,10 +143,11 @@ export class Room {
       unsent: session?.unsent.length ?? 0,
       devices,
       activeDevice,
-      watching: this.policy !== 'many' && activeDevice !== undefined && activeDevice !== this.device,
+      watching: this.policy !== "many" && activeDevice !== undefined && activeDevice !== this.device,
       policy: this.policy,
       log: this.changes.log,
-      cursors: this.whereabouts?.cursors(devices) ?? new Map(),
+      cursors: this.whereabouts?.cursors(devices) ?? NO_CURSORS,
+      names: this.naming(devices),
       asked: this.asked,
       movedTo: this.movedTo,
       trouble: this.trouble,
@@ -148,12 +157,6 @@ export class Room {
   /** The latest change of a note. */
   highlight(note: string): Highlight | undefined {
     return this.changes.highlight(note);
-  }
-
-  /** What people call a device. */
-  name(device: string): string {
-    if (device === this.device) return 'This device';
-    return this.names.get(device) ?? (device === '' ? 'Another device' : device);
   }
 
   /** Changes the list: at once here, at the server as soon as it can be reached. */
@@ -187,7 +190,7 @@ export class Room {
 
   /** A code for another device. */
   offer(): Promise<Offer> {
-    if (this.session === undefined) return Promise.reject(new Error('There is no session yet.'));
+    if (this.session === undefined) return Promise.reject(new Error("There is no session yet."));
     return this.session.handoff.start();
   }
 
@@ -236,32 +239,34 @@ export class Room {
   handOver(begins: boolean): void {
     this.handing = begins;
     const { phase, error } = this.client.status;
-    if (!begins && phase === 'stopped' && error !== undefined) this.stopped(this.client.status);
+    if (!begins && phase === "stopped" && error !== undefined) this.stopped(this.client.status);
   }
 
   /** The user's devices. */
   async devices(): Promise<readonly Device[]> {
-    const { body } = await this.client.request<{ items: Device[] }>('GET', '/devices?limit=100');
-    this.names = new Map(body.items.filter(({ name }) => name !== '').map(({ deviceId, name }) => [deviceId, name]));
+    const { body } = await this.client.request<{ items: Device[] }>("GET", "/devices?limit=100");
+    this.registered = new Map(
+      body.items.filter(({ name }) => name !== "").map(({ deviceId, name }) => [deviceId, name]),
+    );
     this.changed();
     return body.items;
   }
 
   /** Signs another device out. */
   async removeDevice(device: string): Promise<void> {
-    await this.client.request('DELETE', `/devices/${encodeURIComponent(device)}`);
+    await this.client.request("DELETE", `/devices/${encodeURIComponent(device)}`);
   }
 
   /** The sessions that the user may see. */
   async sessions(): Promise<readonly Listed[]> {
-    const { body } = await this.client.request<{ items: Listed[] }>('GET', '/sessions?limit=200');
+    const { body } = await this.client.request<{ items: Listed[] }>("GET", "/sessions?limit=200");
     return body.items.filter(({ sessionId }) => !sessionId.endsWith(WHERE));
   }
 
   /** Makes a list and shows it. */
   async make(title: string, devices: DevicePolicy): Promise<void> {
     const body = { state: { ...begin(), title }, policy: { devices } };
-    const made = await this.client.request<{ sessionId: string }>('POST', '/sessions', { body });
+    const made = await this.client.request<{ sessionId: string }>("POST", "/sessions", { body });
     await this.open(made.body.sessionId);
   }
 
@@ -279,33 +284,33 @@ export class Room {
     session.onChange(
       change => {
         switch (change.kind) {
-          case 'delta':
+          case "delta":
             if (!change.own) this.changes.take(change, this.serverNow());
             break;
-          case 'refused':
-            this.trouble = 'Somebody else changed that at the same time. Your change was taken back.';
+          case "refused":
+            this.trouble = "Somebody else changed that at the same time. Your change was taken back.";
             break;
-          case 'handoff-requested':
+          case "handoff-requested":
             this.asked = { handoff: change.handoff, device: change.device };
             break;
-          case 'handoff-completed':
+          case "handoff-completed":
             this.asked = undefined;
             if (change.device !== this.device) this.movedTo = change.device;
             this.devices().catch(() => {});
             break;
-          case 'deleted':
-            this.trouble = 'This list was deleted.';
+          case "deleted":
+            this.trouble = "This list was deleted.";
             break;
-          case 'access-changed':
-          case 'reset':
-          case 'lagged':
+          case "access-changed":
+          case "reset":
+          case "lagged":
             break;
         }
         this.changed();
       },
       { signal },
     );
-    this.whereabouts = new Whereabouts(this.client, id, this.device, () => this.changed());
+    this.whereabouts = new Whereabouts(this.client, id, this.device, this.ownName(), () => this.changed());
     this.changed();
     await session.ready({ signal });
     this.changed();
@@ -327,7 +332,7 @@ export class Room {
     this.ends.abort();
     this.session?.leave();
     this.session = undefined;
-    this.policy = 'many';
+    this.policy = "many";
   }
 
   /** The session's document; what a handoff brought, until the connection has brought it too. */
@@ -359,32 +364,52 @@ export class Room {
   private async home(): Promise<string> {
     const sessionId = `notes:${this.login.user.id}`;
     try {
-      await this.client.request('POST', '/sessions', { body: { sessionId, state: begin() } });
+      await this.client.request("POST", "/sessions", { body: { sessionId, state: begin() } });
       return sessionId;
     } catch (error) {
-      if (!(error instanceof ServerError && error.code === 'already_exists')) throw error;
+      if (!(error instanceof ServerError && error.code === "already_exists")) throw error;
     }
     // It is there already: ours, unless somebody made one of that name before us.
     const sessions = await this.sessions();
     const found = sessions.find(session => session.sessionId === sessionId) ?? sessions[0];
     if (found !== undefined) return found.sessionId;
-    const made = await this.client.request<{ sessionId: string }>('POST', '/sessions', { body: { state: begin() } });
+    const made = await this.client.request<{ sessionId: string }>("POST", "/sessions", {
+      body: { state: begin() },
+    });
     return made.body.sessionId;
   }
 
   /** Which devices may write. */
   private async learn(id: string): Promise<void> {
     const path = `/sessions/${encodeURIComponent(id)}`;
-    const { body } = await this.client.request<{ policy: { devices: DevicePolicy } }>('GET', path);
+    const { body } = await this.client.request<{ policy: { devices: DevicePolicy } }>("GET", path);
     this.policy = body.policy.devices;
   }
 
   /** Tells the server what to call this device, unless it has a name. */
   private async introduce(): Promise<void> {
     const devices = await this.devices();
-    if (devices.some(({ deviceId, name }) => deviceId === this.device && name !== '')) return;
+    if (devices.some(({ deviceId, name }) => deviceId === this.device && name !== "")) return;
     const platform = platformName(navigator.userAgent);
-    await this.client.request('POST', '/devices', { body: { deviceId: this.device, name: deviceName(), platform } });
+    await this.client.request("POST", "/devices", {
+      body: { deviceId: this.device, name: deviceName(), platform },
+    });
+  }
+
+  private ownName(): string {
+    return this.registered.get(this.device) ?? deviceName();
+  }
+
+  /** Names of the devices that are here, and of the user's own that are not. */
+  private naming(here: readonly Attached[]): Names {
+    const names = new Map(this.registered);
+    for (const { device } of here) {
+      const name = names.get(device) ?? this.whereabouts?.nameOf(device);
+      if (name !== undefined) names.set(device, name);
+    }
+    names.set(this.device, "This device");
+    this.names = settled(this.names, names);
+    return this.names;
   }
 
   private serverNow(): number {
@@ -399,7 +424,7 @@ export class Room {
 
   private fail(error: unknown): void {
     if (this.ends.signal.aborted) return;
-    this.trouble = error instanceof Error ? error.message : 'Something went wrong.';
+    this.trouble = error instanceof Error ? error.message : "Something went wrong.";
     this.changed();
   }
 

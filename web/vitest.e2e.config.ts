@@ -3,5 +3,7 @@
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
+  // The client's sources, as the pages have them.
+  ssr: { resolve: { conditions: ["source", "node", "module", "import"] } },
   test: { include: ["e2e/**/*.e2e.ts"], testTimeout: 60_000, hookTimeout: 60_000, fileParallelism: false },
 });

@@ -20,7 +20,7 @@ export function Bar({ room, view, onHandoff }: Props) {
   const others = view.devices.filter(({ device }) => device !== room.device);
   return (
     <header class="bar">
-      <a class="brand" href="/home">
+      <a class="brand" href="/home" aria-label="SyncBridge">
         <Mark /> <span class="brand-name">SyncBridge</span>
       </a>
       <Connection view={view} />

@@ -1,7 +1,7 @@
 // What happened a moment ago: which device changed which note, and how long that took. Gathers what comes between two
 // frames; bounded, however much comes.
 import type { Change, Patch } from "@syncbridge/client";
-import { unescape } from "./pointer.ts";
+import { unescaped } from "./pointer.ts";
 
 /** A change of a note, as its row shows it. */
 export interface Highlight {
@@ -103,7 +103,7 @@ function kind(operation: Patch[number]): What | undefined {
   const [, top, id, field] = operation.path.split("/");
   if (top === "title" && id === undefined) return { what: "renamed", note: undefined };
   if (top !== "notes" || id === undefined) return { what: "changed", note: undefined };
-  const note = unescape(id);
+  const note = unescaped(id);
   if (field === undefined) {
     return {
       what: operation.op === "remove" ? "removed" : operation.op === "add" ? "added" : "changed",

@@ -86,6 +86,7 @@ export function Home({ room, onTaken }: Props) {
                   <div key={key}>
                     {key !== "" && <dt>{key}</dt>}
                     <dd>
+                      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, and a keyboard has to reach that */}
                       <pre tabIndex={0}>{list.shortJson(value)}</pre>
                     </dd>
                   </div>

@@ -2,7 +2,7 @@
 // of its own beside the list's (`ID~where`), and the list's document and its versions hold nothing but the list. Written
 // at most every GAP, and not at all while the caret stands still.
 import { type Attached, type Client, ServerError, type Session } from "@syncbridge/client";
-import { escape } from "./pointer.ts";
+import { escaped } from "./pointer.ts";
 
 /** Where a caret stands, or a selection. */
 export interface Place {
@@ -121,7 +121,7 @@ export class Whereabouts {
     const text = JSON.stringify(value);
     if (text === this.told) return;
     try {
-      const path = `/${escape(this.device)}`;
+      const path = `/${escaped(this.device)}`;
       // Refused (a viewer may not write): this device is seen nowhere.
       session
         .patch([{ op: "add", path, value }], { durability: "accepted", after: "nothing" })
@@ -142,7 +142,7 @@ export class Whereabouts {
     if (gone.length <= REMEMBERED) return;
     const operations = gone
       .slice(0, 500)
-      .map(device => ({ op: "remove" as const, path: `/${escape(device)}` }));
+      .map(device => ({ op: "remove" as const, path: `/${escaped(device)}` }));
     try {
       // Another one tidies up at the same moment: then one of both is refused.
       session.patch(operations, { durability: "accepted", after: "nothing" }).accepted.catch(() => {});

@@ -10,7 +10,7 @@ export function Picture() {
         <i class="line w-4" />
         <i class="line w-6" />
       </div>
-      <svg class="arc" viewBox="0 0 200 90" fill="none">
+      <svg class="arc" viewBox="0 0 200 90" fill="none" aria-hidden="true">
         <path d="M8 82C8 30 60 8 100 8s92 22 92 74" />
         <circle class="spark" r="5" />
       </svg>

@@ -1,15 +1,15 @@
 // What it costs: figures for a report, not for assertions, because they are of the machine as much as of the pages. What
 // is asserted is that everything arrives.
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
-import { connect } from "@syncbridge/client";
-import type { Page } from "playwright-core";
-import { expect, test } from "vitest";
-import type { List } from "../src/home/list.ts";
-import type { Device } from "./support/browser.ts";
-import { World } from "./support/world.ts";
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { connect } from '@syncbridge/client';
+import type { Page } from 'playwright-core';
+import { expect, test } from 'vitest';
+import type { List } from '../src/home/list.ts';
+import type { Device } from './support/browser.ts';
+import { World } from './support/world.ts';
 
-const world = new World(["limits.enabled=false"]);
+const world = new World(['limits.enabled=false']);
 
 /** Runs of what is compared. */
 const RUNS = 20;
@@ -42,26 +42,26 @@ async function keystrokes(one: Device, two: Device, note: string): Promise<numbe
         times[area.value.length] ??= at;
       });
     };
-    document.addEventListener("input", typed, true);
+    document.addEventListener('input', typed, true);
   });
   const row = two.note(note);
-  await row.getByTestId("note-text").evaluate(area => {
+  await row.getByTestId('note-text').evaluate(area => {
     const { times } = window as unknown as { times: Record<number, number> };
     const field = area as HTMLTextAreaElement;
     const look = () => {
       times[field.value.length] ??= performance.timeOrigin + performance.now();
     };
-    new MutationObserver(look).observe(field.closest("li") as Node, {
+    new MutationObserver(look).observe(field.closest('li') as Node, {
       subtree: true,
       characterData: true,
       childList: true,
     });
   });
-  await one.note(note).getByTestId("note-text").click();
-  await one.page.keyboard.press("End");
-  const text = note + "x".repeat(LETTERS);
-  await one.page.keyboard.type("x".repeat(LETTERS), { delay: 25 });
-  await expect.poll(() => row.getByTestId("note-text").inputValue(), { timeout: 15_000 }).toBe(text);
+  await one.note(note).getByTestId('note-text').click();
+  await one.page.keyboard.press('End');
+  const text = note + 'x'.repeat(LETTERS);
+  await one.page.keyboard.type('x'.repeat(LETTERS), { delay: 25 });
+  await expect.poll(() => row.getByTestId('note-text').inputValue(), { timeout: 15_000 }).toBe(text);
   const times = (device: Device) =>
     device.page.evaluate(() => (window as unknown as { times: Record<number, number> }).times);
   const [typed, drawn] = [await times(one), await times(two)];
@@ -75,51 +75,51 @@ async function keystrokes(one: Device, two: Device, note: string): Promise<numbe
   return samples;
 }
 
-test("a keystroke on one page is on the other", async () => {
+test('a keystroke on one page is on the other', async () => {
   const account = await world.account();
   const [one, two] = [await world.signedIn(account), await world.signedIn(account)];
-  await one.add("Type here: ");
-  await two.note("Type here:").waitFor();
-  const samples = await keystrokes(one, two, "Type here:");
+  await one.add('Type here: ');
+  await two.note('Type here:').waitFor();
+  const samples = await keystrokes(one, two, 'Type here:');
   expect(samples.length).toBe(LETTERS);
-  report("keystroke, page to page", samples);
+  report('keystroke, page to page', samples);
 });
 
-test("with a processor that is four times as slow everything arrives too", async () => {
+test('with a processor that is four times as slow everything arrives too', async () => {
   const account = await world.account();
   const [one, two] = [await world.signedIn(account), await world.signedIn(account)];
   for (const device of [one, two]) {
     const debug = await device.context.newCDPSession(device.page);
-    await debug.send("Emulation.setCPUThrottlingRate", { rate: 4 });
+    await debug.send('Emulation.setCPUThrottlingRate', { rate: 4 });
   }
-  await one.add("Slowly: ");
-  await two.note("Slowly:").waitFor();
-  const samples = await keystrokes(one, two, "Slowly:");
+  await one.add('Slowly: ');
+  await two.note('Slowly:').waitFor();
+  const samples = await keystrokes(one, two, 'Slowly:');
   expect(samples.length).toBe(LETTERS);
-  report("keystroke, page to page, processor throttled to a quarter", samples);
+  report('keystroke, page to page, processor throttled to a quarter', samples);
 });
 
-test("a page that is sent a thousand updates a second ends with the newest state", async () => {
+test('a page that is sent a thousand updates a second ends with the newest state', async () => {
   const account = await world.account();
   const device = await world.signedIn(account);
   const { sessionId } = await device.state();
-  const writer = await connect({ url: world.server.url, token: account.token, device: "writer" });
+  const writer = await connect({ url: world.server.url, token: account.token, device: 'writer' });
   const session = writer.session<List>(String(sessionId));
   await session.ready();
-  const ids = Array.from({ length: 50 }, (_, index) => `n${String(index).padStart(2, "0")}`);
+  const ids = Array.from({ length: 50 }, (_, index) => `n${String(index).padStart(2, '0')}`);
   await session.update(list => {
     ids.forEach((id, order) => {
-      list.notes[id] = { text: "", done: false, order };
+      list.notes[id] = { text: '', done: false, order };
     });
   }).durable;
-  await device.note("").nth(49).waitFor();
+  await device.note('').nth(49).waitFor();
   await device.page.evaluate(() => {
     const tasks: number[] = [];
     const frames: number[] = [];
     Object.assign(window, { tasks, frames });
     new PerformanceObserver(list => {
       for (const { duration } of list.getEntries()) tasks.push(duration);
-    }).observe({ type: "longtask" });
+    }).observe({ type: 'longtask' });
     let last = performance.now();
     const frame = (now: number) => {
       frames.push(now - last);
@@ -136,9 +136,9 @@ test("a page that is sent a thousand updates a second ends with the newest state
       const due = Math.min(seconds * 1_000, performance.now() - began);
       for (; sent < due; sent += 1) {
         const path = `/notes/${ids[sent % ids.length]}/text`;
-        session.patch([{ op: "replace", path, value: `update ${sent}` }], {
-          durability: "accepted",
-          after: "nothing",
+        session.patch([{ op: 'replace', path, value: `update ${sent}` }], {
+          durability: 'accepted',
+          after: 'nothing',
         });
       }
       if (due < seconds * 1_000) return;
@@ -147,7 +147,7 @@ test("a page that is sent a thousand updates a second ends with the newest state
     }, 5);
   });
   await expect.poll(() => session.pending, { timeout: 20_000 }).toBe(0);
-  await device.until("all of it is here", ({ version }) => version === session.version);
+  await device.until('all of it is here', ({ version }) => version === session.version);
   expect((await device.state()).data).toEqual(session.state);
   const { tasks, frames } = await device.page.evaluate(
     () => ({ ...window }) as unknown as { tasks: number[]; frames: number[] },
@@ -165,11 +165,11 @@ test("a page that is sent a thousand updates a second ends with the newest state
 /** The steps of a handoff by code: from the click on "generate" to the second page at /home with data that is equal. */
 async function handoff(one: Page, two: Page): Promise<number> {
   const began = performance.now();
-  await one.getByTestId("generate-handoff-code").click();
-  const code = await one.getByTestId("handoff-code").textContent();
-  await two.getByTestId("handoff-code-input").fill(code ?? "");
-  await two.getByTestId("complete-handoff").click();
-  await two.waitForURL("**/home");
+  await one.getByTestId('generate-handoff-code').click();
+  const code = await one.getByTestId('handoff-code').textContent();
+  await two.getByTestId('handoff-code-input').fill(code ?? '');
+  await two.getByTestId('complete-handoff').click();
+  await two.waitForURL('**/home');
   const data = await one.evaluate(() => JSON.stringify([window.appState.sessionId, window.appState.data]));
   await two.waitForFunction(
     data => JSON.stringify([window.appState?.sessionId, window.appState?.data]) === data,
@@ -185,30 +185,30 @@ async function staticPages(): Promise<{ url: string; close: () => void }> {
     window.appState = { sessionId: 'x', data: {} };${script}</script>`;
   const element = (name: string, id: string) => `<${name} data-testid="${id}"></${name}>`;
   const pages: Record<string, string> = {
-    "/home": page(
+    '/home': page(
       `<button data-testid="handoff-menu">x</button><button data-testid="generate-handoff-code">x</button>`,
-      `get('generate-handoff-code').onclick = () => document.body.insertAdjacentHTML('beforeend', '${element("output", "handoff-code")}');`,
+      `get('generate-handoff-code').onclick = () => document.body.insertAdjacentHTML('beforeend', '${element('output', 'handoff-code')}');`,
     ),
-    "/handoff": page(
+    '/handoff': page(
       `<input data-testid="handoff-code-input"><button data-testid="complete-handoff">x</button>`,
       `get('complete-handoff').onclick = () => { location.href = '/home'; };`,
     ),
   };
   const server = createServer((request, response) => {
-    response.setHeader("content-type", "text/html");
-    response.end(pages[request.url ?? ""] ?? "");
+    response.setHeader('content-type', 'text/html');
+    response.end(pages[request.url ?? ''] ?? '');
   });
-  await new Promise<void>(resolve => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   return { url: `http://127.0.0.1:${port}`, close: () => server.close() };
 }
 
-test("a handoff, from the click on one page to the other page at /home, beside empty pages", async () => {
+test('a handoff, from the click on one page to the other page at /home, beside empty pages', async () => {
   const empty = await staticPages();
   const account = await world.account();
   const one = await world.signedIn(account);
-  await one.add("Take me along");
-  await one.until("it is with the server", ({ pending, version }) => pending === 0 && version === 2);
+  await one.add('Take me along');
+  await one.until('it is with the server', ({ pending, version }) => pending === 0 && version === 2);
   const bare = await world.browser.newContext();
   const bareOne = await bare.newPage();
   const [real, floor]: [number[], number[]] = [[], []];
@@ -221,10 +221,10 @@ test("a handoff, from the click on one page to the other page at /home, beside e
     await bareTwo.context().close();
 
     const two = await world.device();
-    await two.page.goto("/handoff", { waitUntil: "networkidle" });
-    await one.page.getByTestId("handoff-menu").click();
+    await two.page.goto('/handoff', { waitUntil: 'networkidle' });
+    await one.page.getByTestId('handoff-menu').click();
     const took = await handoff(one.page, two.page);
-    await one.page.keyboard.press("Escape");
+    await one.page.keyboard.press('Escape');
     await two.close();
     if (run > 0) {
       floor.push(least);
@@ -233,6 +233,6 @@ test("a handoff, from the click on one page to the other page at /home, beside e
   }
   await bare.close();
   empty.close();
-  report("handoff, click to the second page at /home with equal data", real);
-  report("the same steps on empty static pages", floor);
+  report('handoff, click to the second page at /home with equal data', real);
+  report('the same steps on empty static pages', floor);
 }, 180_000);

@@ -33,11 +33,32 @@ export const NOTHING: AppState = {
   deviceId: null,
   activeDeviceId: null,
   userId: null,
-  connection: "none",
+  connection: 'none',
   transport: null,
   latency: null,
   pending: 0,
 };
+
+const sorted = new WeakMap<object, unknown>();
+
+/**
+ * A value as the server writes it, names in order: equal states are equal texts on every device. Parts that stay the same
+ * are sorted once.
+ */
+export function canonical(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  const known = sorted.get(value);
+  if (known !== undefined) return known;
+  const made = Array.isArray(value)
+    ? value.map(canonical)
+    : Object.fromEntries(
+        Object.entries(value)
+          .sort(([one], [other]) => (one < other ? -1 : 1))
+          .map(([name, member]) => [name, canonical(member)]),
+      );
+  sorted.set(value, made);
+  return made;
+}
 
 /** Shows this from now on. */
 export function show(read: () => AppState): void {

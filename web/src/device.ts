@@ -1,9 +1,9 @@
 // Which device this tab is, and what people call it. A browser is one device as long as one tab uses it; a second tab at
 // the same time is a device of its own, because a login replaces the earlier login of its device.
-import { kept } from "./login.ts";
+import { kept } from './login.ts';
 
-const BROWSER = "syncbridge.device";
-const TAB = "syncbridge.tab-device";
+const BROWSER = 'syncbridge.device';
+const TAB = 'syncbridge.tab-device';
 
 /** This tab's device id: the same until the tab ends. */
 export async function deviceId(): Promise<string> {
@@ -37,7 +37,7 @@ function occupy(id: string, options: LockOptions): Promise<boolean> {
 
 function drawn(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(8));
-  return `web-${Array.from(bytes, byte => byte.toString(16).padStart(2, "0")).join("")}`;
+  return `web-${Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')}`;
 }
 
 /** What this device is called until somebody names it: `Firefox on Android`. */
@@ -46,22 +46,22 @@ export function deviceName(): string {
 }
 
 function browserName(agent: string): string {
-  if (agent.includes("Edg/")) return "Edge";
-  if (agent.includes("Firefox/")) return "Firefox";
-  if (agent.includes("Chrome/")) return "Chrome";
-  if (agent.includes("Safari/")) return "Safari";
-  return "Browser";
+  if (agent.includes('Edg/')) return 'Edge';
+  if (agent.includes('Firefox/')) return 'Firefox';
+  if (agent.includes('Chrome/')) return 'Chrome';
+  if (agent.includes('Safari/')) return 'Safari';
+  return 'Browser';
 }
 
 /** What it runs on. */
 export function platformName(agent: string): string {
-  if (/iPhone|iPad/.test(agent)) return "iOS";
-  if (agent.includes("Android")) return "Android";
-  if (agent.includes("Mac OS X")) return "macOS";
-  if (agent.includes("Windows")) return "Windows";
-  if (agent.includes("CrOS")) return "ChromeOS";
-  if (agent.includes("Linux")) return "Linux";
-  return "another system";
+  if (/iPhone|iPad/.test(agent)) return 'iOS';
+  if (agent.includes('Android')) return 'Android';
+  if (agent.includes('Mac OS X')) return 'macOS';
+  if (agent.includes('Windows')) return 'Windows';
+  if (agent.includes('CrOS')) return 'ChromeOS';
+  if (agent.includes('Linux')) return 'Linux';
+  return 'another system';
 }
 
 /** The colour of a device, 0 to 5: the same on every screen. */

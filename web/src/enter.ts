@@ -1,7 +1,7 @@
 // From signing in, or from a completed handoff, to /home: in the same document, because its script is there by then. The
 // address is /home, and a reload loads that page.
-import type { TakenOver } from "@syncbridge/client";
-import { chooseSession, keep, type Login } from "./login.ts";
+import type { TakenOver } from '@syncbridge/client';
+import { chooseSession, keep, type Login } from './login.ts';
 
 /** Loads what /home needs, so that it is there when somebody has signed in. */
 export function prepareHome(): void {
@@ -10,7 +10,7 @@ export function prepareHome(): void {
 }
 
 function home() {
-  return import("./home/start.tsx");
+  return import('./home/start.tsx');
 }
 
 /** Shows /home to who has just signed in. */
@@ -26,14 +26,14 @@ export async function enterWith(taken: TakenOver, device: string): Promise<void>
 }
 
 async function go(login: Login, taken?: TakenOver): Promise<void> {
-  let start: Awaited<ReturnType<typeof home>>["start"];
+  let start: Awaited<ReturnType<typeof home>>['start'];
   try {
     ({ start } = await home());
   } catch {
     // The server has become another meanwhile, with other scripts: its page knows which.
-    location.assign("/home");
+    location.assign('/home');
     return;
   }
-  history.pushState(null, "", "/home");
+  history.pushState(null, '', '/home');
   await start(login, taken);
 }

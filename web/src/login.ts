@@ -5,10 +5,10 @@
 // the tab, ends with the tab, is never written where the next person at this machine finds it, and is not shared, so
 // that two tabs can be two users. localStorage would spare a sign-in for each new tab, at the price of a token that lies
 // there for 30 days. What keeps foreign scripts out in the first place is the policy of server/src/pages.
-import type { Tokens, User } from "@syncbridge/client";
+import type { Tokens, User } from '@syncbridge/client';
 
-const LOGIN = "syncbridge.login";
-const SESSION = "syncbridge.session";
+const LOGIN = 'syncbridge.login';
+const SESSION = 'syncbridge.session';
 
 /** A login of this tab. */
 export interface Login {
@@ -62,11 +62,11 @@ export function chooseSession(id: string): void {
 function isLogin(value: unknown): value is Login {
   const login = value as Partial<Login> | null;
   return (
-    typeof login === "object" &&
+    typeof login === 'object' &&
     login !== null &&
-    typeof login.device === "string" &&
-    typeof login.user?.id === "string" &&
-    typeof login.tokens?.accessToken === "string" &&
-    typeof login.tokens.refreshToken === "string"
+    typeof login.device === 'string' &&
+    typeof login.user?.id === 'string' &&
+    typeof login.tokens?.accessToken === 'string' &&
+    typeof login.tokens.refreshToken === 'string'
   );
 }

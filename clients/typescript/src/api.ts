@@ -1,22 +1,24 @@
 // The public interface, as types: what an application writes against. Never holds code.
 
-import type { RefusedError } from "./error.ts";
+import type { RefusedError } from './error.ts';
 
 /** Any JSON value. Integers beyond ±(2^53 − 1) lose their last digits in JavaScript; keep such numbers as text. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
 /** A value that nobody may change, at every depth. It is frozen at run time too. */
-export type DeepReadonly<T> = T extends (infer Item)[]
-  ? readonly DeepReadonly<Item>[]
-  : T extends object
-    ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> }
-    : T;
+export type DeepReadonly<T> = [Json] extends [T]
+  ? T
+  : T extends (infer Item)[]
+    ? readonly DeepReadonly<Item>[]
+    : T extends object
+      ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> }
+      : T;
 
 /** One operation of a JSON Patch (RFC 6902). */
 export type Operation =
-  | { op: "add" | "replace" | "test"; path: string; value: Json }
-  | { op: "remove"; path: string }
-  | { op: "move" | "copy"; from: string; path: string };
+  | { op: 'add' | 'replace' | 'test'; path: string; value: Json }
+  | { op: 'remove'; path: string }
+  | { op: 'move' | 'copy'; from: string; path: string };
 
 /** A JSON Patch. */
 export type Patch = readonly Operation[];
@@ -46,7 +48,7 @@ export interface User {
 }
 
 /** The ways to reach a server. */
-export type TransportName = "websocket" | "webtransport";
+export type TransportName = 'websocket' | 'webtransport';
 
 /** How to connect. */
 export interface ConnectOptions {
@@ -64,7 +66,7 @@ export interface ConnectOptions {
    * Which transport to use. `auto` (default) races WebTransport with a head start of 200 ms against WebSocket where
    * both ends have it, and remembers what won.
    */
-  transport?: "auto" | TransportName | Transport;
+  transport?: 'auto' | TransportName | Transport;
   /** Where cursors and updates wait that are not durable; in memory by default. See `indexedDbStore`. */
   store?: Store;
   /** Whether who is attached and other notices are wanted. Default true. */
@@ -86,7 +88,7 @@ export interface Status {
    * - `stopped`: no further attempt, see `error`; `Client.reconnect()` tries again;
    * - `closed`: by `Client.close()`.
    */
-  readonly phase: "connecting" | "online" | "offline" | "stopped" | "closed";
+  readonly phase: 'connecting' | 'online' | 'offline' | 'stopped' | 'closed';
   /** What the present connection runs over. */
   readonly transport?: TransportName;
   /** Who the server says that one is. */
@@ -110,7 +112,7 @@ export interface ClientEvents {
   /** Tokens were renewed or taken over by a handoff: keep these. */
   tokens: Tokens;
   /** This client was too slow. Of a session's notices: `Presence` follows. Of a stream: some changes were left out. */
-  lagged: { session: string; what: "notices" | "changes"; missed: number };
+  lagged: { session: string; what: 'notices' | 'changes'; missed: number };
   /** A session's state was replaced by a snapshot. `Lost`: after a crash; own updates are sent again by themselves. */
   reset: { session: string; reason: ResetReason; at: Position; lastKept: number | undefined };
   /** An own update was refused and rolled back. */
@@ -124,7 +126,7 @@ export interface ClientEvents {
 }
 
 /** Why a session's state was replaced by a snapshot. */
-export type ResetReason = "Initial" | "Lost" | "TooOld" | "Lagged" | "UnknownEpoch";
+export type ResetReason = 'Initial' | 'Lost' | 'TooOld' | 'Lagged' | 'UnknownEpoch';
 
 /** Stops what it was returned for. */
 export type Stop = () => void;
@@ -169,7 +171,7 @@ export interface Client {
 }
 
 /** The methods of {@link Client.request}. */
-export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
 /** What a request takes along. */
 export interface RequestOptions extends Cancellable {
@@ -192,9 +194,9 @@ export interface Answer<T> {
 export interface CreateOptions {
   id?: string;
   /** What happens to updates that clash. Default `last_writer_wins`. */
-  conflict?: "last_writer_wins" | "merge" | "reject";
+  conflict?: 'last_writer_wins' | 'merge' | 'reject';
   /** Which devices may write. Default `many`. */
-  devices?: "many" | "exclusive" | "ask";
+  devices?: 'many' | 'exclusive' | 'ask';
 }
 
 /** A document that was asked for once. */
@@ -263,15 +265,15 @@ export interface UpdateOptions {
    * `notify` (default): kept until it is durable, and sent again when the server lost it in a crash. `accepted`: forgotten
    * once accepted; cheaper, and a crash may lose it. `durable`: answered only when it is durable.
    */
-  durability?: "accepted" | "notify" | "durable";
+  durability?: 'accepted' | 'notify' | 'durable';
   /**
    * When others changed the same paths in between. `reject` (default): it is refused, since what the person saw when
    * changing it is no longer there. `session`: by the session's policy. `merge`: objects merge key by key. Never laxer than
    * the session's policy.
    */
-  onConflict?: "reject" | "session" | "merge";
+  onConflict?: 'reject' | 'session' | 'merge';
   /** What it builds on and fails with. Default: own unanswered updates that touch the same paths. */
-  after?: "overlapping" | "all" | "nothing" | Update;
+  after?: 'overlapping' | 'all' | 'nothing' | Update;
   /** Whether `add` makes missing parents. Default false. */
   lenient?: boolean;
 }
@@ -282,7 +284,7 @@ export interface Update {
   readonly counter: number;
   /** What it does. Empty when the recipe changed nothing; such an update is accepted and durable at once. */
   readonly operations: Patch;
-  readonly phase: "pending" | "accepted" | "durable" | "refused";
+  readonly phase: 'pending' | 'accepted' | 'durable' | 'refused';
   /** The place that it made. Rejects with {@link RefusedError} when it was rolled back. */
   readonly accepted: Promise<Position>;
   /** The same, when it is on the server's disk. With `durability: 'accepted'` that is not waited for. */
@@ -304,7 +306,7 @@ export interface StreamOptions extends Cancellable {
 /** Something that happened in a session, in its order. */
 export type Change =
   | {
-      readonly kind: "delta";
+      readonly kind: 'delta';
       readonly at: Position;
       readonly operations: Patch;
       /** The device that made it; empty for an own one. */
@@ -314,33 +316,33 @@ export type Change =
       /** When, in milliseconds since 1970 by the server's clock; 0 when it is not known. For display only. */
       readonly time: number;
     }
-  | { readonly kind: "reset"; readonly at: Position; readonly reason: ResetReason }
+  | { readonly kind: 'reset'; readonly at: Position; readonly reason: ResetReason }
   | {
-      readonly kind: "refused";
+      readonly kind: 'refused';
       readonly update: number;
       readonly operations: Patch;
       readonly error: RefusedError;
     }
   | {
-      readonly kind: "handoff-requested";
+      readonly kind: 'handoff-requested';
       readonly handoff: string;
       readonly user: string;
       readonly device: string;
       readonly expires: number;
     }
   | {
-      readonly kind: "handoff-completed";
+      readonly kind: 'handoff-completed';
       readonly handoff: string;
       readonly from: string | undefined;
       readonly user: string;
       readonly device: string;
     }
-  | { readonly kind: "access-changed"; readonly user: string; readonly role: Role | undefined }
-  | { readonly kind: "deleted" }
-  | { readonly kind: "lagged"; readonly missed: number };
+  | { readonly kind: 'access-changed'; readonly user: string; readonly role: Role | undefined }
+  | { readonly kind: 'deleted' }
+  | { readonly kind: 'lagged'; readonly missed: number };
 
 /** What a user is to a session. */
-export type Role = "Viewer" | "Editor" | "Owner";
+export type Role = 'Viewer' | 'Editor' | 'Owner';
 
 /** Who is attached to a session. */
 export interface Presence {

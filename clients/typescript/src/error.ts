@@ -13,7 +13,7 @@ export class ServerError extends Error {
 
   constructor(code: string, number: number, text: string, retryable = false, retryAfter?: number) {
     super(text || code);
-    this.name = "ServerError";
+    this.name = 'ServerError';
     this.code = code;
     this.number = number;
     this.retryable = retryable;
@@ -34,7 +34,7 @@ export class RefusedError extends ServerError {
     on?: number,
   ) {
     super(cause.code, cause.number, cause.text);
-    this.name = "RefusedError";
+    this.name = 'RefusedError';
     this.paths = paths;
     this.on = on;
   }
@@ -43,34 +43,34 @@ export class RefusedError extends ServerError {
 /** What was asked for cannot be had here and now; nothing was done. */
 export class RequestError extends Error {
   readonly code:
-    | "not_ready"
-    | "left"
-    | "already_exists"
-    | "does_not_apply"
-    | "queue_full"
-    | "too_large"
-    | "too_many"
-    | "unknown_update"
-    | "offline";
+    | 'not_ready'
+    | 'left'
+    | 'already_exists'
+    | 'does_not_apply'
+    | 'queue_full'
+    | 'too_large'
+    | 'too_many'
+    | 'unknown_update'
+    | 'offline';
 
-  constructor(code: RequestError["code"], text: string) {
+  constructor(code: RequestError['code'], text: string) {
     super(text);
-    this.name = "RequestError";
+    this.name = 'RequestError';
     this.code = code;
   }
 }
 
 /** The connection was lost before the answer came. What was asked may have been carried out. */
 export class DisconnectedError extends Error {
-  override readonly name = "DisconnectedError";
+  override readonly name = 'DisconnectedError';
 }
 
 /** The client was closed, or the session left. */
 export class ClosedError extends Error {
-  override readonly name = "ClosedError";
+  override readonly name = 'ClosedError';
 }
 
 /** The server broke the protocol, or the link is silent. The client connects again by itself. */
 export class FaultError extends Error {
-  override readonly name = "FaultError";
+  override readonly name = 'FaultError';
 }

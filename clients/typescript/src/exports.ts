@@ -1,7 +1,7 @@
 // What the package exports on every platform, but for `connect`.
 
-export type * from "./api.ts";
-export * from "./error.ts";
+export type * from './api.ts';
+export * from './error.ts';
 export {
   type Credentials,
   completeHandoff,
@@ -10,4 +10,6 @@ export {
   refresh,
   register,
   type ServiceOptions,
-} from "./service.ts";
+} from './service.ts';
+export { indexedDbStore } from './store/indexeddb.ts';
+export { memoryStore } from './store/memory.ts';

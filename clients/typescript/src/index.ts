@@ -1,9 +1,9 @@
 // The package in a page; `node.ts` is the same for Node.
 
-import { connectOn } from "./client/connect.ts";
-import { webSocket } from "./transport/websocket.ts";
+import { connectOn } from './client/connect.ts';
+import { webSocket } from './transport/websocket.ts';
 
-export * from "./exports.ts";
+export * from './exports.ts';
 export { webSocket };
 
 /**

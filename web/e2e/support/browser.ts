@@ -1,27 +1,27 @@
 // Debian's Chromium, driven by playwright-core, and a person with it: every page that one opens is watched for what no
 // page may do.
-import { join } from "node:path";
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
-import { expect } from "vitest";
-import type { AppState } from "../../src/app-state.ts";
-import type { List } from "../../src/home/list.ts";
+import { join } from 'node:path';
+import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import { expect } from 'vitest';
+import type { AppState } from '../../src/app-state.ts';
+import type { List } from '../../src/home/list.ts';
 
-const CHROMIUM = process.env.SYNCBRIDGE_CHROMIUM ?? "/usr/bin/chromium";
+const CHROMIUM = process.env.SYNCBRIDGE_CHROMIUM ?? '/usr/bin/chromium';
 
 const FLAGS = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
 ];
 
 /** Where pages come from in place of the server, see {@link freshPages}. */
 const FRESH = process.env.SYNCBRIDGE_PAGES;
 /** A page that the test brings along comes from no address; it may speak to this machine all the same. */
-const LOCAL = ["--disable-features=LocalNetworkAccessChecks"];
+const LOCAL = ['--disable-features=LocalNetworkAccessChecks'];
 
 /** A browser. */
 export function launch(...more: string[]): Promise<Browser> {
@@ -31,7 +31,7 @@ export function launch(...more: string[]): Promise<Browser> {
   });
 }
 
-type ContextOptions = Parameters<Browser["newContext"]>[0];
+type ContextOptions = Parameters<Browser['newContext']>[0];
 
 /** What a page holds, of a session that is a list. */
 export interface Held extends AppState {
@@ -60,16 +60,16 @@ export class Device {
     const page = await context.newPage();
     const device = new Device(context, page);
     const origin = new URL(url).origin;
-    context.on("request", request => {
+    context.on('request', request => {
       const asked = new URL(request.url());
-      if (!["data:", "blob:"].includes(asked.protocol) && asked.origin !== origin) {
+      if (!['data:', 'blob:'].includes(asked.protocol) && asked.origin !== origin) {
         device.wrongs.push(`a request to a third party: ${request.url()}`);
       }
     });
-    context.on("weberror", error =>
+    context.on('weberror', error =>
       device.wrongs.push(`an error that nobody caught: ${error.error().stack}`),
     );
-    context.on("console", message => {
+    context.on('console', message => {
       if (/content security policy|trusted ?type/i.test(message.text())) device.wrongs.push(message.text());
     });
     return device;
@@ -77,11 +77,11 @@ export class Device {
 
   /** Signs in by the form; ends at /home with the session on the screen. */
   async signIn(email: string, password: string): Promise<void> {
-    await this.page.goto("/");
-    await this.page.getByTestId("email").fill(email);
-    await this.page.getByTestId("password").fill(password);
-    await this.page.getByTestId("login-button").click();
-    await this.page.waitForURL("**/home");
+    await this.page.goto('/');
+    await this.page.getByTestId('email').fill(email);
+    await this.page.getByTestId('password').fill(password);
+    await this.page.getByTestId('login-button').click();
+    await this.page.waitForURL('**/home');
     await this.live();
   }
 
@@ -104,20 +104,20 @@ export class Device {
 
   /** Adds a note, as a person does. */
   async add(text: string): Promise<void> {
-    await this.page.getByTestId("new-note").fill(text);
-    await this.page.getByTestId("new-note").press("Enter");
+    await this.page.getByTestId('new-note').fill(text);
+    await this.page.getByTestId('new-note').press('Enter');
   }
 
   /** The note with this text. */
   note(text: string) {
-    return this.page.getByTestId("note").filter({ has: this.page.locator(".mirror", { hasText: text }) });
+    return this.page.getByTestId('note').filter({ has: this.page.locator('.mirror', { hasText: text }) });
   }
 
   /** Shows a code for another device. */
   async code(): Promise<string> {
-    await this.page.getByTestId("handoff-menu").click();
-    await this.page.getByTestId("generate-handoff-code").click();
-    return (await this.page.getByTestId("handoff-code").textContent())?.trim() ?? "";
+    await this.page.getByTestId('handoff-menu').click();
+    await this.page.getByTestId('generate-handoff-code').click();
+    return (await this.page.getByTestId('handoff-code').textContent())?.trim() ?? '';
   }
 
   async close(): Promise<void> {
@@ -133,13 +133,13 @@ async function freshPages(context: BrowserContext, url: string): Promise<void> {
   const folder = FRESH;
   if (folder === undefined) return;
   const headers = Object.fromEntries((await fetch(url)).headers);
-  for (const name of ["content-type", "content-length", "content-encoding", "etag"]) delete headers[name];
+  for (const name of ['content-type', 'content-length', 'content-encoding', 'etag']) delete headers[name];
   const page = /^\/(?:home|handoff|favicon\.svg|assets\/[^/]+)?$/;
   await context.route(
     asked => page.test(asked.pathname),
     route => {
       const { pathname } = new URL(route.request().url());
-      const file = pathname === "/" ? "/index.html" : /\./.test(pathname) ? pathname : `${pathname}.html`;
+      const file = pathname === '/' ? '/index.html' : /\./.test(pathname) ? pathname : `${pathname}.html`;
       return route.fulfill({ path: join(folder, file), headers });
     },
   );

@@ -1,10 +1,10 @@
 // The real program, on a data folder of its own. Found by SYNCBRIDGE_BIN; nothing here builds it.
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 /** Milliseconds that a start may take on a machine that does other things too. */
 const PATIENCE = 30_000;
@@ -12,7 +12,7 @@ const PATIENCE = 30_000;
 /** A running server. */
 export class Server {
   private child: ChildProcess | undefined;
-  private log = "";
+  private log = '';
 
   private constructor(
     private readonly folder: string,
@@ -23,13 +23,13 @@ export class Server {
 
   /** Starts one, with these settings (`limits.enabled=false`) beside the usual ones. */
   static async start(...settings: string[]): Promise<Server> {
-    const folder = await mkdtemp(join(tmpdir(), "syncbridge-web-"));
+    const folder = await mkdtemp(join(tmpdir(), 'syncbridge-web-'));
     const [port, admin] = [await freePort(), await freePort()];
     const server = new Server(
       folder,
       port,
       admin,
-      settings.flatMap(setting => ["--set", setting]),
+      settings.flatMap(setting => ['--set', setting]),
     );
     await server.run();
     return server;
@@ -42,14 +42,14 @@ export class Server {
 
   /** Kills it, as a power cut would, and starts it again on the same data. */
   async killed(between: () => Promise<void>): Promise<void> {
-    await this.end("SIGKILL");
+    await this.end('SIGKILL');
     await between();
     await this.run();
   }
 
   /** Stops it and forgets its data. */
   async stop(): Promise<void> {
-    await this.end("SIGTERM");
+    await this.end('SIGTERM');
     await rm(this.folder, { recursive: true, force: true });
   }
 
@@ -59,29 +59,29 @@ export class Server {
       method,
       headers: {
         ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     const text = await response.text();
     if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
-    return (text === "" ? undefined : JSON.parse(text)) as Answer;
+    return (text === '' ? undefined : JSON.parse(text)) as Answer;
   }
 
   private async run(): Promise<void> {
     const program = process.env.SYNCBRIDGE_BIN;
     if (program === undefined)
-      throw new Error("SYNCBRIDGE_BIN must name the server: `cargo build`, then target/debug/syncbridge");
+      throw new Error('SYNCBRIDGE_BIN must name the server: `cargo build`, then target/debug/syncbridge');
     const at = (port: number) => `127.0.0.1:${port}`;
     const child = spawn(
       program,
-      ["serve", "--data", this.folder, "--listen", at(this.port), "--admin", at(this.admin), ...this.more],
+      ['serve', '--data', this.folder, '--listen', at(this.port), '--admin', at(this.admin), ...this.more],
       // Without what is said here to the tests: the server takes SYNCBRIDGE_… for its settings.
-      { stdio: ["ignore", "pipe", "pipe"], env: { PATH: process.env.PATH } },
+      { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH } },
     );
     this.child = child;
     for (const stream of [child.stdout, child.stderr]) {
-      stream?.on("data", bytes => {
+      stream?.on('data', bytes => {
         this.log = (this.log + String(bytes)).slice(-20_000);
       });
     }
@@ -101,7 +101,7 @@ export class Server {
   private async end(signal: NodeJS.Signals): Promise<void> {
     const { child } = this;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const exited = once(child, "exit");
+    const exited = once(child, 'exit');
     child.kill(signal);
     await exited;
   }
@@ -113,11 +113,11 @@ async function freePort(): Promise<number> {
     const port = 20_000 + Math.floor(Math.random() * 12_000);
     const probe = createServer();
     const free = await new Promise<boolean>(resolve => {
-      probe.once("error", () => resolve(false));
-      probe.listen(port, "127.0.0.1", () => resolve(true));
+      probe.once('error', () => resolve(false));
+      probe.listen(port, '127.0.0.1', () => resolve(true));
     });
     await new Promise(resolve => probe.close(resolve));
     if (free) return port;
   }
-  throw new Error("no free port");
+  throw new Error('no free port');
 }

@@ -1,9 +1,9 @@
 // What a file of tests has: a server, a browser, and devices that are closed after each test and did nothing that no page
 // may do.
-import type { Browser } from "playwright-core";
-import { afterAll, afterEach, beforeAll, expect } from "vitest";
-import { Device, launch } from "./browser.ts";
-import { Server } from "./server.ts";
+import type { Browser } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, expect } from 'vitest';
+import { Device, launch } from './browser.ts';
+import { Server } from './server.ts';
 
 export interface Account {
   readonly email: string;
@@ -17,7 +17,7 @@ export class World {
   private readonly devices: Device[] = [];
 
   /** Of the file of tests that calls this; `flags`: of the browser. */
-  constructor(settings: readonly string[] = [], flags: readonly string[] = ["--disable-quic"]) {
+  constructor(settings: readonly string[] = [], flags: readonly string[] = ['--disable-quic']) {
     beforeAll(async () => {
       const server = await Server.start(...settings);
       this.running = { server, browser: await launch(...flags) };
@@ -35,12 +35,12 @@ export class World {
   }
 
   get server(): Server {
-    if (this.running === undefined) throw new Error("the server runs while tests do");
+    if (this.running === undefined) throw new Error('the server runs while tests do');
     return this.running.server;
   }
 
   get browser(): Browser {
-    if (this.running === undefined) throw new Error("the browser runs while tests do");
+    if (this.running === undefined) throw new Error('the browser runs while tests do');
     return this.running.browser;
   }
 
@@ -54,11 +54,11 @@ export class World {
   /** An account that nobody else has. */
   async account(): Promise<Account> {
     const email = `${crypto.randomUUID()}@example.com`;
-    const password = "correct horse battery";
-    const body = { email, password, name: "Ann" };
+    const password = 'correct horse battery';
+    const body = { email, password, name: 'Ann' };
     const { accessToken } = await this.server.call<{ accessToken: string }>(
-      "POST",
-      "/auth/register",
+      'POST',
+      '/auth/register',
       undefined,
       body,
     );

@@ -1,10 +1,10 @@
 // `/handoff`: bring a session to this device, by a code, by the camera, or by the link that one came with.
-import { useEffect, useState } from "preact/hooks";
-import { enterWith, prepareHome } from "../enter.ts";
-import type { Login } from "../login.ts";
-import { completeHandoff } from "../rest.ts";
-import { CodeEntry, words } from "../ui/code-entry.tsx";
-import { Mark } from "../ui/mark.tsx";
+import { useEffect, useState } from 'preact/hooks';
+import { enterWith, prepareHome } from '../enter.ts';
+import type { Login } from '../login.ts';
+import { completeHandoff } from '../rest.ts';
+import { CodeEntry, words } from '../ui/code-entry.tsx';
+import { Mark } from '../ui/mark.tsx';
 
 interface Props {
   readonly device: Promise<string>;
@@ -16,25 +16,25 @@ interface Props {
 
 export function HandoffPage({ device, token, login }: Props) {
   // Somebody who is signed in is asked before a link makes them somebody else.
-  const [phase, setPhase] = useState<"entry" | "asked" | "bringing">(
-    token === undefined ? "entry" : login === undefined ? "bringing" : "asked",
+  const [phase, setPhase] = useState<'entry' | 'asked' | 'bringing'>(
+    token === undefined ? 'entry' : login === undefined ? 'bringing' : 'asked',
   );
-  const [error, setError] = useState("");
+  const [error, setError] = useState('');
 
   const bring = async () => {
     if (token === undefined) return;
-    setPhase("bringing");
+    setPhase('bringing');
     try {
       const here = await device;
       await enterWith(await completeHandoff({ token }, here), here);
     } catch (error) {
       setError(words(error));
-      setPhase("entry");
+      setPhase('entry');
     }
   };
   useEffect(() => {
     prepareHome();
-    if (phase === "bringing") void bring();
+    if (phase === 'bringing') void bring();
   }, []);
 
   return (
@@ -44,15 +44,15 @@ export function HandoffPage({ device, token, login }: Props) {
       </a>
       <div class="handoff-card">
         <h1>Continue here</h1>
-        {phase === "bringing" && (
+        {phase === 'bringing' && (
           <p class="bringing soft" role="status">
             Bringing your session to this device…
           </p>
         )}
-        {phase === "asked" && (
+        {phase === 'asked' && (
           <>
             <p>
-              You are signed in here as{" "}
+              You are signed in here as{' '}
               <strong>{login?.user.email ?? login?.user.name ?? login?.user.id}</strong>. The link signs this
               tab in as whoever made it.
             </p>
@@ -66,13 +66,13 @@ export function HandoffPage({ device, token, login }: Props) {
             </div>
           </>
         )}
-        {phase === "entry" && (
+        {phase === 'entry' && (
           <>
             <p class="soft">
               On the device that has your session, choose <strong>Hand off</strong>. It shows a code, and this
               screen takes over where that one stands.
             </p>
-            {error !== "" && (
+            {error !== '' && (
               <p class="error" role="alert" data-testid="link-error">
                 {error}
               </p>

@@ -1,23 +1,23 @@
 // The account's menu: which list, which devices, sign out.
-import { useId, useRef, useState } from "preact/hooks";
-import { forget } from "../login.ts";
-import { signOut } from "../rest.ts";
-import type { Device, DevicePolicy, Listed, Room, View } from "./room.ts";
+import { useId, useRef, useState } from 'preact/hooks';
+import { forget } from '../login.ts';
+import { signOut } from '../rest.ts';
+import type { Device, DevicePolicy, Listed, Room, View } from './room.ts';
 
 export function Account({ room, view }: { room: Room; view: View }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [devices, setDevices] = useState<readonly Device[]>([]);
   const [sessions, setSessions] = useState<readonly Listed[]>([]);
-  const [error, setError] = useState("");
+  const [error, setError] = useState('');
   const id = useId();
   const { user } = room.login;
 
   const attempt = async (what: () => Promise<void>) => {
-    setError("");
+    setError('');
     try {
       await what();
     } catch (error) {
-      setError(error instanceof Error ? error.message : "That did not work.");
+      setError(error instanceof Error ? error.message : 'That did not work.');
     }
   };
   const load = () =>
@@ -37,9 +37,9 @@ export function Account({ room, view }: { room: Room; view: View }) {
   const make = (event: SubmitEvent) => {
     event.preventDefault();
     const form = new FormData(event.currentTarget as HTMLFormElement);
-    const title = String(form.get("title") ?? "").trim();
+    const title = String(form.get('title') ?? '').trim();
     dialog.current?.close();
-    void attempt(() => room.make(title === "" ? "Notes" : title, policy(form.get("devices"))));
+    void attempt(() => room.make(title === '' ? 'Notes' : title, policy(form.get('devices'))));
   };
   const leave = async () => {
     try {
@@ -48,7 +48,7 @@ export function Account({ room, view }: { room: Room; view: View }) {
       // The server ends the login when it can be told; here it ends in any case.
       forget();
       await room.close();
-      location.replace("/");
+      location.replace('/');
     }
   };
 
@@ -69,14 +69,14 @@ export function Account({ room, view }: { room: Room; view: View }) {
       <dialog class="dialog side-dialog" ref={dialog} aria-labelledby={`${id}-title`}>
         <div class="dialog-head">
           <h2 id={`${id}-title`}>
-            {user.name === undefined || user.name === "" ? "Your account" : user.name}
+            {user.name === undefined || user.name === '' ? 'Your account' : user.name}
           </h2>
           <button class="button plain small" type="button" onClick={() => dialog.current?.close()}>
             Close
           </button>
         </div>
         {user.email && <p class="soft">{user.email}</p>}
-        {error !== "" && (
+        {error !== '' && (
           <p class="error" role="alert">
             {error}
           </p>
@@ -89,11 +89,11 @@ export function Account({ room, view }: { room: Room; view: View }) {
                 <button
                   class="choice"
                   type="button"
-                  aria-current={sessionId === view.sessionId ? "true" : undefined}
+                  aria-current={sessionId === view.sessionId ? 'true' : undefined}
                   onClick={() => choose(sessionId)}
                 >
                   <span class="choice-name">
-                    {sessionId === view.sessionId && view.page.title !== "" ? view.page.title : sessionId}
+                    {sessionId === view.sessionId && view.page.title !== '' ? view.page.title : sessionId}
                   </span>
                   <span class="soft small-text">{role}</span>
                 </button>
@@ -132,7 +132,7 @@ export function Account({ room, view }: { room: Room; view: View }) {
               <li key={deviceId} class="own-device">
                 <span>
                   <span class="choice-name">
-                    {deviceId === room.device ? "This device" : name === "" ? deviceId : name}
+                    {deviceId === room.device ? 'This device' : name === '' ? deviceId : name}
                   </span>
                   <span class="soft small-text">
                     {platform} · seen {new Date(lastSeenAt).toLocaleString()}
@@ -142,7 +142,7 @@ export function Account({ room, view }: { room: Room; view: View }) {
                   <button
                     class="button small danger"
                     type="button"
-                    aria-label={`Sign out ${name === "" ? deviceId : name}`}
+                    aria-label={`Sign out ${name === '' ? deviceId : name}`}
                     onClick={() => attempt(() => room.removeDevice(deviceId).then(load))}
                   >
                     Sign out
@@ -161,5 +161,5 @@ export function Account({ room, view }: { room: Room; view: View }) {
 }
 
 function policy(chosen: FormDataEntryValue | null): DevicePolicy {
-  return chosen === "exclusive" || chosen === "ask" ? chosen : "many";
+  return chosen === 'exclusive' || chosen === 'ask' ? chosen : 'many';
 }

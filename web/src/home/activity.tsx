@@ -1,11 +1,11 @@
 // What happened last, by whom, and how long it took.
-import { useEffect, useState } from "preact/hooks";
-import { deviceColour } from "../device.ts";
-import { memo } from "../ui/memo.tsx";
-import type { Entry } from "./changes.ts";
-import type { Row } from "./list.ts";
-import { type Names, nameOf } from "./names.ts";
-import { duration, moment } from "./time.ts";
+import { useEffect, useState } from 'preact/hooks';
+import { deviceColour } from '../device.ts';
+import { memo } from '../ui/memo.tsx';
+import type { Entry } from './changes.ts';
+import type { Row } from './list.ts';
+import { type Names, nameOf } from './names.ts';
+import { duration, moment } from './time.ts';
 
 interface Props {
   readonly names: Names;
@@ -19,7 +19,7 @@ const DRAWN = 12;
 const SAY = 4_000;
 
 export const Activity = memo(function Activity({ names, log, rows }: Props) {
-  const text = (note: string | undefined) => rows.find(row => row.id === note)?.text ?? "";
+  const text = (note: string | undefined) => rows.find(row => row.id === note)?.text ?? '';
   return (
     <section class="panel" aria-labelledby="activity-title">
       <h2 id="activity-title">A moment ago</h2>
@@ -28,11 +28,11 @@ export const Activity = memo(function Activity({ names, log, rows }: Props) {
           <li key={entry.id}>
             <span
               class="dot"
-              data-colour={entry.own ? "own" : deviceColour(entry.device)}
+              data-colour={entry.own ? 'own' : deviceColour(entry.device)}
               aria-hidden="true"
             />
             <p>
-              <strong>{entry.own ? "You" : nameOf(names, entry.device)}</strong> {words(entry)}{" "}
+              <strong>{entry.own ? 'You' : nameOf(names, entry.device)}</strong> {words(entry)}{' '}
               {entry.note !== undefined && <q>{text(entry.note).slice(0, 60)}</q>}
             </p>
             <p class="soft small-text">
@@ -58,7 +58,7 @@ interface AnnouncerProps {
 
 /** Tells screen readers of others' changes, now and then. */
 function Announcer({ names, latest, text }: AnnouncerProps) {
-  const [said, say] = useState("");
+  const [said, say] = useState('');
   const [at, setAt] = useState(0);
   useEffect(() => {
     if (latest === undefined) return;
@@ -80,21 +80,21 @@ function Announcer({ names, latest, text }: AnnouncerProps) {
 
 function words({ what, note }: Entry): string {
   switch (what) {
-    case "added":
-      return "added";
-    case "wrote":
-      return "wrote";
-    case "checked":
-      return "checked off";
-    case "reopened":
-      return "reopened";
-    case "removed":
-      return "removed a note";
-    case "renamed":
-      return "renamed the list";
-    case "moved":
-      return "moved";
-    case "changed":
-      return note === undefined ? "changed the session" : "changed";
+    case 'added':
+      return 'added';
+    case 'wrote':
+      return 'wrote';
+    case 'checked':
+      return 'checked off';
+    case 'reopened':
+      return 'reopened';
+    case 'removed':
+      return 'removed a note';
+    case 'renamed':
+      return 'renamed the list';
+    case 'moved':
+      return 'moved';
+    case 'changed':
+      return note === undefined ? 'changed the session' : 'changed';
   }
 }

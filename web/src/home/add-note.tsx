@@ -1,14 +1,14 @@
 // Where a note begins.
-import { useRef } from "preact/hooks";
+import { useRef } from 'preact/hooks';
 
 export function AddNote({ onAdd }: { onAdd: (text: string) => void }) {
   const input = useRef<HTMLInputElement>(null);
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
-    const text = input.current?.value.trim() ?? "";
-    if (input.current === null || text === "") return;
+    const text = input.current?.value.trim() ?? '';
+    if (input.current === null || text === '') return;
     onAdd(text);
-    input.current.value = "";
+    input.current.value = '';
   };
   return (
     <form class="add" method="post" onSubmit={submit}>

@@ -1,6 +1,6 @@
 // What a person has to know or decide, above the notes.
-import { nameOf } from "./names.ts";
-import type { Room, View } from "./room.ts";
+import { nameOf } from './names.ts';
+import type { Room, View } from './room.ts';
 
 export function Banners({ room, view }: { room: Room; view: View }) {
   const { asked, movedTo, trouble, watching, unsent } = view;
@@ -29,7 +29,7 @@ export function Banners({ room, view }: { room: Room; view: View }) {
           <p>
             {unsent > 0
               ? `${unsent} of your changes wait: another device is the one that writes.`
-              : "Another device is the one that writes. Here you see what it does."}
+              : 'Another device is the one that writes. Here you see what it does.'}
           </p>
           <button
             class="button small primary"
@@ -37,7 +37,7 @@ export function Banners({ room, view }: { room: Room; view: View }) {
             data-testid="take-over"
             onClick={() => void room.takeOver()}
           >
-            {unsent > 0 ? "Take over and send" : "Take over"}
+            {unsent > 0 ? 'Take over and send' : 'Take over'}
           </button>
           {unsent > 0 && (
             <button class="button small" type="button" onClick={() => room.discardUnsent()}>

@@ -1,11 +1,11 @@
 // The bar above everything: the connection, who is here, the way to another device, the account.
-import { deviceColour } from "../device.ts";
-import { Mark } from "../ui/mark.tsx";
-import { Account } from "./account.tsx";
-import { transportName } from "./devices.tsx";
-import { nameOf } from "./names.ts";
-import type { Room, View } from "./room.ts";
-import { duration } from "./time.ts";
+import { deviceColour } from '../device.ts';
+import { Mark } from '../ui/mark.tsx';
+import { Account } from './account.tsx';
+import { transportName } from './devices.tsx';
+import { nameOf } from './names.ts';
+import type { Room, View } from './room.ts';
+import { duration } from './time.ts';
 
 interface Props {
   readonly room: Room;
@@ -56,8 +56,8 @@ export function Bar({ room, view, onHandoff }: Props) {
 function Connection({ view }: { view: View }) {
   const { status, live, pending } = view;
   const { transport, rtt } = status;
-  const phase = status.phase === "online" ? (live ? "live" : "opening") : status.phase;
-  const waiting = pending > 0 ? `${pending} ${pending === 1 ? "change waits" : "changes wait"}` : "";
+  const phase = status.phase === 'online' ? (live ? 'live' : 'opening') : status.phase;
+  const waiting = pending > 0 ? `${pending} ${pending === 1 ? 'change waits' : 'changes wait'}` : '';
   return (
     <div class="connection" data-testid="connection" data-phase={phase} data-transport={transport}>
       <span class="pulse" aria-hidden="true" />
@@ -66,22 +66,22 @@ function Connection({ view }: { view: View }) {
       </span>
       <span class="connection-more soft" data-testid="connection-more">
         {[
-          transport !== undefined && phase === "live" ? transportName(transport) : "",
-          rtt !== undefined && phase === "live" ? duration(rtt) : "",
-          phase === "live" ? "" : waiting,
+          transport !== undefined && phase === 'live' ? transportName(transport) : '',
+          rtt !== undefined && phase === 'live' ? duration(rtt) : '',
+          phase === 'live' ? '' : waiting,
         ]
-          .filter(part => part !== "")
-          .join(" · ")}
+          .filter(part => part !== '')
+          .join(' · ')}
       </span>
     </div>
   );
 }
 
 const PHASES = {
-  live: "Live",
-  opening: "Opening…",
-  connecting: "Connecting…",
-  offline: "Offline",
-  stopped: "Not connected",
-  closed: "Closed",
+  live: 'Live',
+  opening: 'Opening…',
+  connecting: 'Connecting…',
+  offline: 'Offline',
+  stopped: 'Not connected',
+  closed: 'Closed',
 } as const;

@@ -1,7 +1,7 @@
 // What happened a moment ago: which device changed which note, and how long that took. Gathers what comes between two
 // frames; bounded, however much comes.
-import type { Change, Patch } from "@syncbridge/client";
-import { unescaped } from "./pointer.ts";
+import type { Change, Patch } from '@syncbridge/client';
+import { unescaped } from './pointer.ts';
 
 /** A change of a note, as its row shows it. */
 export interface Highlight {
@@ -18,7 +18,7 @@ export interface Highlight {
 
 /** A line of the activity. */
 export interface Entry extends Highlight {
-  readonly what: "added" | "wrote" | "checked" | "reopened" | "removed" | "renamed" | "moved" | "changed";
+  readonly what: 'added' | 'wrote' | 'checked' | 'reopened' | 'removed' | 'renamed' | 'moved' | 'changed';
   /** The note; `undefined`: the list. */
   readonly note: string | undefined;
   /** How many changes of the same kind it stands for. */
@@ -51,7 +51,7 @@ export class Changes {
   }
 
   /** Another device's change. `now`: the server's clock. */
-  take(change: Extract<Change, { kind: "delta" }>, now: number): void {
+  take(change: Extract<Change, { kind: 'delta' }>, now: number): void {
     const took = change.time === 0 ? 0 : Math.max(0, now - change.time);
     this.add(change.operations, { device: change.device, own: false, took });
   }
@@ -93,24 +93,24 @@ export class Changes {
 }
 
 interface What {
-  what: Entry["what"];
+  what: Entry['what'];
   note: string | undefined;
 }
 
 /** What an operation does to a list, in a person's terms. */
 function kind(operation: Patch[number]): What | undefined {
-  if (operation.op === "test") return undefined;
-  const [, top, id, field] = operation.path.split("/");
-  if (top === "title" && id === undefined) return { what: "renamed", note: undefined };
-  if (top !== "notes" || id === undefined) return { what: "changed", note: undefined };
+  if (operation.op === 'test') return undefined;
+  const [, top, id, field] = operation.path.split('/');
+  if (top === 'title' && id === undefined) return { what: 'renamed', note: undefined };
+  if (top !== 'notes' || id === undefined) return { what: 'changed', note: undefined };
   const note = unescaped(id);
   if (field === undefined) {
     return {
-      what: operation.op === "remove" ? "removed" : operation.op === "add" ? "added" : "changed",
+      what: operation.op === 'remove' ? 'removed' : operation.op === 'add' ? 'added' : 'changed',
       note,
     };
   }
-  if (field === "done")
-    return { what: "value" in operation && operation.value === true ? "checked" : "reopened", note };
-  return { what: field === "text" ? "wrote" : field === "order" ? "moved" : "changed", note };
+  if (field === 'done')
+    return { what: 'value' in operation && operation.value === true ? 'checked' : 'reopened', note };
+  return { what: field === 'text' ? 'wrote' : field === 'order' ? 'moved' : 'changed', note };
 }

@@ -1,9 +1,9 @@
 // The devices that have the session open: which they are, how they are connected, where they are.
-import type { Attached } from "@syncbridge/client";
-import { deviceColour } from "../device.ts";
-import { memo } from "../ui/memo.tsx";
-import { type Names, nameOf } from "./names.ts";
-import type { Cursors } from "./whereabouts.ts";
+import type { Attached } from '@syncbridge/client';
+import { deviceColour } from '../device.ts';
+import { memo } from '../ui/memo.tsx';
+import { type Names, nameOf } from './names.ts';
+import type { Cursors } from './whereabouts.ts';
 
 interface Props {
   /** This one. */
@@ -32,13 +32,13 @@ export const Devices = memo(function Devices({ here, names, devices, activeDevic
           <li key={`${user} ${device}`} data-device={device}>
             <span
               class="dot"
-              data-colour={device === here ? "own" : deviceColour(device)}
+              data-colour={device === here ? 'own' : deviceColour(device)}
               aria-hidden="true"
             />
             <span class="device-name">{nameOf(names, device)}</span>
             {device === activeDevice && <span class="badge">active</span>}
             <span class="soft small-text device-how">
-              {device !== here && writing.has(device) ? "writing" : transportName(transport)}
+              {device !== here && writing.has(device) ? 'writing' : transportName(transport)}
             </span>
           </li>
         ))}
@@ -52,14 +52,14 @@ export const Devices = memo(function Devices({ here, names, devices, activeDevic
 /** What a device is connected by, as people call it. */
 export function transportName(transport: string): string {
   switch (transport.toLowerCase()) {
-    case "websocket":
-      return "WebSocket";
-    case "webtransport":
-      return "WebTransport";
-    case "quic":
-      return "QUIC";
-    case "json":
-      return "JSON";
+    case 'websocket':
+      return 'WebSocket';
+    case 'webtransport':
+      return 'WebTransport';
+    case 'quic':
+      return 'QUIC';
+    case 'json':
+      return 'JSON';
     default:
       return transport;
   }

@@ -1,10 +1,10 @@
 // The way to another device: a code and a QR code that it can take, and the place for a code that it shows.
-import type { Offer, TakenOver } from "@syncbridge/client";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
-import { deviceId } from "../device.ts";
-import { CodeEntry } from "../ui/code-entry.tsx";
-import type { Room } from "./room.ts";
-import { left } from "./time.ts";
+import type { Offer, TakenOver } from '@syncbridge/client';
+import { useEffect, useId, useRef, useState } from 'preact/hooks';
+import { deviceId } from '../device.ts';
+import { CodeEntry } from '../ui/code-entry.tsx';
+import type { Room } from './room.ts';
+import { left } from './time.ts';
 
 interface Props {
   readonly room: Room;
@@ -17,7 +17,7 @@ export function HandoffDialog({ room, movedTo, onTaken, onClose }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [offer, setOffer] = useState<Offer>();
   const [busy, setBusy] = useState(false);
-  const [error, setError] = useState("");
+  const [error, setError] = useState('');
   const id = useId();
 
   useEffect(() => dialog.current?.showModal(), []);
@@ -28,11 +28,11 @@ export function HandoffDialog({ room, movedTo, onTaken, onClose }: Props) {
 
   const generate = async () => {
     setBusy(true);
-    setError("");
+    setError('');
     try {
       setOffer(await room.offer());
     } catch (error) {
-      setError(error instanceof Error ? error.message : "That did not work.");
+      setError(error instanceof Error ? error.message : 'That did not work.');
     }
     setBusy(false);
   };
@@ -52,19 +52,19 @@ export function HandoffDialog({ room, movedTo, onTaken, onClose }: Props) {
         ) : (
           <Shown offer={offer} onExpired={() => setOffer(undefined)} />
         )}
-        {error !== "" && (
+        {error !== '' && (
           <p class="error" role="alert">
             {error}
           </p>
         )}
         <button
-          class={`button ${offer === undefined ? "primary" : ""}`}
+          class={`button ${offer === undefined ? 'primary' : ''}`}
           type="button"
           data-testid="generate-handoff-code"
           disabled={busy}
           onClick={() => void generate()}
         >
-          {offer === undefined ? "Show a code" : "Another code"}
+          {offer === undefined ? 'Show a code' : 'Another code'}
         </button>
       </section>
       <section class="handing" aria-labelledby={`${id}-in`}>
@@ -138,7 +138,7 @@ function Shown({ offer, onExpired }: { offer: Offer; onExpired: () => void }) {
             onFocus={event => event.currentTarget.select()}
           />
           <button class="button small" type="button" onClick={() => void copy()}>
-            <span aria-live="polite">{copied ? "Copied" : "Copy link"}</span>
+            <span aria-live="polite">{copied ? 'Copied' : 'Copy link'}</span>
           </button>
         </div>
       </div>

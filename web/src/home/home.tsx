@@ -1,15 +1,15 @@
 // `/home`: a list of notes that every device shows and changes at once.
-import type { TakenOver } from "@syncbridge/client";
-import { useEffect, useRef, useState } from "preact/hooks";
-import { Activity } from "./activity.tsx";
-import { AddNote } from "./add-note.tsx";
-import { Banners } from "./banners.tsx";
-import { Bar } from "./bar.tsx";
-import { Devices } from "./devices.tsx";
-import { HandoffDialog } from "./handoff-dialog.tsx";
-import * as list from "./list.ts";
-import { NoteRow } from "./note-row.tsx";
-import type { Room, View } from "./room.ts";
+import type { TakenOver } from '@syncbridge/client';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { Activity } from './activity.tsx';
+import { AddNote } from './add-note.tsx';
+import { Banners } from './banners.tsx';
+import { Bar } from './bar.tsx';
+import { Devices } from './devices.tsx';
+import { HandoffDialog } from './handoff-dialog.tsx';
+import * as list from './list.ts';
+import { NoteRow } from './note-row.tsx';
+import type { Room, View } from './room.ts';
 
 interface Props {
   readonly room: Room;
@@ -25,7 +25,7 @@ export function Home({ room, onTaken }: Props) {
     return room.subscribe(setView);
   }, [room]);
   useEffect(() => {
-    document.title = view.page.title === "" ? "SyncBridge" : `${view.page.title} · SyncBridge`;
+    document.title = view.page.title === '' ? 'SyncBridge' : `${view.page.title} · SyncBridge`;
   }, [view.page.title]);
   const actions = useActions(room, view);
   const { page } = view;
@@ -42,7 +42,7 @@ export function Home({ room, onTaken }: Props) {
         <main class="sheet" id="notes" tabIndex={-1}>
           <Banners room={room} view={view} />
           <div class="sheet-head">
-            <h1 class="visually-hidden">{page.title === "" ? "Notes" : page.title}</h1>
+            <h1 class="visually-hidden">{page.title === '' ? 'Notes' : page.title}</h1>
             <input
               class="title"
               aria-label="Name of the list"
@@ -55,11 +55,11 @@ export function Home({ room, onTaken }: Props) {
             />
             <p class="soft count" data-testid="count">
               {view.sessionId === undefined || (view.version === 0 && page.rows.length === 0)
-                ? "Opening…"
+                ? 'Opening…'
                 : open === 0
                   ? page.rows.length === 0
-                    ? "Nothing here yet"
-                    : "All done"
+                    ? 'Nothing here yet'
+                    : 'All done'
                   : `${open} to do`}
             </p>
           </div>
@@ -84,7 +84,7 @@ export function Home({ room, onTaken }: Props) {
               <dl>
                 {page.rest.slice(0, 50).map(([key, value]) => (
                   <div key={key}>
-                    {key !== "" && <dt>{key}</dt>}
+                    {key !== '' && <dt>{key}</dt>}
                     <dd>
                       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, and a keyboard has to reach that */}
                       <pre tabIndex={0}>{list.shortJson(value)}</pre>

@@ -1,6 +1,6 @@
 // The notes in a session's document, and the changes that people make to them. A document is whatever somebody wrote: any
 // value in any place is read as text, and nothing here throws for it.
-import type { DeepReadonly, Json } from "@syncbridge/client";
+import type { DeepReadonly, Json } from '@syncbridge/client';
 
 /** A note, as this page writes it. */
 export interface Note {
@@ -46,22 +46,22 @@ const rows = new WeakMap<object, Row>();
 type Dictionary = Readonly<Record<string, unknown>>;
 
 function dictionary(value: unknown): Dictionary | undefined {
-  return typeof value === "object" && value !== null && !Array.isArray(value)
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
     ? (value as Dictionary)
     : undefined;
 }
 
 /** Any value, as text. */
 export function asText(value: unknown): string {
-  if (typeof value === "string") return value;
-  return value === undefined ? "" : (JSON.stringify(value) ?? "");
+  if (typeof value === 'string') return value;
+  return value === undefined ? '' : (JSON.stringify(value) ?? '');
 }
 
 function row(id: string, value: unknown): Row {
   const note = dictionary(value);
   const known = note && rows.get(note);
   if (known !== undefined && known.id === id) return known;
-  const order = typeof note?.order === "number" ? note.order : 0;
+  const order = typeof note?.order === 'number' ? note.order : 0;
   const made: Row = { id, text: asText(note ? note.text : value), done: note?.done === true, order };
   if (note) rows.set(note, made);
   return made;
@@ -73,16 +73,16 @@ export function read(document: unknown): Page {
   const notes = dictionary(top?.notes);
   const all = notes ? Object.keys(notes).map(id => row(id, notes[id])) : [];
   all.sort((one, other) => one.order - other.order || (one.id < other.id ? -1 : 1));
-  const shape = (key: string) => key === "title" || (key === "notes" && notes !== undefined);
+  const shape = (key: string) => key === 'title' || (key === 'notes' && notes !== undefined);
   const rest = top
     ? Object.keys(top)
         .filter(key => !shape(key))
         .map(key => [key, top[key]] as const)
     : document === undefined || document === null
       ? []
-      : [["", document] as const];
+      : [['', document] as const];
   return {
-    title: top?.title === undefined ? "" : asText(top.title),
+    title: top?.title === undefined ? '' : asText(top.title),
     rows: all.slice(0, ROWS),
     left: Math.max(0, all.length - ROWS),
     rest,
@@ -92,13 +92,13 @@ export function read(document: unknown): Page {
 
 /** Values as JSON for people, cut where it gets long. */
 export function shortJson(value: unknown): string {
-  const text = JSON.stringify(value, null, 2) ?? "";
+  const text = JSON.stringify(value, null, 2) ?? '';
   return text.length > REST ? `${text.slice(0, REST)}\n… ${text.length - REST} more characters` : text;
 }
 
 /** A document to begin with. */
 export function begin(): List & { [key: string]: Json } {
-  return { title: "Notes", notes: {} } as List & { [key: string]: Json };
+  return { title: 'Notes', notes: {} } as List & { [key: string]: Json };
 }
 
 /** A change of a list: what `Session.update` takes. Each leaves alone what is no list. */

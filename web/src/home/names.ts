@@ -6,7 +6,7 @@ export type Names = ReadonlyMap<string, string>;
 /** What people call a device. */
 export function nameOf(names: Names, device: string): string {
   return (
-    names.get(device) ?? (device === "" || /^web-[0-9a-f]{16}$/.test(device) ? "Another device" : device)
+    names.get(device) ?? (device === '' || /^web-[0-9a-f]{16}$/.test(device) ? 'Another device' : device)
   );
 }
 

@@ -1,13 +1,13 @@
 // A note: its text, who else has their caret in it, and who changed it a moment ago.
-import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
-import { deviceColour } from "../device.ts";
-import { memo } from "../ui/memo.tsx";
-import type { Highlight } from "./changes.ts";
-import type { Actions } from "./home.tsx";
-import type { Row } from "./list.ts";
-import { type Names, nameOf } from "./names.ts";
-import { duration } from "./time.ts";
-import type { Cursor } from "./whereabouts.ts";
+import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
+import { deviceColour } from '../device.ts';
+import { memo } from '../ui/memo.tsx';
+import type { Highlight } from './changes.ts';
+import type { Actions } from './home.tsx';
+import type { Row } from './list.ts';
+import { type Names, nameOf } from './names.ts';
+import { duration } from './time.ts';
+import type { Cursor } from './whereabouts.ts';
 
 interface Props {
   readonly row: Row;
@@ -32,8 +32,8 @@ export const NoteRow = memo(function NoteRow({ row, highlight, cursors, names, r
     const moved = () => {
       if (area.current !== null && document.activeElement === area.current) stand(area.current);
     };
-    document.addEventListener("selectionchange", moved);
-    return () => document.removeEventListener("selectionchange", moved);
+    document.addEventListener('selectionchange', moved);
+    return () => document.removeEventListener('selectionchange', moved);
   });
 
   const write = (element: HTMLTextAreaElement) => {
@@ -43,10 +43,10 @@ export const NoteRow = memo(function NoteRow({ row, highlight, cursors, names, r
   const stand = ({ selectionStart, selectionEnd }: HTMLTextAreaElement) =>
     actions.stand(row, selectionStart, selectionEnd);
   const keys = (event: KeyboardEvent) => {
-    if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
+    if (event.altKey && (event.key === 'ArrowUp' || event.key === 'ArrowDown')) {
       event.preventDefault();
-      actions.move(row, event.key === "ArrowDown");
-    } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      actions.move(row, event.key === 'ArrowDown');
+    } else if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
       document.querySelector<HTMLElement>('[data-testid="new-note"]')?.focus();
     }
@@ -54,10 +54,10 @@ export const NoteRow = memo(function NoteRow({ row, highlight, cursors, names, r
 
   return (
     <li
-      class={`note${row.done ? " done" : ""}`}
+      class={`note${row.done ? ' done' : ''}`}
       data-testid="note"
       data-note={row.id}
-      data-colour={highlight && (highlight.own ? "own" : deviceColour(highlight.device))}
+      data-colour={highlight && (highlight.own ? 'own' : deviceColour(highlight.device))}
     >
       {highlight && <span key={highlight.id} class="wash" />}
       <input
@@ -100,7 +100,7 @@ export const NoteRow = memo(function NoteRow({ row, highlight, cursors, names, r
       <span class="by" data-testid="note-by">
         {highlight && (
           <span class="chip" key={highlight.id} title={explain(highlight)}>
-            {highlight.own ? "You" : nameOf(names, highlight.device)} · {duration(highlight.took)}
+            {highlight.own ? 'You' : nameOf(names, highlight.device)} · {duration(highlight.took)}
           </span>
         )}
       </span>

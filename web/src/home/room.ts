@@ -11,14 +11,14 @@ import {
   type Status,
   type TakenOver,
   type Update,
-} from "@syncbridge/client";
-import { type AppState, show } from "../app-state.ts";
-import { deviceName, platformName } from "../device.ts";
-import { chooseSession, chosenSession, keep, type Login } from "../login.ts";
-import { Changes, type Entry, type Highlight } from "./changes.ts";
-import { begin, type List, type Page, type Recipe, read } from "./list.ts";
-import { type Names, settled } from "./names.ts";
-import { type Cursors, type Place, Whereabouts } from "./whereabouts.ts";
+} from '@syncbridge/client';
+import { type AppState, canonical, show } from '../app-state.ts';
+import { deviceName, platformName } from '../device.ts';
+import { chooseSession, chosenSession, keep, type Login } from '../login.ts';
+import { Changes, type Entry, type Highlight } from './changes.ts';
+import { begin, type List, type Page, type Recipe, read } from './list.ts';
+import { type Names, settled } from './names.ts';
+import { type Cursors, type Place, Whereabouts } from './whereabouts.ts';
 
 /** What is drawn: a new object for each frame in which something is another. */
 export interface View {
@@ -47,7 +47,7 @@ export interface View {
   readonly trouble: string | undefined;
 }
 
-export type DevicePolicy = "many" | "exclusive" | "ask";
+export type DevicePolicy = 'many' | 'exclusive' | 'ask';
 
 export interface Asked {
   readonly handoff: string;
@@ -69,10 +69,10 @@ export interface Listed {
 }
 
 /** What the server says to a login that has ended. */
-const SIGNED_OUT: ReadonlySet<string> = new Set(["unauthenticated", "token_expired", "invalid_credentials"]);
+const SIGNED_OUT: ReadonlySet<string> = new Set(['unauthenticated', 'token_expired', 'invalid_credentials']);
 
 /** The end of the session that carets are shared in. */
-const WHERE = "~where";
+const WHERE = '~where';
 
 const NO_CURSORS: Cursors = new Map();
 const NOBODY: readonly Attached[] = [];
@@ -83,7 +83,7 @@ export class Room {
   private session: Session<List> | undefined;
   private whereabouts: Whereabouts | undefined;
   private readonly changes = new Changes();
-  private policy: DevicePolicy = "many";
+  private policy: DevicePolicy = 'many';
   private asked: Asked | undefined;
   private movedTo: string | undefined;
   private trouble: string | undefined;
@@ -98,7 +98,7 @@ export class Room {
 
   /** Connects. `ended` is called when the login has ended: somebody has to sign in again. */
   static async enter(login: Login, taken: TakenOver | undefined, ended: () => void): Promise<Room> {
-    const client = await connect({ tokens: login.tokens, device: login.device, agent: "syncbridge-web" });
+    const client = await connect({ tokens: login.tokens, device: login.device, agent: 'syncbridge-web' });
     return new Room(client, login, taken, ended);
   }
 
@@ -109,9 +109,9 @@ export class Room {
     private readonly ended: () => void,
   ) {
     this.device = login.device;
-    this.client.on("tokens", tokens => keep({ ...tokens, user: tokens.user ?? login.user }, login.device));
-    this.client.on("status", status => {
-      if (status.phase === "stopped") this.stopped(status);
+    this.client.on('tokens', tokens => keep({ ...tokens, user: tokens.user ?? login.user }, login.device));
+    this.client.on('status', status => {
+      if (status.phase === 'stopped') this.stopped(status);
       this.changed();
     });
     show(() => this.state());
@@ -143,7 +143,7 @@ export class Room {
       unsent: session?.unsent.length ?? 0,
       devices,
       activeDevice,
-      watching: this.policy !== "many" && activeDevice !== undefined && activeDevice !== this.device,
+      watching: this.policy !== 'many' && activeDevice !== undefined && activeDevice !== this.device,
       policy: this.policy,
       log: this.changes.log,
       cursors: this.whereabouts?.cursors(devices) ?? NO_CURSORS,
@@ -190,7 +190,7 @@ export class Room {
 
   /** A code for another device. */
   offer(): Promise<Offer> {
-    if (this.session === undefined) return Promise.reject(new Error("There is no session yet."));
+    if (this.session === undefined) return Promise.reject(new Error('There is no session yet.'));
     return this.session.handoff.start();
   }
 
@@ -239,14 +239,14 @@ export class Room {
   handOver(begins: boolean): void {
     this.handing = begins;
     const { phase, error } = this.client.status;
-    if (!begins && phase === "stopped" && error !== undefined) this.stopped(this.client.status);
+    if (!begins && phase === 'stopped' && error !== undefined) this.stopped(this.client.status);
   }
 
   /** The user's devices. */
   async devices(): Promise<readonly Device[]> {
-    const { body } = await this.client.request<{ items: Device[] }>("GET", "/devices?limit=100");
+    const { body } = await this.client.request<{ items: Device[] }>('GET', '/devices?limit=100');
     this.registered = new Map(
-      body.items.filter(({ name }) => name !== "").map(({ deviceId, name }) => [deviceId, name]),
+      body.items.filter(({ name }) => name !== '').map(({ deviceId, name }) => [deviceId, name]),
     );
     this.changed();
     return body.items;
@@ -254,19 +254,19 @@ export class Room {
 
   /** Signs another device out. */
   async removeDevice(device: string): Promise<void> {
-    await this.client.request("DELETE", `/devices/${encodeURIComponent(device)}`);
+    await this.client.request('DELETE', `/devices/${encodeURIComponent(device)}`);
   }
 
   /** The sessions that the user may see. */
   async sessions(): Promise<readonly Listed[]> {
-    const { body } = await this.client.request<{ items: Listed[] }>("GET", "/sessions?limit=200");
+    const { body } = await this.client.request<{ items: Listed[] }>('GET', '/sessions?limit=200');
     return body.items.filter(({ sessionId }) => !sessionId.endsWith(WHERE));
   }
 
   /** Makes a list and shows it. */
   async make(title: string, devices: DevicePolicy): Promise<void> {
     const body = { state: { ...begin(), title }, policy: { devices } };
-    const made = await this.client.request<{ sessionId: string }>("POST", "/sessions", { body });
+    const made = await this.client.request<{ sessionId: string }>('POST', '/sessions', { body });
     await this.open(made.body.sessionId);
   }
 
@@ -284,26 +284,26 @@ export class Room {
     session.onChange(
       change => {
         switch (change.kind) {
-          case "delta":
+          case 'delta':
             if (!change.own) this.changes.take(change, this.serverNow());
             break;
-          case "refused":
-            this.trouble = "Somebody else changed that at the same time. Your change was taken back.";
+          case 'refused':
+            this.trouble = 'Somebody else changed that at the same time. Your change was taken back.';
             break;
-          case "handoff-requested":
+          case 'handoff-requested':
             this.asked = { handoff: change.handoff, device: change.device };
             break;
-          case "handoff-completed":
+          case 'handoff-completed':
             this.asked = undefined;
             if (change.device !== this.device) this.movedTo = change.device;
             this.devices().catch(() => {});
             break;
-          case "deleted":
-            this.trouble = "This list was deleted.";
+          case 'deleted':
+            this.trouble = 'This list was deleted.';
             break;
-          case "access-changed":
-          case "reset":
-          case "lagged":
+          case 'access-changed':
+          case 'reset':
+          case 'lagged':
             break;
         }
         this.changed();
@@ -332,7 +332,7 @@ export class Room {
     this.ends.abort();
     this.session?.leave();
     this.session = undefined;
-    this.policy = "many";
+    this.policy = 'many';
   }
 
   /** The session's document; what a handoff brought, until the connection has brought it too. */
@@ -347,7 +347,7 @@ export class Room {
     const early = session?.state === undefined && session?.id === taken?.sessionId ? taken : undefined;
     return {
       sessionId: session?.id ?? null,
-      data: this.document() ?? null,
+      data: canonical(this.document() ?? null),
       version: early?.version ?? session?.version ?? 0,
       epoch: early?.epoch ?? session?.at?.epoch ?? 0,
       deviceId: this.device,
@@ -364,16 +364,16 @@ export class Room {
   private async home(): Promise<string> {
     const sessionId = `notes:${this.login.user.id}`;
     try {
-      await this.client.request("POST", "/sessions", { body: { sessionId, state: begin() } });
+      await this.client.request('POST', '/sessions', { body: { sessionId, state: begin() } });
       return sessionId;
     } catch (error) {
-      if (!(error instanceof ServerError && error.code === "already_exists")) throw error;
+      if (!(error instanceof ServerError && error.code === 'already_exists')) throw error;
     }
     // It is there already: ours, unless somebody made one of that name before us.
     const sessions = await this.sessions();
     const found = sessions.find(session => session.sessionId === sessionId) ?? sessions[0];
     if (found !== undefined) return found.sessionId;
-    const made = await this.client.request<{ sessionId: string }>("POST", "/sessions", {
+    const made = await this.client.request<{ sessionId: string }>('POST', '/sessions', {
       body: { state: begin() },
     });
     return made.body.sessionId;
@@ -382,16 +382,16 @@ export class Room {
   /** Which devices may write. */
   private async learn(id: string): Promise<void> {
     const path = `/sessions/${encodeURIComponent(id)}`;
-    const { body } = await this.client.request<{ policy: { devices: DevicePolicy } }>("GET", path);
+    const { body } = await this.client.request<{ policy: { devices: DevicePolicy } }>('GET', path);
     this.policy = body.policy.devices;
   }
 
   /** Tells the server what to call this device, unless it has a name. */
   private async introduce(): Promise<void> {
     const devices = await this.devices();
-    if (devices.some(({ deviceId, name }) => deviceId === this.device && name !== "")) return;
+    if (devices.some(({ deviceId, name }) => deviceId === this.device && name !== '')) return;
     const platform = platformName(navigator.userAgent);
-    await this.client.request("POST", "/devices", {
+    await this.client.request('POST', '/devices', {
       body: { deviceId: this.device, name: deviceName(), platform },
     });
   }
@@ -407,7 +407,7 @@ export class Room {
       const name = names.get(device) ?? this.whereabouts?.nameOf(device);
       if (name !== undefined) names.set(device, name);
     }
-    names.set(this.device, "This device");
+    names.set(this.device, 'This device');
     this.names = settled(this.names, names);
     return this.names;
   }
@@ -424,7 +424,7 @@ export class Room {
 
   private fail(error: unknown): void {
     if (this.ends.signal.aborted) return;
-    this.trouble = error instanceof Error ? error.message : "Something went wrong.";
+    this.trouble = error instanceof Error ? error.message : 'Something went wrong.';
     this.changed();
   }
 

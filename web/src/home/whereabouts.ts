@@ -1,8 +1,8 @@
 // Who is where: which note a device's caret stands in, and what the device is called. The protocol has no events that are not kept, so this is a session
 // of its own beside the list's (`ID~where`), and the list's document and its versions hold nothing but the list. Written
 // at most every GAP, and not at all while the caret stands still.
-import { type Attached, type Client, ServerError, type Session } from "@syncbridge/client";
-import { escaped } from "./pointer.ts";
+import { type Attached, type Client, ServerError, type Session } from '@syncbridge/client';
+import { escaped } from './pointer.ts';
 
 /** Where a caret stands, or a selection. */
 export interface Place {
@@ -57,10 +57,10 @@ export class Whereabouts {
     const sessionId = `${this.list}~where`;
     const { signal } = this.ends;
     try {
-      await this.client.request("POST", "/sessions", { body: { sessionId, state: {} }, signal });
+      await this.client.request('POST', '/sessions', { body: { sessionId, state: {} }, signal });
     } catch (error) {
       // Somebody has made it already.
-      if (!(error instanceof ServerError && error.code === "already_exists")) return;
+      if (!(error instanceof ServerError && error.code === 'already_exists')) return;
     }
     if (signal.aborted) return;
     this.session = this.client.session<Places>(sessionId);
@@ -93,7 +93,7 @@ export class Whereabouts {
   /** What a device says that it is called. */
   nameOf(device: string): string | undefined {
     const name = entry(this.session?.state, device)?.name;
-    return typeof name === "string" && name !== "" ? name.slice(0, 100) : undefined;
+    return typeof name === 'string' && name !== '' ? name.slice(0, 100) : undefined;
   }
 
   /** This device's caret is here now; `undefined`: in no note. */
@@ -124,7 +124,7 @@ export class Whereabouts {
       const path = `/${escaped(this.device)}`;
       // Refused (a viewer may not write): this device is seen nowhere.
       session
-        .patch([{ op: "add", path, value }], { durability: "accepted", after: "nothing" })
+        .patch([{ op: 'add', path, value }], { durability: 'accepted', after: 'nothing' })
         .accepted.catch(() => {});
       this.told = text;
     } catch {
@@ -142,10 +142,10 @@ export class Whereabouts {
     if (gone.length <= REMEMBERED) return;
     const operations = gone
       .slice(0, 500)
-      .map(device => ({ op: "remove" as const, path: `/${escaped(device)}` }));
+      .map(device => ({ op: 'remove' as const, path: `/${escaped(device)}` }));
     try {
       // Another one tidies up at the same moment: then one of both is refused.
-      session.patch(operations, { durability: "accepted", after: "nothing" }).accepted.catch(() => {});
+      session.patch(operations, { durability: 'accepted', after: 'nothing' }).accepted.catch(() => {});
     } catch {
       // Not now.
     }
@@ -155,7 +155,7 @@ export class Whereabouts {
 type Dictionary = Readonly<Record<string, unknown>>;
 
 function dictionary(value: unknown): Dictionary | undefined {
-  return typeof value === "object" && value !== null && !Array.isArray(value)
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
     ? (value as Dictionary)
     : undefined;
 }
@@ -168,6 +168,6 @@ function entry(places: unknown, device: string): Dictionary | undefined {
 function read(entry: Dictionary | undefined): Place | undefined {
   if (entry === undefined) return undefined;
   const { note, from, to } = entry;
-  const fit = typeof note === "string" && Number.isInteger(from) && Number.isInteger(to);
+  const fit = typeof note === 'string' && Number.isInteger(from) && Number.isInteger(to);
   return fit ? { note, from: Number(from), to: Number(to) } : undefined;
 }

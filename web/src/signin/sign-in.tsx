@@ -1,10 +1,10 @@
 // The form to sign in with, and to make an account.
-import { useEffect, useId, useRef, useState } from "preact/hooks";
-import { enterHome, prepareHome } from "../enter.ts";
-import { keep } from "../login.ts";
-import { Refusal, register, signIn } from "../rest.ts";
-import { Mark } from "../ui/mark.tsx";
-import { Picture } from "./picture.tsx";
+import { useEffect, useId, useRef, useState } from 'preact/hooks';
+import { enterHome, prepareHome } from '../enter.ts';
+import { keep } from '../login.ts';
+import { Refusal, register, signIn } from '../rest.ts';
+import { Mark } from '../ui/mark.tsx';
+import { Picture } from './picture.tsx';
 
 /** `device`: which device signs in, once it is known. */
 export function SignIn({ device }: { device: Promise<string> }) {
@@ -15,7 +15,7 @@ export function SignIn({ device }: { device: Promise<string> }) {
   const id = useId();
 
   useEffect(() => {
-    document.title = `${fresh ? "Create an account" : "Sign in"} · SyncBridge`;
+    document.title = `${fresh ? 'Create an account' : 'Sign in'} · SyncBridge`;
     first.current?.focus();
   }, [fresh]);
   useEffect(prepareHome, []);
@@ -23,15 +23,15 @@ export function SignIn({ device }: { device: Promise<string> }) {
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
     const form = new FormData(event.currentTarget as HTMLFormElement);
-    const text = (name: string) => String(form.get(name) ?? "");
-    const email = text("email").trim();
+    const text = (name: string) => String(form.get(name) ?? '');
+    const email = text('email').trim();
     setBusy(true);
-    setError("");
+    setError('');
     try {
       const here = await device;
-      if (fresh) await register(email, text("password"), text("name").trim());
+      if (fresh) await register(email, text('password'), text('name').trim());
       // Tokens of a registration are for no device: who is seen to write is the device that signed in.
-      await enterHome(keep(await signIn(email, text("password"), here), here));
+      await enterHome(keep(await signIn(email, text('password'), here), here));
     } catch (error) {
       setError(words(error));
       setBusy(false);
@@ -45,13 +45,13 @@ export function SignIn({ device }: { device: Promise<string> }) {
           <Mark /> SyncBridge
         </a>
         <form class="signin-form" method="post" onSubmit={submit} aria-labelledby={`${id}-title`}>
-          <h1 id={`${id}-title`}>{fresh ? "Make it yours" : "Pick up where you left off"}</h1>
+          <h1 id={`${id}-title`}>{fresh ? 'Make it yours' : 'Pick up where you left off'}</h1>
           <p class="soft">
             {fresh
-              ? "One account, one live session on every device you own."
-              : "Your session is live. Sign in, and it is here."}
+              ? 'One account, one live session on every device you own.'
+              : 'Your session is live. Sign in, and it is here.'}
           </p>
-          {error !== "" && (
+          {error !== '' && (
             <p class="error" role="alert" data-testid="error">
               {error}
             </p>
@@ -90,7 +90,7 @@ export function SignIn({ device }: { device: Promise<string> }) {
               name="password"
               type="password"
               data-testid="password"
-              autocomplete={fresh ? "new-password" : "current-password"}
+              autocomplete={fresh ? 'new-password' : 'current-password'}
               minLength={fresh ? 8 : undefined}
               aria-describedby={fresh ? `${id}-rule` : undefined}
               required
@@ -102,7 +102,7 @@ export function SignIn({ device }: { device: Promise<string> }) {
             )}
           </div>
           <button class="button primary" type="submit" data-testid="login-button" disabled={busy}>
-            {busy ? "One moment…" : fresh ? "Create account" : "Sign in"}
+            {busy ? 'One moment…' : fresh ? 'Create account' : 'Sign in'}
           </button>
         </form>
         <div class="signin-more">
@@ -112,10 +112,10 @@ export function SignIn({ device }: { device: Promise<string> }) {
             data-testid="switch-mode"
             onClick={() => {
               setFresh(!fresh);
-              setError("");
+              setError('');
             }}
           >
-            {fresh ? "I have an account" : "Create an account"}
+            {fresh ? 'I have an account' : 'Create an account'}
           </button>
           <a class="button plain small" href="/handoff">
             I have a code
@@ -129,20 +129,20 @@ export function SignIn({ device }: { device: Promise<string> }) {
 
 /** Why /home sent somebody back here. */
 function ended(): string {
-  return new URLSearchParams(location.search).has("ended")
-    ? "You were signed out. Sign in again to go on."
-    : "";
+  return new URLSearchParams(location.search).has('ended')
+    ? 'You were signed out. Sign in again to go on.'
+    : '';
 }
 
 function words(error: unknown): string {
-  if (!(error instanceof Refusal)) return "Something went wrong in this page. Reload it and try again.";
+  if (!(error instanceof Refusal)) return 'Something went wrong in this page. Reload it and try again.';
   switch (error.status) {
     case 401:
-      return "The e-mail address or the password is wrong.";
+      return 'The e-mail address or the password is wrong.';
     case 409:
-      return "This e-mail address has an account. Sign in instead.";
+      return 'This e-mail address has an account. Sign in instead.';
     case 429:
-      return "Too many attempts. Wait a minute and try again.";
+      return 'Too many attempts. Wait a minute and try again.';
     default:
       return error.message;
   }

@@ -1,8 +1,8 @@
 // Where a handoff's code is typed, or read by a camera.
-import type { TakenOver } from "@syncbridge/client";
-import { useId, useRef, useState } from "preact/hooks";
-import { completeHandoff, Refusal } from "../rest.ts";
-import { canScan, Scanner } from "./scanner.tsx";
+import type { TakenOver } from '@syncbridge/client';
+import { useId, useRef, useState } from 'preact/hooks';
+import { completeHandoff, Refusal } from '../rest.ts';
+import { canScan, Scanner } from './scanner.tsx';
 
 interface Props {
   readonly device: () => Promise<string>;
@@ -14,14 +14,14 @@ interface Props {
 
 export function CodeEntry({ device, onTaken, onBegin, onFail }: Props) {
   const [busy, setBusy] = useState(false);
-  const [error, setError] = useState("");
+  const [error, setError] = useState('');
   const [scanning, setScanning] = useState(false);
   const input = useRef<HTMLInputElement>(null);
   const id = useId();
 
   const present = async (presented: { code: string } | { token: string }) => {
     setBusy(true);
-    setError("");
+    setError('');
     onBegin?.();
     try {
       const here = await device();
@@ -35,9 +35,9 @@ export function CodeEntry({ device, onTaken, onBegin, onFail }: Props) {
   };
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
-    const code = input.current?.value.trim() ?? "";
-    if (code === "") {
-      setError("Type the code that the other device shows.");
+    const code = input.current?.value.trim() ?? '';
+    if (code === '') {
+      setError('Type the code that the other device shows.');
       input.current?.focus();
     } else {
       void present({ code });
@@ -59,13 +59,13 @@ export function CodeEntry({ device, onTaken, onBegin, onFail }: Props) {
           spellcheck={false}
           placeholder="7K2M9 QXR4T"
           maxLength={64}
-          aria-invalid={error !== ""}
+          aria-invalid={error !== ''}
           aria-describedby={`${id}-error`}
         />
       </div>
       <p
         id={`${id}-error`}
-        class={error === "" ? "visually-hidden" : "error"}
+        class={error === '' ? 'visually-hidden' : 'error'}
         role="alert"
         data-testid="handoff-error"
       >
@@ -73,11 +73,11 @@ export function CodeEntry({ device, onTaken, onBegin, onFail }: Props) {
       </p>
       <div class="code-actions">
         <button class="button primary" type="submit" data-testid="complete-handoff" disabled={busy}>
-          {busy ? "Bringing it here…" : "Continue here"}
+          {busy ? 'Bringing it here…' : 'Continue here'}
         </button>
         {canScan() && (
           <button class="button" type="button" data-testid="scan" onClick={() => setScanning(!scanning)}>
-            {scanning ? "Stop the camera" : "Scan with the camera"}
+            {scanning ? 'Stop the camera' : 'Scan with the camera'}
           </button>
         )}
       </div>
@@ -99,17 +99,17 @@ export function CodeEntry({ device, onTaken, onBegin, onFail }: Props) {
 
 /** What a person is told when a code does not work. */
 export function words(error: unknown): string {
-  if (!(error instanceof Refusal)) return "Something went wrong in this page. Reload it and try again.";
+  if (!(error instanceof Refusal)) return 'Something went wrong in this page. Reload it and try again.';
   switch (error.status) {
     case 400:
     case 404:
-      return "There is no such code. Look at the other device again.";
+      return 'There is no such code. Look at the other device again.';
     case 409:
-      return "The other device kept the session.";
+      return 'The other device kept the session.';
     case 410:
-      return "This code was used or has expired. Make a new one on the other device.";
+      return 'This code was used or has expired. Make a new one on the other device.';
     case 429:
-      return "Too many attempts. Wait a minute and try again.";
+      return 'Too many attempts. Wait a minute and try again.';
     default:
       return error.message;
   }

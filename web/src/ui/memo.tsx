@@ -1,5 +1,5 @@
 // A component that is drawn again only when one of its properties is another (compared by identity).
-import { Component, type ComponentChild, type FunctionComponent, h } from "preact";
+import { Component, type ComponentChild, type FunctionComponent, h } from 'preact';
 
 export function memo<Props extends object>(part: FunctionComponent<Props>) {
   return class Memo extends Component<Props> {

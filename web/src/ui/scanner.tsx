@@ -1,5 +1,5 @@
 // Reads a handoff's link from the camera, where the browser can read QR codes.
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef } from 'preact/hooks';
 
 /** The part of the Shape Detection API that is used here; TypeScript does not know it. */
 interface BarcodeDetector {
@@ -24,7 +24,7 @@ export function tokenOf(link: string): string | undefined {
   } catch {
     return undefined;
   }
-  if (url.origin !== location.origin || url.pathname !== "/handoff") return undefined;
+  if (url.origin !== location.origin || url.pathname !== '/handoff') return undefined;
   return url.hash.length > 1 ? url.hash.slice(1) : undefined;
 }
 
@@ -45,7 +45,7 @@ export function Scanner({ onToken, onFail }: Props) {
     const ends = new AbortController();
     scan(Detector, video, ends.signal).then(
       token => token !== undefined && onToken(token),
-      () => ends.signal.aborted || onFail("The camera cannot be used. Type the code instead."),
+      () => ends.signal.aborted || onFail('The camera cannot be used. Type the code instead.'),
     );
     return () => ends.abort();
   }, []);
@@ -63,13 +63,13 @@ async function scan(
   video: { readonly current: HTMLVideoElement | null },
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: 'environment' } });
   try {
     const screen = video.current;
     if (signal.aborted || screen === null) return undefined;
     screen.srcObject = stream;
     await screen.play();
-    const reader = new Detector({ formats: ["qr_code"] });
+    const reader = new Detector({ formats: ['qr_code'] });
     while (!signal.aborted) {
       const found = await reader.detect(screen);
       const token = found.map(({ rawValue }) => tokenOf(rawValue)).find(token => token !== undefined);

@@ -21,17 +21,17 @@ import type {
   Tokens,
   Transport,
   TransportName,
-} from "../api.ts";
-import { text, utf8 } from "../codec/bytes.ts";
-import { config as coreConfig } from "../core/config.ts";
-import { Core } from "../core/core.ts";
-import type { Event, Fetched, Response } from "../core/event.ts";
-import { toJson } from "../document/draft.ts";
-import { freeze } from "../document/value.ts";
-import { ClosedError, DisconnectedError, ServerError } from "../error.ts";
-import { origin, refresh } from "../service.ts";
-import { cancellable, type Deferred, deferred, Emitter } from "./emitter.ts";
-import { position, SessionHandle } from "./session.ts";
+} from '../api.ts';
+import { text, utf8 } from '../codec/bytes.ts';
+import { config as coreConfig } from '../core/config.ts';
+import { Core } from '../core/core.ts';
+import type { Event, Fetched, Response } from '../core/event.ts';
+import { toJson } from '../document/draft.ts';
+import { freeze } from '../document/value.ts';
+import { ClosedError, DisconnectedError, ServerError } from '../error.ts';
+import { origin, refresh } from '../service.ts';
+import { cancellable, type Deferred, deferred, Emitter } from './emitter.ts';
+import { position, SessionHandle } from './session.ts';
 
 /** Frames are handed to a link up to this many bytes at once, and while it holds no more than this. */
 const BATCH = 64 << 10;
@@ -45,7 +45,7 @@ const LONGEST_TIMER = 0x7fffffff;
 /** What differs between a page and Node. */
 export interface Platform {
   /** The way to reach a server when the application names none. */
-  transport(name: "auto" | TransportName): Transport;
+  transport(name: 'auto' | TransportName): Transport;
 }
 
 /** 128 random bits. */
@@ -64,30 +64,30 @@ export class ClientHandle implements Client {
   readonly #events = new Emitter<ClientEvents>();
   readonly #sessions = new Map<string, SessionHandle<never>>();
   readonly #answers = new Map<bigint, Deferred<never>>();
-  #status: Status = { phase: "connecting" };
+  #status: Status = { phase: 'connecting' };
   #link: Link | undefined;
   /** Grows with each link: what a former one reports is of no more interest. */
   #attempt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isPumping = false;
   readonly #closed = new AbortController();
-  /** Where tokens come from, and whether a server has let the present one in. */
+  /** Where tokens come from, and whether the present one is new and no server has let it in. */
   #tokens: Tokens | undefined;
-  readonly #fetchToken: ConnectOptions["fetchToken"];
+  readonly #fetchToken: ConnectOptions['fetchToken'];
   #hasToken: boolean;
-  #isProven = false;
+  #isFresh = false;
   #writing: Promise<void> | undefined;
   #writeTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: ConnectOptions, platform: Platform, entries: ReadonlyMap<string, unknown>) {
-    const { transport = "auto", store, device, signal } = options;
+    const { transport = 'auto', store, device, signal } = options;
     this.#url = origin(options.url);
-    this.#transport = typeof transport === "object" ? transport : platform.transport(transport);
+    this.#transport = typeof transport === 'object' ? transport : platform.transport(transport);
     this.#store = store;
     this.#tokens = options.tokens;
     this.#fetchToken = options.fetchToken;
-    const token = options.tokens?.accessToken ?? options.token ?? "";
-    this.#hasToken = token !== "" || !options.fetchToken;
+    const token = options.tokens?.accessToken ?? options.token ?? '';
+    this.#hasToken = token !== '' || !options.fetchToken;
     const config = coreConfig(device, random128());
     config.token = token;
     config.notices = options.presence ?? true;
@@ -95,11 +95,11 @@ export class ClientHandle implements Client {
     config.persist = store !== undefined;
     if (options.agent) config.agent = options.agent;
     this.core = new Core(config, random, entries);
-    signal?.addEventListener("abort", () => void this.close(), { signal: this.#closed.signal });
+    signal?.addEventListener('abort', () => void this.close(), { signal: this.#closed.signal });
     // What is not written yet when a page goes away is written while it goes.
-    const page = globalThis as Partial<Pick<Window, "addEventListener">>;
-    page.addEventListener?.("pagehide", () => this.#write(true), { signal: this.#closed.signal });
-    page.addEventListener?.("online", () => this.reconnect(), { signal: this.#closed.signal });
+    const page = globalThis as Partial<Pick<Window, 'addEventListener'>>;
+    page.addEventListener?.('pagehide', () => this.#write(true), { signal: this.#closed.signal });
+    page.addEventListener?.('online', () => this.reconnect(), { signal: this.#closed.signal });
     if (signal?.aborted) void this.close();
     else this.pump();
   }
@@ -123,13 +123,13 @@ export class ClientHandle implements Client {
   online({ signal }: Cancellable = {}): Promise<void> {
     const { promise, resolve, reject } = deferred<void>();
     const look = ({ phase, error }: Status) => {
-      if (phase === "online") resolve();
-      else if (phase === "stopped" || phase === "closed")
-        reject(error ?? new ClosedError("the client is closed"));
+      if (phase === 'online') resolve();
+      else if (phase === 'stopped' || phase === 'closed')
+        reject(error ?? new ClosedError('the client is closed'));
       else return;
       stop();
     };
-    const stop = this.on("status", look);
+    const stop = this.on('status', look);
     look(this.#status);
     return cancellable(promise, signal, stop);
   }
@@ -145,13 +145,13 @@ export class ClientHandle implements Client {
   create<T = Json>(state: T, options: CreateOptions = {}): Session<T> {
     this.#checkOpen();
     const id = options.id ?? random128().toString(36);
-    const conflict = { last_writer_wins: "LastWriterWins", merge: "Merge", reject: "Reject" } as const;
-    const devices = { many: "Many", exclusive: "Exclusive", ask: "Ask" } as const;
+    const conflict = { last_writer_wins: 'LastWriterWins', merge: 'Merge', reject: 'Reject' } as const;
+    const devices = { many: 'Many', exclusive: 'Exclusive', ask: 'Ask' } as const;
     this.core.create(
       id,
       freeze(toJson(state)),
-      conflict[options.conflict ?? "last_writer_wins"],
-      devices[options.devices ?? "many"],
+      conflict[options.conflict ?? 'last_writer_wins'],
+      devices[options.devices ?? 'many'],
     );
     const session = this.#handle<T>(id);
     this.pump();
@@ -180,11 +180,11 @@ export class ClientHandle implements Client {
       value,
     }));
     const hasBody = options.body !== undefined;
-    if (hasBody && !headers.some(({ name }) => name === "content-type")) {
-      headers.push({ name: "content-type", value: "application/json" });
+    if (hasBody && !headers.some(({ name }) => name === 'content-type')) {
+      headers.push({ name: 'content-type', value: 'application/json' });
     }
     const body = hasBody ? utf8(JSON.stringify(options.body)) : new Uint8Array();
-    const names = { GET: "Get", POST: "Post", PUT: "Put", PATCH: "Patch", DELETE: "Delete" } as const;
+    const names = { GET: 'Get', POST: 'Post', PUT: 'Put', PATCH: 'Patch', DELETE: 'Delete' } as const;
     const ask = () => this.core.request({ method: names[method], path, headers, body });
     const answer = await this.#ask<Response>(ask, options.signal);
     const parsed = answer.body.length ? JSON.parse(text(answer.body)) : undefined;
@@ -214,10 +214,10 @@ export class ClientHandle implements Client {
 
   ping({ signal }: Cancellable = {}): Promise<number> {
     const { promise, resolve, reject } = deferred<number>();
-    if (!this.core.isConnected) return Promise.reject(new DisconnectedError("there is no connection"));
+    if (!this.core.isConnected) return Promise.reject(new DisconnectedError('there is no connection'));
     const before = this.#status;
-    const stop = this.on("status", status => {
-      if (status.phase !== "online") reject(status.error ?? new DisconnectedError("the connection was lost"));
+    const stop = this.on('status', status => {
+      if (status.phase !== 'online') reject(status.error ?? new DisconnectedError('the connection was lost'));
       else if (status === before || status.rtt === undefined) return;
       else resolve(status.rtt);
       stop();
@@ -230,15 +230,15 @@ export class ClientHandle implements Client {
   authenticate(credentials: string | Tokens): void {
     this.#checkOpen();
     this.#adopt(credentials);
-    if (this.#status.phase === "stopped") this.reconnect();
+    if (this.#status.phase === 'stopped') this.reconnect();
   }
 
   #adopt(credentials: string | Tokens): void {
-    const isToken = typeof credentials === "string";
+    const isToken = typeof credentials === 'string';
     this.#tokens = isToken ? undefined : credentials;
     this.core.setToken(isToken ? credentials : credentials.accessToken);
     this.#hasToken = true;
-    this.#isProven = false;
+    this.#isFresh = false;
   }
 
   reconnect(): void {
@@ -265,12 +265,12 @@ export class ClientHandle implements Client {
     this.#closed.abort();
     clearTimeout(this.#timer);
     clearTimeout(this.#writeTimer);
-    const error = new ClosedError("the client was closed");
+    const error = new ClosedError('the client was closed');
     for (const waiting of this.#answers.values()) waiting.reject(error);
     this.#answers.clear();
     for (const session of [...this.#sessions.values()]) session.end(error);
     this.#sessions.clear();
-    this.#setStatus({ phase: "closed" });
+    this.#setStatus({ phase: 'closed' });
     this.#events.clear();
     await this.#writing;
     this.#write(true);
@@ -279,7 +279,7 @@ export class ClientHandle implements Client {
   }
 
   #checkOpen(): void {
-    if (this.#closed.signal.aborted) throw new ClosedError("the client is closed");
+    if (this.#closed.signal.aborted) throw new ClosedError('the client is closed');
   }
 
   // The loop.
@@ -309,8 +309,8 @@ export class ClientHandle implements Client {
 
   #command(): void {
     for (const command of this.core.commands.splice(0)) {
-      if (command.type === "connect") {
-        this.#setStatus({ ...this.#settled(), phase: "connecting" });
+      if (command.type === 'connect') {
+        this.#setStatus({ ...this.#settled(), phase: 'connecting' });
         void this.#connect(command.address);
       } else {
         this.#attempt++;
@@ -382,35 +382,35 @@ export class ClientHandle implements Client {
 
   #take(event: Event): void {
     switch (event.type) {
-      case "session":
+      case 'session':
         return this.#sessions.get(event.session)?.take(event.event);
-      case "answered":
+      case 'answered':
         return this.#answer(event.request, event.answer);
-      case "document":
+      case 'document':
         return this.#answer(event.request, event.answer);
-      case "connected": {
+      case 'connected': {
         const { user, device, server_time_ms } = event.welcome;
         const rtt = this.core.connection?.rtt ?? 0;
-        this.#isProven = true;
+        this.#isFresh = false;
         const clockOffset = Number(server_time_ms) + rtt / 2 - Date.now();
-        return this.#setStatus({ ...this.#settled(), phase: "online", user, device, rtt, clockOffset });
+        return this.#setStatus({ ...this.#settled(), phase: 'online', user, device, rtt, clockOffset });
       }
-      case "ponged": {
+      case 'ponged': {
         const rtt = this.core.connection?.rtt;
         return rtt === undefined ? undefined : this.#setStatus({ ...this.#status, rtt });
       }
-      case "disconnected": {
+      case 'disconnected': {
         const retryAt = Date.now() + Math.max(0, event.retryAt - now());
-        return this.#setStatus({ phase: "offline", error: event.error, retryAt });
+        return this.#setStatus({ phase: 'offline', error: event.error, retryAt });
       }
-      case "denied":
+      case 'denied':
         return void this.#onDenied(event.error);
-      case "stopped":
-        return this.#setStatus({ phase: "stopped", error: event.error });
-      case "draining":
-        return this.emit("draining", { at: Date.now() + (event.at - now()) });
-      case "warning":
-        return this.emit("warning", event.error);
+      case 'stopped':
+        return this.#setStatus({ phase: 'stopped', error: event.error });
+      case 'draining':
+        return this.emit('draining', { at: Date.now() + (event.at - now()) });
+      case 'warning':
+        return this.emit('warning', event.error);
     }
   }
 
@@ -422,23 +422,23 @@ export class ClientHandle implements Client {
 
   #setStatus(status: Status): void {
     this.#status = Object.freeze(status);
-    this.emit("status", status);
+    this.emit('status', status);
   }
 
   // Tokens.
 
   async #onDenied(error: ServerError): Promise<void> {
-    // A token that is new, or that nothing can renew: another attempt would end the same.
-    if (!this.#isProven && !(this.#tokens && error.code === "token_expired")) return this.#failed(error);
+    // Another attempt with another new token would end the same.
+    if (this.#isFresh) return this.#failed(error);
     const attempt = ++this.#attempt;
-    const failed = await this.#renew();
+    const failed = await this.#renew(error);
     if (attempt !== this.#attempt || this.#closed.signal.aborted) return;
     if (failed) this.#failed(failed);
     else this.reconnect();
   }
 
   /** Gets another access token; returns why there is none. */
-  async #renew(): Promise<Error | undefined> {
+  async #renew(denied?: Error): Promise<Error | undefined> {
     const { signal } = this.#closed;
     try {
       if (this.#fetchToken) {
@@ -446,10 +446,11 @@ export class ClientHandle implements Client {
       } else if (this.#tokens) {
         const tokens = await refresh(this.#tokens.refreshToken, { url: this.#url.href, signal });
         this.#adopt(tokens);
-        this.emit("tokens", tokens);
+        this.emit('tokens', tokens);
       } else {
-        return new ServerError("unauthenticated", 200, "the server does not take the token");
+        return denied;
       }
+      this.#isFresh = true;
       return undefined;
     } catch (error) {
       return error instanceof Error ? error : new Error(String(error));
@@ -493,7 +494,7 @@ export class ClientHandle implements Client {
         return this.core.handleStored(writes);
       } catch (error) {
         // An update that is not written down is not sent: a counter must never name two.
-        this.emit("warning", error instanceof Error ? error : new Error(String(error)));
+        this.emit('warning', error instanceof Error ? error : new Error(String(error)));
         if (this.#closed.signal.aborted) return;
         await new Promise(resolve => setTimeout(resolve, WRITE_AGAIN));
       }

@@ -1,7 +1,7 @@
 // How a client begins: with what its store holds.
 
-import type { Client, ConnectOptions } from "../api.ts";
-import { ClientHandle, type Platform } from "./client.ts";
+import type { Client, ConnectOptions } from '../api.ts';
+import { ClientHandle, type Platform } from './client.ts';
 
 /** The function `connect` of one platform. */
 export const connectOn =

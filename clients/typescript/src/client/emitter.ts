@@ -1,6 +1,6 @@
 // Listeners by the name of an event. A listener that throws is reported and keeps nobody else from hearing.
 
-import type { Cancellable, Stop } from "../api.ts";
+import type { Cancellable, Stop } from '../api.ts';
 
 export class Emitter<Events> {
   readonly #listeners = new Map<keyof Events, Set<(event: never) => void>>();
@@ -11,16 +11,16 @@ export class Emitter<Events> {
     { signal }: Cancellable = {},
   ): Stop {
     if (signal?.aborted) return () => {};
-    let all = this.#listeners.get(name);
-    if (!all) this.#listeners.set(name, (all = new Set()));
+    const all = this.#listeners.get(name) ?? new Set();
+    this.#listeners.set(name, all);
     // The same function may listen twice.
     const own = (event: Events[Name]) => listener(event);
     all.add(own);
     const stop = () => {
       all.delete(own);
-      signal?.removeEventListener("abort", stop);
+      signal?.removeEventListener('abort', stop);
     };
-    signal?.addEventListener("abort", stop);
+    signal?.addEventListener('abort', stop);
     return stop;
   }
 
@@ -76,7 +76,7 @@ export function cancellable<T>(promise: Promise<T>, signal?: AbortSignal, cancel
       reject(signal.reason);
     };
     if (signal.aborted) return abort();
-    signal.addEventListener("abort", abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+    signal.addEventListener('abort', abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
   });
 }

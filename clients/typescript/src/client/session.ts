@@ -17,19 +17,19 @@ import type {
   Unsent,
   Update,
   UpdateOptions,
-} from "../api.ts";
-import type { Position as WirePosition } from "../codec/message.ts";
-import type { Sending } from "../core/core.ts";
-import type { SessionEvent } from "../core/event.ts";
-import { checkPatch } from "../document/apply.ts";
-import { record, toJson } from "../document/draft.ts";
-import { freeze } from "../document/value.ts";
-import { ClosedError, RequestError } from "../error.ts";
-import type { ClientHandle } from "./client.ts";
-import { cancellable, deferred, Emitter } from "./emitter.ts";
-import { conflated } from "./frame.ts";
-import { Stream } from "./stream.ts";
-import { UpdateHandle } from "./update.ts";
+} from '../api.ts';
+import type { Position as WirePosition } from '../codec/message.ts';
+import type { Sending } from '../core/core.ts';
+import type { SessionEvent } from '../core/event.ts';
+import { checkPatch } from '../document/apply.ts';
+import { record, toJson } from '../document/draft.ts';
+import { freeze } from '../document/value.ts';
+import { ClosedError, RequestError } from '../error.ts';
+import type { ClientHandle } from './client.ts';
+import { cancellable, deferred, Emitter } from './emitter.ts';
+import { conflated } from './frame.ts';
+import { Stream } from './stream.ts';
+import { UpdateHandle } from './update.ts';
 
 /** Changes that wait for one slow reader, unless it asks for another number. */
 const STREAM_LIMIT = 1_024;
@@ -57,7 +57,7 @@ export class SessionHandle<T = Json> implements Session<T> {
   #lastAt: Position | undefined;
   #presence: Presence = { devices: [], activeDevice: undefined };
   #error: Error | undefined;
-  readonly #notify = conflated(() => this.#events.emit("state", undefined));
+  readonly #notify = conflated(() => this.#events.emit('state', undefined));
   readonly handoff: Handoff;
 
   constructor(id: string, client: ClientHandle) {
@@ -89,13 +89,13 @@ export class SessionHandle<T = Json> implements Session<T> {
   }
 
   get live(): boolean {
-    return this.#core?.subscription.state === "live";
+    return this.#core?.subscription.state === 'live';
   }
 
   get pending(): number {
     let pending = 0;
     for (const { progress, body } of this.#core?.queue ?? []) {
-      if (progress === "pending" && body.kind !== "given-up") pending++;
+      if (progress === 'pending' && body.kind !== 'given-up') pending++;
     }
     return pending;
   }
@@ -123,7 +123,7 @@ export class SessionHandle<T = Json> implements Session<T> {
       if (state === undefined) reject(this.#error);
       else resolve(state);
     };
-    const stops = [this.#events.on("state", look), this.#events.on("end", look)];
+    const stops = [this.#events.on('state', look), this.#events.on('end', look)];
     look();
     return cancellable(promise, signal, () => {
       for (const stop of stops) stop();
@@ -141,7 +141,7 @@ export class SessionHandle<T = Json> implements Session<T> {
       told = state;
       listener(state, this);
     };
-    const stop = this.#events.on("state", tell, options);
+    const stop = this.#events.on('state', tell, options);
     if (!options.signal?.aborted) tell();
     return stop;
   }
@@ -157,9 +157,9 @@ export class SessionHandle<T = Json> implements Session<T> {
 
   stream({ limit = STREAM_LIMIT, signal }: StreamOptions = {}): AsyncIterableIterator<Change> {
     const overflow = (items: Change[]): Change[] => {
-      const missed = items.reduce((sum, item) => sum + (item.kind === "lagged" ? item.missed : 1), 0);
-      this.#client.emit("lagged", { session: this.id, what: "changes", missed });
-      return [{ kind: "lagged", missed }];
+      const missed = items.reduce((sum, item) => sum + (item.kind === 'lagged' ? item.missed : 1), 0);
+      this.#client.emit('lagged', { session: this.id, what: 'changes', missed });
+      return [{ kind: 'lagged', missed }];
     };
     return this.#iterate(Math.max(1, limit), overflow, signal ? { signal } : {}, push => this.onChange(push));
   }
@@ -174,29 +174,29 @@ export class SessionHandle<T = Json> implements Session<T> {
     const end = () => stream.end();
     const stream = new Stream<Item>(limit, overflow, () => {
       for (const stop of stops) stop();
-      signal?.removeEventListener("abort", end);
+      signal?.removeEventListener('abort', end);
     });
     stops.push(
       listen(item => stream.push(item)),
-      this.#events.on("end", end),
+      this.#events.on('end', end),
     );
     if (this.#error || signal?.aborted) end();
-    else signal?.addEventListener("abort", end);
+    else signal?.addEventListener('abort', end);
     return stream;
   }
 
   onChange(listener: (change: Change) => void, options?: Cancellable): Stop {
-    return this.#events.on("change", listener, options);
+    return this.#events.on('change', listener, options);
   }
 
   onPresence(listener: (presence: Presence) => void, options: Cancellable = {}): Stop {
     if (this.#presence.devices.length && !options.signal?.aborted) listener(this.#presence);
-    return this.#events.on("presence", listener, options);
+    return this.#events.on('presence', listener, options);
   }
 
   update(recipe: (draft: T) => void, options?: UpdateOptions): Update {
     const document = this.#core?.document;
-    if (document === undefined) throw new RequestError("not_ready", "the session's state is not here yet");
+    if (document === undefined) throw new RequestError('not_ready', "the session's state is not here yet");
     const operations = record(document, recipe as (draft: never) => unknown);
     if (operations.length) return this.#send(operations, options);
     const nothing = new UpdateHandle(0, operations);
@@ -210,11 +210,11 @@ export class SessionHandle<T = Json> implements Session<T> {
 
   #send(patch: Patch, { durability, onConflict, after, lenient }: UpdateOptions = {}): Update {
     const sending: Sending = {
-      durability: ({ accepted: "Accepted", notify: "Notify", durable: "Durable" } as const)[
-        durability ?? "notify"
+      durability: ({ accepted: 'Accepted', notify: 'Notify', durable: 'Durable' } as const)[
+        durability ?? 'notify'
       ],
-      onConflict: ({ reject: "Reject", merge: "Merge", session: undefined } as const)[onConflict ?? "reject"],
-      after: typeof after === "object" ? BigInt(after.counter) : (after ?? "overlapping"),
+      onConflict: ({ reject: 'Reject', merge: 'Merge', session: undefined } as const)[onConflict ?? 'reject'],
+      after: typeof after === 'object' ? BigInt(after.counter) : (after ?? 'overlapping'),
       lenient: lenient ?? false,
     };
     const operations = freeze(patch);
@@ -242,7 +242,7 @@ export class SessionHandle<T = Json> implements Session<T> {
 
   leave(): void {
     this.#client.leave(this.id);
-    this.end(new ClosedError("the session was left"));
+    this.end(new ClosedError('the session was left'));
   }
 
   // For the client.
@@ -250,12 +250,11 @@ export class SessionHandle<T = Json> implements Session<T> {
   /** The session is over. */
   end(error: Error): void {
     if (this.#error) return;
-    // The last state, before there is an error.
-    void this.state;
+    this.#lastState = this.#core?.document ?? this.#lastState;
     this.#error = error;
     for (const update of this.#updates.values()) update.onRefused(error);
     this.#updates.clear();
-    this.#events.emit("end", undefined);
+    this.#events.emit('end', undefined);
     this.#notify();
   }
 
@@ -269,61 +268,62 @@ export class SessionHandle<T = Json> implements Session<T> {
 
   /** Something happened. */
   take(event: SessionEvent): void {
-    const change = (change: Change) => this.#events.emit("change", change);
+    const change = (change: Change) => this.#events.emit('change', change);
     switch (event.type) {
-      case "changed": {
+      case 'changed': {
         const { at, patch, device, own, time } = event;
-        return change({ kind: "delta", at: position(at), operations: patch, device, own, time });
+        return change({ kind: 'delta', at: position(at), operations: patch, device, own, time });
       }
-      case "reset": {
+      case 'reset': {
         const { reason } = event;
         const at = position(event.at);
         const lastKept = event.lastKept === undefined ? undefined : Number(event.lastKept);
-        this.#client.emit("reset", { session: this.id, reason, at, lastKept });
-        return change({ kind: "reset", at, reason });
+        this.#client.emit('reset', { session: this.id, reason, at, lastKept });
+        return change({ kind: 'reset', at, reason });
       }
-      case "created":
-      case "accepted":
+      case 'created':
+      case 'accepted':
         return this.#updates.get(event.counter)?.onAccepted(position(event.at));
-      case "durable":
+      case 'durable':
         this.#updates.get(event.counter)?.onDurable(position(event.at));
         this.#updates.delete(event.counter);
         return;
-      case "durable-up-to":
-        return this.#client.emit("durable", { session: this.id, at: position(event.at) });
-      case "refused": {
+      case 'durable-up-to':
+        return this.#client.emit('durable', { session: this.id, at: position(event.at) });
+      case 'refused': {
         const { counter, patch: operations = [], error } = event;
         this.#updates.get(counter)?.onRefused(error);
         this.#updates.delete(counter);
         const update = Number(counter);
-        this.#client.emit("conflict", { session: this.id, update, operations, error });
-        return change({ kind: "refused", update, operations, error });
+        this.#client.emit('conflict', { session: this.id, update, operations, error });
+        return change({ kind: 'refused', update, operations, error });
       }
-      case "presence": {
+      case 'presence': {
         const presence = this.#core?.presence;
         if (!presence) return;
         const devices: readonly Attached[] = presence.devices;
         this.#presence = { devices, activeDevice: presence.activeDevice };
-        return this.#events.emit("presence", this.#presence);
+        return this.#events.emit('presence', this.#presence);
       }
-      case "handoff-requested": {
+      case 'handoff-requested': {
         const { handoff, user, device, expires } = event;
-        return change({ kind: "handoff-requested", handoff, user, device, expires });
+        return change({ kind: 'handoff-requested', handoff, user, device, expires });
       }
-      case "handoff-completed": {
+      case 'handoff-completed': {
         const { handoff, from, user, device } = event;
-        return change({ kind: "handoff-completed", handoff, from, user, device });
+        return change({ kind: 'handoff-completed', handoff, from, user, device });
       }
-      case "access-changed":
-        return change({ kind: "access-changed", user: event.user, role: event.role });
-      case "deleted":
-        return change({ kind: "deleted" });
-      case "notices-lagged":
-        return this.#client.emit("lagged", { session: this.id, what: "notices", missed: event.missed });
-      case "ended":
+      case 'access-changed':
+        return change({ kind: 'access-changed', user: event.user, role: event.role });
+      case 'deleted':
+        return change({ kind: 'deleted' });
+      case 'notices-lagged':
+        return this.#client.emit('lagged', { session: this.id, what: 'notices', missed: event.missed });
+      case 'ended':
         this.#client.forget(this.id);
+        this.#lastState = event.document;
         return this.end(event.error);
-      case "resumed":
+      case 'resumed':
     }
   }
 }
@@ -340,13 +340,13 @@ class SessionHandoff implements Handoff {
   async start({ ttlSeconds, signal }: { ttlSeconds?: number } & Cancellable = {}): Promise<Offer> {
     const body = ttlSeconds === undefined ? {} : { ttlSeconds };
     const path = `/sessions/${encodeURIComponent(this.#id)}/handoff/code`;
-    return (await this.#client.request<Offer>("POST", path, { body, ...(signal ? { signal } : {}) })).body;
+    return (await this.#client.request<Offer>('POST', path, { body, ...(signal ? { signal } : {}) })).body;
   }
 
   async complete(handoffToken: string, fromDeviceId: string, options: Cancellable = {}): Promise<void> {
     const toDeviceId = this.#client.status.device ?? this.#client.core.config.device;
     const path = `/sessions/${encodeURIComponent(this.#id)}/handoff`;
-    await this.#client.request("POST", path, {
+    await this.#client.request('POST', path, {
       ...options,
       body: { fromDeviceId, toDeviceId, handoffToken },
     });

@@ -1,9 +1,9 @@
 // Numbers, text and bytes as proto-spec/framing.md lays them out. Knows no message, and reserves no memory by what a
 // length announces.
 
-import { ProtocolError } from "./error.ts";
+import { ProtocolError } from './error.ts';
 
-const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
 
 /** JSON or other text as UTF-8. */
@@ -14,11 +14,11 @@ export function text(bytes: Uint8Array): string {
   try {
     return decoder.decode(bytes);
   } catch {
-    throw malformed("text that is not UTF-8");
+    throw malformed('text that is not UTF-8');
   }
 }
 
-const malformed = (why: string) => new ProtocolError("malformed_message", why);
+const malformed = (why: string) => new ProtocolError('malformed_message', why);
 
 /** Reads one body from its beginning to its end. */
 export class Reader {
@@ -35,14 +35,14 @@ export class Reader {
 
   byte(): number {
     const byte = this.#bytes[this.#at++];
-    if (byte === undefined) throw malformed("the body ends early");
+    if (byte === undefined) throw malformed('the body ends early');
     return byte;
   }
 
   /** `length` bytes: a view, not a copy. */
   take(length: number): Uint8Array {
     const end = this.#at + length;
-    if (end > this.#bytes.length) throw malformed("the body ends early");
+    if (end > this.#bytes.length) throw malformed('the body ends early');
     const part = this.#bytes.subarray(this.#at, end);
     this.#at = end;
     return part;
@@ -52,7 +52,7 @@ export class Reader {
   number(bits: 32 | 64 | 128): bigint {
     const first = this.byte();
     if (first < 251) return BigInt(first);
-    if (first === 255) throw malformed("a number that announces 255");
+    if (first === 255) throw malformed('a number that announces 255');
     const bytes = this.take(2 << (first - 251));
     let value = 0n;
     for (let i = bytes.length; i-- > 0; ) value = (value << 8n) | BigInt(bytes[i] ?? 0);

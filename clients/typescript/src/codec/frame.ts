@@ -1,8 +1,8 @@
 // Frames out of a stream of bytes, whatever chunks it comes in. Memory grows with what has come, never with what a length
 // announces. Knows no message.
 
-import type { Writer } from "./bytes.ts";
-import { ProtocolError } from "./error.ts";
+import type { Writer } from './bytes.ts';
+import { ProtocolError } from './error.ts';
 
 /** Writes a number in the shortest form of RFC 9000 §16. Numbers here are below 2^30: types and lengths. */
 export function encodeVarint(to: Writer, value: number): void {
@@ -68,10 +68,10 @@ export class Decoder {
     const bytes = this.#buffer.subarray(0, this.#end);
     const head = decodeVarint(bytes, this.#begin);
     if (!head) return undefined;
-    if (head.value === 0) throw new ProtocolError("malformed_frame", "a length of 0");
+    if (head.value === 0) throw new ProtocolError('malformed_frame', 'a length of 0');
     if (head.value > this.#max) {
       throw new ProtocolError(
-        "frame_too_large",
+        'frame_too_large',
         `a frame of ${head.value} bytes, at most ${this.#max} are taken`,
       );
     }

@@ -1,9 +1,9 @@
 // The registry of proto-spec/messages.md: every message, its number and its fields, by the names that they have there.
 // Each message and each direction is here once; types and codec are made from it.
 
-import { Reader, Writer } from "./bytes.ts";
-import { ProtocolError } from "./error.ts";
-import { decodeVarint, encodeVarint } from "./frame.ts";
+import { Reader, Writer } from './bytes.ts';
+import { ProtocolError } from './error.ts';
+import { decodeVarint, encodeVarint } from './frame.ts';
 import {
   appended,
   bool,
@@ -18,23 +18,23 @@ import {
   u32,
   u64,
   u128,
-} from "./schema.ts";
+} from './schema.ts';
 
-const policy = tag("LastWriterWins", "Merge", "Reject");
-const devicePolicy = tag("Many", "Exclusive", "Ask");
+const policy = tag('LastWriterWins', 'Merge', 'Reject');
+const devicePolicy = tag('Many', 'Exclusive', 'Ask');
 const position = record({ epoch: u64, version: u64 });
 const origin = record({ incarnation: u128, counter: u64 });
 const attached = record({
   device: text,
   user: text,
-  transport: tag("Quic", "WebSocket", "Json", "WebTransport", "Memory"),
+  transport: tag('Quic', 'WebSocket', 'Json', 'WebTransport', 'Memory'),
 });
 const header = record({ name: text, value: text });
-const scope = record({ kind: tag("User", "Session", "Machine"), id: text });
-const cursor = record({ kind: tag("State", "Notice"), topic: text, epoch: u64, seq: u64 });
+const scope = record({ kind: tag('User', 'Session', 'Machine'), id: text });
+const cursor = record({ kind: tag('State', 'Notice'), topic: text, epoch: u64, seq: u64 });
 
 /** Who may send it: the client (`c`), the server (`s`), both (`b`). */
-type Direction = "c" | "s" | "b";
+type Direction = 'c' | 's' | 'b';
 
 const message = <F extends Parameters<typeof record>[0]>(number: number, from: Direction, fields: F) => ({
   number,
@@ -44,7 +44,7 @@ const message = <F extends Parameters<typeof record>[0]>(number: number, from: D
 
 /** Every message. */
 export const MESSAGES = {
-  Hello: message(0x00, "c", {
+  Hello: message(0x00, 'c', {
     min_version: u32,
     max_version: u32,
     capabilities: u64,
@@ -57,7 +57,7 @@ export const MESSAGES = {
     resume_notices: appended(bool),
     resume_durable: appended(bool),
   }),
-  Welcome: message(0x02, "s", {
+  Welcome: message(0x02, 's', {
     version: u32,
     capabilities: u64,
     connection: u64,
@@ -71,16 +71,16 @@ export const MESSAGES = {
     heartbeat_ms: u32,
     device: appended(text),
   }),
-  Refused: message(0x04, "s", {
+  Refused: message(0x04, 's', {
     code: u32,
     name: text,
     text,
     retryable: bool,
     retry_after_ms: optional(u64),
   }),
-  Ping: message(0x06, "b", { nonce: u64 }),
-  Pong: message(0x08, "b", { nonce: u64 }),
-  Error: message(0x0a, "s", {
+  Ping: message(0x06, 'b', { nonce: u64 }),
+  Pong: message(0x08, 'b', { nonce: u64 }),
+  Error: message(0x0a, 's', {
     code: u32,
     name: text,
     text,
@@ -90,54 +90,54 @@ export const MESSAGES = {
     op: optional(u64),
     retry_after_ms: optional(u64),
   }),
-  Draining: message(0x0b, "s", { reconnect_after_ms: u64, window_ms: u64, address: text }),
-  Close: message(0x0c, "b", { code: u32, text }),
-  StreamOpen: message(0x0e, "c", { class: u8 }),
-  Create: message(0x10, "c", {
+  Draining: message(0x0b, 's', { reconnect_after_ms: u64, window_ms: u64, address: text }),
+  Close: message(0x0c, 'b', { code: u32, text }),
+  StreamOpen: message(0x0e, 'c', { class: u8 }),
+  Create: message(0x10, 'c', {
     counter: u64,
     session: text,
     state: bytes,
     conflict: policy,
     devices: devicePolicy,
   }),
-  Created: message(0x12, "s", { counter: u64, session: text, epoch: u64, version: u64 }),
-  Get: message(0x14, "c", { id: u64, session: text }),
-  Document: message(0x16, "s", {
+  Created: message(0x12, 's', { counter: u64, session: text, epoch: u64, version: u64 }),
+  Get: message(0x14, 'c', { id: u64, session: text }),
+  Document: message(0x16, 's', {
     id: u64,
     session: text,
     at: position,
     state: optional(bytes),
     active_device: appended(optional(text)),
   }),
-  Subscribe: message(0x18, "c", {
+  Subscribe: message(0x18, 'c', {
     id: u64,
     session: text,
     have: optional(position),
     notices: bool,
     durable: bool,
   }),
-  Resumed: message(0x1a, "s", { id: optional(u64), session: text, epoch: u64, after: u64, version: u64 }),
-  Reset: message(0x1c, "s", {
+  Resumed: message(0x1a, 's', { id: optional(u64), session: text, epoch: u64, after: u64, version: u64 }),
+  Reset: message(0x1c, 's', {
     id: optional(u64),
     session: text,
-    reason: tag("Initial", "Lost", "TooOld", "Lagged", "UnknownEpoch"),
+    reason: tag('Initial', 'Lost', 'TooOld', 'Lagged', 'UnknownEpoch'),
     at: position,
     last_kept: optional(u64),
     state: optional(bytes),
   }),
-  Unsubscribe: message(0x1e, "c", { id: u64, session: text }),
-  Unsubscribed: message(0x20, "s", { id: u64, session: text }),
-  Update: message(0x22, "c", {
+  Unsubscribe: message(0x1e, 'c', { id: u64, session: text }),
+  Unsubscribed: message(0x20, 's', { id: u64, session: text }),
+  Update: message(0x22, 'c', {
     counter: u64,
     session: text,
     base: position,
     operations: bytes,
-    durability: tag("Accepted", "Notify", "Durable"),
+    durability: tag('Accepted', 'Notify', 'Durable'),
     on_conflict: optional(policy),
     after: optional(u64),
     lenient: bool,
   }),
-  Accepted: message(0x24, "s", {
+  Accepted: message(0x24, 's', {
     counter: u64,
     session: text,
     at: position,
@@ -145,8 +145,8 @@ export const MESSAGES = {
     operations: optional(bytes),
     changed: appended(bool),
   }),
-  Conflict: message(0x26, "s", { counter: u64, session: text, at: position, paths: list(text) }),
-  Delta: message(0x28, "s", {
+  Conflict: message(0x26, 's', { counter: u64, session: text, at: position, paths: list(text) }),
+  Delta: message(0x28, 's', {
     session: text,
     at: position,
     operations: bytes,
@@ -154,28 +154,28 @@ export const MESSAGES = {
     origin,
     time_ms: appended(u64),
   }),
-  Durable: message(0x2a, "s", { session: text, at: position }),
-  SnapshotBegin: message(0x2c, "s", { session: text, at: position, size: u64 }),
-  SnapshotPart: message(0x2e, "s", { session: text, offset: u64, bytes }),
-  SnapshotEnd: message(0x30, "s", { session: text, checksum: u32 }),
-  Presence: message(0x33, "s", {
+  Durable: message(0x2a, 's', { session: text, at: position }),
+  SnapshotBegin: message(0x2c, 's', { session: text, at: position, size: u64 }),
+  SnapshotPart: message(0x2e, 's', { session: text, offset: u64, bytes }),
+  SnapshotEnd: message(0x30, 's', { session: text, checksum: u32 }),
+  Presence: message(0x33, 's', {
     session: text,
     seq: u64,
     devices: list(attached),
     active_device: appended(optional(text)),
   }),
-  DeviceJoined: message(0x35, "s", { session: text, seq: u64, device: attached }),
-  DeviceLeft: message(0x37, "s", { session: text, seq: u64, device: text, user: text }),
-  Lagged: message(0x38, "s", { session: text, from: u64, to: u64 }),
-  Request: message(0x3a, "c", {
+  DeviceJoined: message(0x35, 's', { session: text, seq: u64, device: attached }),
+  DeviceLeft: message(0x37, 's', { session: text, seq: u64, device: text, user: text }),
+  Lagged: message(0x38, 's', { session: text, from: u64, to: u64 }),
+  Request: message(0x3a, 'c', {
     id: u64,
-    method: tag("Get", "Post", "Put", "Patch", "Delete"),
+    method: tag('Get', 'Post', 'Put', 'Patch', 'Delete'),
     path: text,
     headers: list(header),
     body: bytes,
   }),
-  Response: message(0x3c, "s", { id: u64, status: u32, headers: list(header), body: bytes }),
-  HandoffRequested: message(0x3d, "s", {
+  Response: message(0x3c, 's', { id: u64, status: u32, headers: list(header), body: bytes }),
+  HandoffRequested: message(0x3d, 's', {
     session: text,
     seq: u64,
     handoff: text,
@@ -183,8 +183,8 @@ export const MESSAGES = {
     device: text,
     expires_ms: u64,
   }),
-  HandoffAnswer: message(0x3e, "c", { handoff: text, accept: bool }),
-  HandoffCompleted: message(0x3f, "s", {
+  HandoffAnswer: message(0x3e, 'c', { handoff: text, accept: bool }),
+  HandoffCompleted: message(0x3f, 's', {
     session: text,
     seq: u64,
     handoff: text,
@@ -192,19 +192,19 @@ export const MESSAGES = {
     user: text,
     device: text,
   }),
-  SessionDeleted: message(0x40, "s", { session: text }),
-  AccessChanged: message(0x41, "s", {
+  SessionDeleted: message(0x40, 's', { session: text }),
+  AccessChanged: message(0x41, 's', {
     session: text,
     seq: u64,
     user: text,
-    role: optional(tag("Viewer", "Editor", "Owner")),
+    role: optional(tag('Viewer', 'Editor', 'Owner')),
   }),
 };
 
 /** The name of a message. */
 export type Name = keyof typeof MESSAGES;
 /** The fields of the message `N`. */
-export type Body<N extends Name> = Infer<(typeof MESSAGES)[N]["body"]>;
+export type Body<N extends Name> = Infer<(typeof MESSAGES)[N]['body']>;
 /** A message: its name, and its fields. */
 export type Message = { [N in Name]: { type: N } & Body<N> }[Name];
 /** The message `N`. */
@@ -235,14 +235,14 @@ export function encode(message: Message): Uint8Array {
 /** The message of a frame (without its length); `undefined` for one that is not known and may be skipped. */
 export function decode(frame: Uint8Array): Message | undefined {
   const head = decodeVarint(frame, 0);
-  if (!head) throw new ProtocolError("malformed_frame", "a type that does not fit in its frame");
+  if (!head) throw new ProtocolError('malformed_frame', 'a type that does not fit in its frame');
   const name = byNumber.get(head.value);
   if (!name) {
     if (head.isOdd) return undefined;
-    throw new ProtocolError("unknown_message", `message type ${head.value} is not known`);
+    throw new ProtocolError('unknown_message', `message type ${head.value} is not known`);
   }
   return { type: name, ...MESSAGES[name].body.read(new Reader(frame.subarray(head.end))) } as Message;
 }
 
 /** Whether a server may say this. */
-export const isFromServer = (name: Name): boolean => MESSAGES[name].from !== "c";
+export const isFromServer = (name: Name): boolean => MESSAGES[name].from !== 'c';

@@ -1,7 +1,7 @@
 // The types of proto-spec/framing.md, as values that read and write and from which TypeScript's types are inferred.
 
-import { type Reader, text as readText, utf8, type Writer } from "./bytes.ts";
-import { ProtocolError } from "./error.ts";
+import { type Reader, text as readText, utf8, type Writer } from './bytes.ts';
+import { ProtocolError } from './error.ts';
 
 /** How one type is read and written. */
 export interface Type<T> {
@@ -20,7 +20,7 @@ export type Fields = Record<string, Type<never>>;
 /** The values of fields. */
 export type Values<F> = { [Name in keyof F]: Infer<F[Name]> };
 
-const outOfRange = (what: string) => new ProtocolError("malformed_message", `${what} is out of range`);
+const outOfRange = (what: string) => new ProtocolError('malformed_message', `${what} is out of range`);
 const least = new Uint8Array();
 /** More items than this are malformed. */
 const MAX_ITEMS = 4096;
@@ -44,7 +44,7 @@ export const u128: Type<bigint> = { ...u64, read: from => from.number(128) };
 export const bool: Type<boolean> = {
   read: from => {
     const byte = from.byte();
-    if (byte > 1) throw outOfRange("a bool");
+    if (byte > 1) throw outOfRange('a bool');
     return byte === 1;
   },
   write: (to, value) => to.byte(value ? 1 : 0),
@@ -60,7 +60,7 @@ export const bytes: Type<Uint8Array> = {
 export const text: Type<string> = {
   read: from => readText(from.take(from.length())),
   write: (to, value) => to.bytes(utf8(value)),
-  least: "",
+  least: '',
 };
 
 export const optional = <T>(type: Type<T>): Type<T | undefined> => ({
@@ -75,7 +75,7 @@ export const optional = <T>(type: Type<T>): Type<T | undefined> => ({
 export const list = <T>(type: Type<T>): Type<T[]> => ({
   read: from => {
     const count = from.length();
-    if (count > MAX_ITEMS) throw outOfRange("a count");
+    if (count > MAX_ITEMS) throw outOfRange('a count');
     return Array.from({ length: count }, () => type.read(from));
   },
   write: (to, value) => {
@@ -88,7 +88,7 @@ export const list = <T>(type: Type<T>): Type<T[]> => ({
 export const tag = <const Names extends readonly string[]>(...names: Names): Type<Names[number]> => ({
   read: from => {
     const name = names[Number(from.number(32))];
-    if (name === undefined) throw outOfRange("a tag");
+    if (name === undefined) throw outOfRange('a tag');
     return name;
   },
   write: (to, value) => to.number(BigInt(names.indexOf(value))),

@@ -1,8 +1,8 @@
 // A document that arrives in parts: put together in order, checked by size and CRC-32C. Memory grows with the bytes that
 // have come, never with the size that was announced.
 
-import type { Position } from "../codec/message.ts";
-import { FaultError } from "../error.ts";
+import type { Position } from '../codec/message.ts';
+import { FaultError } from '../error.ts';
 
 /** CRC-32C (Castagnoli), one byte at a time; a document of 4 MiB takes some 15 ms. */
 const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
@@ -30,13 +30,13 @@ export class Assembly {
 
   begin(at: Position, size: bigint): void {
     if (this.#size !== undefined || !samePlace(at, this.at))
-      throw new FaultError("a SnapshotBegin of another place");
-    if (size > this.#max) throw new FaultError("a snapshot larger than any document may be");
+      throw new FaultError('a SnapshotBegin of another place');
+    if (size > this.#max) throw new FaultError('a snapshot larger than any document may be');
     this.#size = Number(size);
   }
 
   part(offset: bigint, part: Uint8Array): void {
-    if (this.#size === undefined) throw new FaultError("a SnapshotPart before SnapshotBegin");
+    if (this.#size === undefined) throw new FaultError('a SnapshotPart before SnapshotBegin');
     if (offset !== BigInt(this.#length) || part.length > this.#size - this.#length) {
       throw new FaultError("a snapshot's parts do not follow each other");
     }
@@ -47,7 +47,7 @@ export class Assembly {
 
   /** The whole text. */
   end(checksum: number): Uint8Array {
-    if (this.#size !== this.#length) throw new FaultError("a SnapshotEnd before all bytes came");
+    if (this.#size !== this.#length) throw new FaultError('a SnapshotEnd before all bytes came');
     if ((this.#crc ^ 0xffffffff) >>> 0 !== checksum)
       throw new FaultError("a snapshot's checksum does not match");
     const whole = new Uint8Array(this.#length);

@@ -70,10 +70,10 @@ export interface Config {
 
 /** The defaults. */
 export const config = (device: string, incarnation: bigint): Config => ({
-  token: "",
+  token: '',
   device,
   incarnation,
-  agent: "syncbridge-typescript/0.1.0",
+  agent: 'syncbridge-typescript/0.1.0',
   notices: true,
   durable: false,
   persist: false,

@@ -1,9 +1,9 @@
 // What lives as long as one connection: the handshake, the decoder, signs of life. Never anything that a reconnect must
 // keep.
 
-import { ProtocolError } from "../codec/error.ts";
-import { Decoder } from "../codec/frame.ts";
-import { decode, isFromServer, type Message, type MessageOf } from "../codec/message.ts";
+import { ProtocolError } from '../codec/error.ts';
+import { Decoder } from '../codec/frame.ts';
+import { decode, isFromServer, type Message, type MessageOf } from '../codec/message.ts';
 
 /** The one version that this client speaks. */
 export const VERSION = 1;
@@ -15,46 +15,46 @@ export class Handshake {
   isDone = false;
 
   receive(message: Message): void {
-    const unexpected = (when: string) => new ProtocolError("unexpected_message", `${message.type} ${when}`);
-    if (!isFromServer(message.type)) throw unexpected("comes from clients only");
+    const unexpected = (when: string) => new ProtocolError('unexpected_message', `${message.type} ${when}`);
+    if (!isFromServer(message.type)) throw unexpected('comes from clients only');
     if (this.isDone) {
-      if (message.type === "Welcome" || message.type === "Refused") throw unexpected("twice");
+      if (message.type === 'Welcome' || message.type === 'Refused') throw unexpected('twice');
       return;
     }
     switch (message.type) {
-      case "Refused":
-      case "Ping":
-      case "Close":
-      case "Pong":
-      case "Response":
+      case 'Refused':
+      case 'Ping':
+      case 'Close':
+      case 'Pong':
+      case 'Response':
         return;
-      case "Welcome":
+      case 'Welcome':
         if (message.version !== VERSION) {
-          throw new ProtocolError("unsupported_version", `version ${message.version} was not offered`);
+          throw new ProtocolError('unsupported_version', `version ${message.version} was not offered`);
         }
         if (
           message.max_client_frame < LEAST_CLIENT_FRAME ||
           !message.max_server_frame ||
           !message.heartbeat_ms
         ) {
-          throw new ProtocolError("invalid_field", "Welcome holds limits that nobody can keep to");
+          throw new ProtocolError('invalid_field', 'Welcome holds limits that nobody can keep to');
         }
         this.isDone = true;
         return;
       default:
-        throw unexpected("before Welcome");
+        throw unexpected('before Welcome');
     }
   }
 }
 
 /** What the clock asks for. */
-export type Pulse = "fine" | "dead" | bigint;
+export type Pulse = 'fine' | 'dead' | bigint;
 
 export class Connection {
   readonly since: number;
   readonly handshake = new Handshake();
   /** `undefined` until it comes. */
-  welcome: MessageOf<"Welcome"> | undefined;
+  welcome: MessageOf<'Welcome'> | undefined;
   /** The round trip of the last `Ping`, and the time of `Hello` until then; milliseconds. */
   rtt: number | undefined;
   readonly #decoder: Decoder;
@@ -115,10 +115,10 @@ export class Connection {
   /** Whether the connection lives, and the nonce of a `Ping` that is due. */
   pulse(now: number, handshake: number, pong: number): Pulse {
     const interval = this.#interval();
-    if (interval === undefined) return now >= this.since + handshake ? "dead" : "fine";
-    if (this.#pinged !== undefined && now >= this.#pinged + pong) return "dead";
+    if (interval === undefined) return now >= this.since + handshake ? 'dead' : 'fine';
+    if (this.#pinged !== undefined && now >= this.#pinged + pong) return 'dead';
     const isQuiet = this.#pinged === undefined && now >= this.#lastHeard + interval;
-    return now >= this.#lastSaid + interval || isQuiet ? this.ping(now) : "fine";
+    return now >= this.#lastSaid + interval || isQuiet ? this.ping(now) : 'fine';
   }
 
   /** The nonce of a `Ping` that goes out now. */

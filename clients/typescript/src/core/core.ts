@@ -15,20 +15,20 @@
 // - No update twice. (session, incarnation, counter) is the identity of an op. A counter is never used again, not after a
 //   crash either: an op is not sent before it is written down.
 
-import type { Json, Patch } from "../api.ts";
-import { utf8 } from "../codec/bytes.ts";
-import { errorCode, ProtocolError } from "../codec/error.ts";
-import { type ConflictPolicy, type DevicePolicy, encode, type Message } from "../codec/message.ts";
-import { apply, MAX_OPERATIONS } from "../document/apply.ts";
-import { Touches } from "../document/touches.ts";
-import { DisconnectedError, FaultError, RequestError, type ServerError } from "../error.ts";
-import type { Assembly } from "./assembly.ts";
-import { Backoff } from "./backoff.ts";
-import { BUSY_BASE, BUSY_CAP, type Config, MAX_CLIENT_FRAME, UPDATE_OVERHEAD } from "./config.ts";
-import { Connection, VERSION } from "./connection.ts";
-import type { Command, Event, SessionEvent } from "./event.ts";
-import { type Op, op } from "./queue.ts";
-import { receive } from "./receive.ts";
+import type { Json, Patch } from '../api.ts';
+import { utf8 } from '../codec/bytes.ts';
+import { errorCode, ProtocolError } from '../codec/error.ts';
+import { type ConflictPolicy, type DevicePolicy, encode, type Message } from '../codec/message.ts';
+import { apply, MAX_OPERATIONS } from '../document/apply.ts';
+import { Touches } from '../document/touches.ts';
+import { DisconnectedError, FaultError, RequestError, type ServerError } from '../error.ts';
+import type { Assembly } from './assembly.ts';
+import { Backoff } from './backoff.ts';
+import { BUSY_BASE, BUSY_CAP, type Config, MAX_CLIENT_FRAME, UPDATE_OVERHEAD } from './config.ts';
+import { Connection, VERSION } from './connection.ts';
+import type { Command, Event, SessionEvent } from './event.ts';
+import { type Op, op } from './queue.ts';
+import { receive } from './receive.ts';
 import {
   documentKey,
   documentRecord,
@@ -39,16 +39,16 @@ import {
   restore,
   sessionKey,
   sessionRecord,
-} from "./records.ts";
-import { type Request, Requests } from "./requests.ts";
-import { Session, serverError } from "./session.ts";
+} from './records.ts';
+import { type Request, Requests } from './requests.ts';
+import { Session, serverError } from './session.ts';
 
 /** How one update is sent. */
 export interface Sending {
-  durability: "Accepted" | "Notify" | "Durable";
+  durability: 'Accepted' | 'Notify' | 'Durable';
   onConflict: ConflictPolicy | undefined;
   /** What it builds on: own unanswered updates that touch the same paths, all, none, or these paths' and this one. */
-  after: "overlapping" | "all" | "nothing" | bigint;
+  after: 'overlapping' | 'all' | 'nothing' | bigint;
   lenient: boolean;
 }
 
@@ -65,9 +65,9 @@ export interface Stats {
 
 type Link =
   /** No link. Without `retryAt` none is wanted. */
-  | { state: "offline"; retryAt: number | undefined }
-  | { state: "connecting" }
-  | { state: "on"; connection: Connection };
+  | { state: 'offline'; retryAt: number | undefined }
+  | { state: 'connecting' }
+  | { state: 'on'; connection: Connection };
 
 /** A document that is asked for. */
 interface Get {
@@ -124,7 +124,7 @@ export class Core {
     this.user = meta?.user;
     this.#random = random;
     this.#backoff = new Backoff(config.times.backoffBase, config.times.backoffCap, random);
-    this.link = { state: "offline", retryAt: 0 };
+    this.link = { state: 'offline', retryAt: 0 };
     if (config.persist && !meta) this.#urgent.add(META);
     for (const [id, { last, wanted, replica, ops, unsent }] of restore(entries)) {
       const session = this.#session(id, last);
@@ -144,10 +144,10 @@ export class Core {
    * random bits will do), so that a resend makes no second session. Returns the op's counter.
    */
   create(id: string, state: Json, conflict: ConflictPolicy, devices: DevicePolicy): bigint {
-    if (this.sessions.has(id)) throw new RequestError("already_exists", "the session is already here");
+    if (this.sessions.has(id)) throw new RequestError('already_exists', 'the session is already here');
     const text = this.#text(state);
     const session = this.#enter(id);
-    const counter = this.#push(session, { kind: "create", state, text, conflict, devices }, state);
+    const counter = this.#push(session, { kind: 'create', state, text, conflict, devices }, state);
     return counter;
   }
 
@@ -173,19 +173,19 @@ export class Core {
     const { queueOps, queueBytes } = this.config.limits;
     const ops = session.queue.length + session.unsent.length;
     if (ops >= queueOps || session.queue.bytes + session.unsentBytes + text.length > queueBytes) {
-      throw new RequestError("queue_full", `${ops} updates wait already`);
+      throw new RequestError('queue_full', `${ops} updates wait already`);
     }
     if (patch.length > MAX_OPERATIONS)
-      throw new RequestError("too_large", `at most ${MAX_OPERATIONS} operations are taken`);
+      throw new RequestError('too_large', `at most ${MAX_OPERATIONS} operations are taken`);
     const before = session.document;
-    if (before === undefined) throw new RequestError("not_ready", "the session's state is not here yet");
+    if (before === undefined) throw new RequestError('not_ready', "the session's state is not here yet");
     const { document, touches } = attempt(() => apply(before, patch, sending.lenient));
     const { durability, onConflict, lenient, after } = sending;
     const on = this.#dependencies(session, patch, touches, after);
     return this.#push(
       session,
       {
-        kind: "update",
+        kind: 'update',
         patch,
         text,
         touches,
@@ -201,20 +201,20 @@ export class Core {
     );
   }
 
-  #dependencies(session: Session, patch: Patch, touches: Touches, after: Sending["after"]): bigint[] {
+  #dependencies(session: Session, patch: Patch, touches: Touches, after: Sending['after']): bigint[] {
     const { queue } = session;
-    if (after === "nothing") return [];
-    if (after === "all") return queue.dependencies(() => true);
+    if (after === 'nothing') return [];
+    if (after === 'all') return queue.dependencies(() => true);
     const tested = Touches.tested(patch);
     const on = queue.dependencies(older => touches.overlaps(older.touches) || tested.overlaps(older.touches));
-    if (after === "overlapping") return on;
+    if (after === 'overlapping') return on;
     if (after <= 0n || after > queue.last || queue.wasRefused(after)) {
       throw new RequestError(
-        "unknown_update",
+        'unknown_update',
         `update ${after}, which this one builds on, was refused or never made`,
       );
     }
-    if (queue.get(after)?.body.kind === "update" && !on.includes(after)) on.push(after);
+    if (queue.get(after)?.body.kind === 'update' && !on.includes(after)) on.push(after);
     return on;
   }
 
@@ -222,12 +222,12 @@ export class Core {
   resend(id: string, counter: bigint): bigint {
     const session = this.#wanted(id);
     const unsent = session.unsent.find(unsent => unsent.counter === counter);
-    if (!unsent) throw new RequestError("unknown_update", `update ${counter} is not among the unsent ones`);
+    if (!unsent) throw new RequestError('unknown_update', `update ${counter} is not among the unsent ones`);
     const kept = session.unsent;
     session.unsent = kept.filter(other => other !== unsent);
     try {
       const { patch, durability, onConflict, lenient } = unsent;
-      const made = this.update(id, patch, { durability, onConflict, lenient, after: "overlapping" });
+      const made = this.update(id, patch, { durability, onConflict, lenient, after: 'overlapping' });
       this.#dirty(this.#urgent, opKey(id, counter));
       return made;
     } catch (error) {
@@ -246,15 +246,15 @@ export class Core {
 
   /** Says whether a session may go to the device that asks for it (`handoff-requested`). */
   answerHandoff(handoff: string, accept: boolean): void {
-    if (!this.isConnected) throw new RequestError("offline", "there is no connection");
-    this.#said.push({ type: "HandoffAnswer", handoff, accept });
+    if (!this.isConnected) throw new RequestError('offline', 'there is no connection');
+    this.#said.push({ type: 'HandoffAnswer', handoff, accept });
   }
 
   /** Asks for a session's document once. A `document` event answers; asked again by itself after a lost connection. */
   get(session: string): bigint {
     if (this.gets.size >= this.config.limits.gets) throw tooMany(this.config.limits.gets);
     const id = this.#nextId();
-    if (this.#connection) this.#said.push({ type: "Get", id, session });
+    if (this.#connection) this.#said.push({ type: 'Get', id, session });
     this.gets.set(id, { session, loading: undefined });
     return id;
   }
@@ -283,7 +283,7 @@ export class Core {
   }
 
   /** What the server said of itself on the present connection; and the last round trip, in milliseconds. */
-  get connection(): Pick<Connection, "welcome" | "rtt"> | undefined {
+  get connection(): Pick<Connection, 'welcome' | 'rtt'> | undefined {
     return this.#connection;
   }
 
@@ -293,7 +293,7 @@ export class Core {
   }
 
   /** Updates that are unsent; of a session that was left too. */
-  unsent(id: string): Session["unsent"] {
+  unsent(id: string): Session['unsent'] {
     return (this.sessions.get(id) ?? this.#left.get(id))?.unsent ?? [];
   }
 
@@ -304,7 +304,7 @@ export class Core {
 
   /** Connects after `denied`, `stopped` or `close`; at once if a pause runs. */
   restart(now: number): void {
-    if (this.link.state !== "offline") return;
+    if (this.link.state !== 'offline') return;
     this.link.retryAt = now;
     this.#backoff.reset();
   }
@@ -312,22 +312,22 @@ export class Core {
   /** Measures the round trip now. */
   ping(now: number): void {
     const connection = this.#connection;
-    if (connection?.welcome) this.#control.push({ type: "Ping", nonce: connection.ping(now) });
+    if (connection?.welcome) this.#control.push({ type: 'Ping', nonce: connection.ping(now) });
   }
 
   /** Ends the connection for good. The queues stay. */
   close(): void {
-    if (this.link.state !== "offline") this.hangUp(0, "");
+    if (this.link.state !== 'offline') this.hangUp(0, '');
     this.#resetLink();
-    this.link = { state: "offline", retryAt: undefined };
+    this.link = { state: 'offline', retryAt: undefined };
   }
 
   /** No further attempt: what waits for a connection is not to be had. */
   stop(error: Error): void {
     this.#resetLink();
-    this.link = { state: "offline", retryAt: undefined };
+    this.link = { state: 'offline', retryAt: undefined };
     this.#failRequests(this.asked.drain(), error);
-    this.events.push({ type: "stopped", error });
+    this.events.push({ type: 'stopped', error });
   }
 
   // For the owner of the link.
@@ -335,25 +335,25 @@ export class Core {
   /** A link stands: `Hello` goes out. */
   handleConnected(now: number): void {
     this.#resetLink();
-    this.link = { state: "on", connection: new Connection(now, this.config.limits.maxServerFrame) };
+    this.link = { state: 'on', connection: new Connection(now, this.config.limits.maxServerFrame) };
     const { token, device, incarnation, agent, notices, durable } = this.config;
-    const resume: { kind: "State"; topic: string; epoch: bigint; seq: bigint }[] = [];
+    const resume: { kind: 'State'; topic: string; epoch: bigint; seq: bigint }[] = [];
     for (const session of this.sessions.values()) {
       const { have } = session;
       if (!have) continue;
-      session.subscription = { state: "resuming" };
+      session.subscription = { state: 'resuming' };
       session.askedAt = now;
-      resume.push({ kind: "State", topic: session.id, epoch: have.epoch, seq: have.version });
+      resume.push({ kind: 'State', topic: session.id, epoch: have.epoch, seq: have.version });
     }
     this.#control.push({
-      type: "Hello",
+      type: 'Hello',
       min_version: VERSION,
       max_version: VERSION,
       capabilities: 0n,
       token,
       device,
       incarnation,
-      scope: { kind: "User", id: "" },
+      scope: { kind: 'User', id: '' },
       resume,
       agent,
       resume_notices: notices,
@@ -362,7 +362,7 @@ export class Core {
     // Requests need not wait for `Welcome`; updates wait for their session's `Resumed` or `Reset`, which says whether the
     // place that they were made for is still true.
     for (const id of this.sessions.keys()) this.ask(id, now);
-    for (const [id, { session }] of this.gets) this.#said.push({ type: "Get", id, session });
+    for (const [id, { session }] of this.gets) this.#said.push({ type: 'Get', id, session });
   }
 
   /**
@@ -370,15 +370,15 @@ export class Core {
    * message may not have arrived.
    */
   handleDisconnected(now: number, code: number | undefined, reason: string): void {
-    if (this.link.state === "offline") return;
+    if (this.link.state === 'offline') return;
     const known = code === undefined ? undefined : errorCode(code);
     if (known) this.ended(now, serverError(known.name, reason));
-    else this.lost(now, new DisconnectedError(reason || "the link broke"));
+    else this.lost(now, new DisconnectedError(reason || 'the link broke'));
   }
 
   /** Bytes came, in any chunking. */
   handleBytes(now: number, bytes: Uint8Array): void {
-    if (this.link.state !== "on") return;
+    if (this.link.state !== 'on') return;
     const { connection } = this.link;
     connection.heard(now, bytes);
     try {
@@ -397,25 +397,25 @@ export class Core {
 
   /** The time of `timeout` has come. Harmless at any other time. */
   handleTimeout(now: number): void {
-    if (this.#drain && this.#drain.at <= now && this.link.state === "on") {
-      this.hangUp(0, "draining");
-      this.lost(now, new DisconnectedError("the server is going down"));
+    if (this.#drain && this.#drain.at <= now && this.link.state === 'on') {
+      this.hangUp(0, 'draining');
+      this.lost(now, new DisconnectedError('the server is going down'));
     }
     const { handshake, pong } = this.config.times;
-    if (this.link.state === "offline") {
+    if (this.link.state === 'offline') {
       const { retryAt } = this.link;
       if (retryAt !== undefined && retryAt <= now) {
-        this.link = { state: "connecting" };
-        this.commands.push({ type: "connect", address: this.#drain?.address });
+        this.link = { state: 'connecting' };
+        this.commands.push({ type: 'connect', address: this.#drain?.address });
         this.#drain = undefined;
       }
-    } else if (this.link.state === "on") {
+    } else if (this.link.state === 'on') {
       const pulse = this.link.connection.pulse(now, handshake, pong);
-      if (pulse === "dead") {
-        this.hangUp(errorCode("timed_out")?.number ?? 0, "silence");
-        this.lost(now, new FaultError("no sign of life from the server"));
-      } else if (pulse !== "fine") {
-        this.#control.push({ type: "Ping", nonce: pulse });
+      if (pulse === 'dead') {
+        this.hangUp(errorCode('timed_out')?.number ?? 0, 'silence');
+        this.lost(now, new FaultError('no sign of life from the server'));
+      } else if (pulse !== 'fine') {
+        this.#control.push({ type: 'Ping', nonce: pulse });
       }
     }
     for (const session of this.sessions.values()) this.#onAlarm(now, session);
@@ -425,8 +425,8 @@ export class Core {
   get timeout(): number | undefined {
     const { handshake, pong, answer } = this.config.times;
     const times: (number | undefined)[] = [];
-    if (this.link.state === "offline") times.push(this.link.retryAt);
-    if (this.link.state === "on") {
+    if (this.link.state === 'offline') times.push(this.link.retryAt);
+    if (this.link.state === 'on') {
       times.push(this.link.connection.pulseAt(handshake, pong), this.#drain?.at);
       for (const session of this.sessions.values()) {
         times.push(session.retryAt, waits(session) ? session.askedAt + answer : undefined);
@@ -497,8 +497,8 @@ export class Core {
   /** What `takeWrites` gave is written down: the ops in it may be sent. */
   handleStored(written: ReadonlyMap<string, unknown>): void {
     for (const key of written.keys()) {
-      const [kind, id = "", counter = ""] = key.split(" ");
-      const session = kind === "op" ? this.sessions.get(id) : undefined;
+      const [kind, id = '', counter = ''] = key.split(' ');
+      const session = kind === 'op' ? this.sessions.get(id) : undefined;
       const op = session?.queue.get(BigInt(counter));
       if (!session || !op) continue;
       op.stored = true;
@@ -507,14 +507,14 @@ export class Core {
   }
 
   #entry(key: string): unknown {
-    const [kind, id = "", counter = ""] = key.split(" ");
+    const [kind, id = '', counter = ''] = key.split(' ');
     const { incarnation } = this.config;
     if (kind === META)
       return { incarnation: `0x${incarnation.toString(16)}`, user: this.user } satisfies MetaRecord;
     const session = this.sessions.get(id) ?? this.#left.get(id);
     if (!session) return undefined;
-    if (kind === "session") return sessionRecord(session);
-    if (kind === "document") return this.sessions.has(id) ? documentRecord(session) : undefined;
+    if (kind === 'session') return sessionRecord(session);
+    if (kind === 'document') return this.sessions.has(id) ? documentRecord(session) : undefined;
     return opRecord(session, BigInt(counter));
   }
 
@@ -525,7 +525,7 @@ export class Core {
   // Within, and for `receive.ts`.
 
   get #connection(): Connection | undefined {
-    return this.link.state === "on" ? this.link.connection : undefined;
+    return this.link.state === 'on' ? this.link.connection : undefined;
   }
 
   #nextId(): bigint {
@@ -546,7 +546,7 @@ export class Core {
 
   #wanted(id: string): Session {
     const session = this.sessions.get(id);
-    if (!session?.wanted) throw new RequestError("left", "the session is not subscribed to");
+    if (!session?.wanted) throw new RequestError('left', 'the session is not subscribed to');
     return session;
   }
 
@@ -560,12 +560,12 @@ export class Core {
   }
 
   #tell(session: string, event: SessionEvent): void {
-    if (event.type === "resumed") this.stats.resumed++;
-    if (event.type === "reset") {
+    if (event.type === 'resumed') this.stats.resumed++;
+    if (event.type === 'reset') {
       this.stats.resets++;
-      if (event.reason === "Lost") this.stats.lost++;
+      if (event.reason === 'Lost') this.stats.lost++;
     }
-    this.events.push({ type: "session", session, event });
+    this.events.push({ type: 'session', session, event });
   }
 
   /** Makes sure that the session is among those that the application wants. */
@@ -588,7 +588,7 @@ export class Core {
     return session;
   }
 
-  #push(session: Session, body: Op["body"], document: Json): bigint {
+  #push(session: Session, body: Op['body'], document: Json): bigint {
     const counter = session.queue.last + 1n;
     session.push(op(counter, body, !this.config.persist), document);
     this.#dirty(this.#urgent, opKey(session.id, counter));
@@ -621,12 +621,12 @@ export class Core {
     if (!this.#connection || !session) return;
     this.list(session);
     const { state } = session.subscription;
-    if (session.isUnmade || (state !== "idle" && state !== "leaving")) return;
+    if (session.isUnmade || (state !== 'idle' && state !== 'leaving')) return;
     const request = this.#nextId();
-    session.subscription = { state: "asked", id: request };
+    session.subscription = { state: 'asked', id: request };
     session.askedAt = now;
     const { notices, durable } = this.config;
-    this.#said.push({ type: "Subscribe", id: request, session: id, have: session.have, notices, durable });
+    this.#said.push({ type: 'Subscribe', id: request, session: id, have: session.have, notices, durable });
   }
 
   /** After anything happened to a session: lists it, and leaves it when nobody needs it any more. */
@@ -634,12 +634,12 @@ export class Core {
     this.list(session);
     if (session.wanted || session.queue.length) return;
     const { state } = session.subscription;
-    if (this.#connection && (state === "live" || state === "loading" || state === "asked")) {
+    if (this.#connection && (state === 'live' || state === 'loading' || state === 'asked')) {
       const id = this.#nextId();
-      session.subscription = { state: "leaving", id };
+      session.subscription = { state: 'leaving', id };
       session.askedAt = now;
-      this.#said.push({ type: "Unsubscribe", id, session: session.id });
-    } else if (!this.#connection || state === "idle") {
+      this.#said.push({ type: 'Unsubscribe', id, session: session.id });
+    } else if (!this.#connection || state === 'idle') {
       this.leave(session);
     }
     // Else its answer is awaited first.
@@ -679,7 +679,7 @@ export class Core {
   welcomed(user: string): void {
     this.stats.connections++;
     if (this.user !== undefined && this.user !== user) {
-      this.#forgetSessions(serverError("unauthenticated", "another user has signed in"));
+      this.#forgetSessions(serverError('unauthenticated', 'another user has signed in'));
     }
     if (this.user !== user) {
       this.user = user;
@@ -699,20 +699,20 @@ export class Core {
       session.end(error);
       this.leave(session);
     }
-    for (const request of this.gets.keys()) this.events.push({ type: "document", request, answer: error });
+    for (const request of this.gets.keys()) this.events.push({ type: 'document', request, answer: error });
     this.gets.clear();
   }
 
   drainAt(now: number, after: number, window: number, address: string): void {
     const at = now + after + Math.floor(this.#random() * (window + 1));
     this.#drain = { at, address: address || undefined };
-    this.events.push({ type: "draining", at });
+    this.events.push({ type: 'draining', at });
   }
 
   /** The server broke the protocol: reconnect and ask again. */
   fault(now: number, error: ProtocolError | FaultError): void {
     this.stats.faults++;
-    const name = error instanceof ProtocolError ? error.name : "unexpected_message";
+    const name = error instanceof ProtocolError ? error.name : 'unexpected_message';
     this.hangUp(errorCode(name)?.number ?? 0, error.message);
     this.lost(now, error);
   }
@@ -724,14 +724,14 @@ export class Core {
   }
 
   hangUp(code: number, text: string): void {
-    this.commands.push({ type: "disconnect", code, text, last: encode({ type: "Close", code, text }) });
+    this.commands.push({ type: 'disconnect', code, text, last: encode({ type: 'Close', code, text }) });
   }
 
   /** Forgets everything that belongs to one connection. */
   #resetLink(): void {
     this.#failRequests(
       this.asked.onLinkLost(),
-      new DisconnectedError("the connection was lost before the answer came"),
+      new DisconnectedError('the connection was lost before the answer came'),
     );
     this.#control = [];
     this.#said = [];
@@ -744,7 +744,7 @@ export class Core {
   }
 
   #failRequests(ids: bigint[], error: Error): void {
-    for (const request of ids) this.events.push({ type: "answered", request, answer: error });
+    for (const request of ids) this.events.push({ type: 'answered', request, answer: error });
   }
 
   /** The connection is gone; another attempt follows. */
@@ -754,26 +754,26 @@ export class Core {
     this.#resetLink();
     const pause = Math.max(this.#backoff.next(), retryAfter);
     const retryAt = this.#drain ? Math.max(this.#drain.at, now) : now + pause;
-    this.link = { state: "offline", retryAt };
-    this.events.push({ type: "disconnected", error, retryAt });
+    this.link = { state: 'offline', retryAt };
+    this.events.push({ type: 'disconnected', error, retryAt });
   }
 
   /** The server does not take the token: nothing is tried until there is another. */
   #denied(error: ServerError): void {
     this.#resetLink();
-    this.link = { state: "offline", retryAt: undefined };
-    this.events.push({ type: "denied", error });
+    this.link = { state: 'offline', retryAt: undefined };
+    this.events.push({ type: 'denied', error });
   }
 
   /** The server ends the connection. Only where coming back as the same client cannot help, the client stays away. */
   ended(now: number, error: ServerError): void {
-    this.hangUp(0, "");
+    this.hangUp(0, '');
     switch (error.code) {
-      case "unauthenticated":
-      case "token_expired":
+      case 'unauthenticated':
+      case 'token_expired':
         return this.#denied(error);
-      case "unsupported_version":
-      case "replaced":
+      case 'unsupported_version':
+      case 'replaced':
         return this.stop(error);
       default:
         return this.lost(now, error, error.retryAfter);
@@ -783,15 +783,15 @@ export class Core {
 
 /** Whether a subscription's answer, or its end's, is awaited. */
 const waits = ({ subscription: { state } }: Session): boolean =>
-  state === "asked" || state === "resuming" || state === "leaving";
+  state === 'asked' || state === 'resuming' || state === 'leaving';
 
-const tooMany = (limit: number) => new RequestError("too_many", `${limit} is the limit`);
-const tooLarge = (max: number) => new RequestError("too_large", `at most ${max} bytes are taken`);
+const tooMany = (limit: number) => new RequestError('too_many', `${limit} is the limit`);
+const tooLarge = (max: number) => new RequestError('too_large', `at most ${max} bytes are taken`);
 
 function attempt<T>(apply: () => T): T {
   try {
     return apply();
   } catch (error) {
-    throw new RequestError("does_not_apply", (error as Error).message);
+    throw new RequestError('does_not_apply', (error as Error).message);
   }
 }

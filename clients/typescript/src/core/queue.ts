@@ -1,16 +1,16 @@
 // The own ops of one session: those that wait, those that are sent, and those that are applied but not known durable, in
 // counter order. Decides what is sent next and which ops fail together; never looks at the server's state.
 
-import type { Json, Patch } from "../api.ts";
-import type { ConflictPolicy, DevicePolicy, Position, Body as Wire } from "../codec/message.ts";
-import type { Touches } from "../document/touches.ts";
-import { REFUSED } from "./config.ts";
+import type { Json, Patch } from '../api.ts';
+import type { ConflictPolicy, DevicePolicy, Position, Body as Wire } from '../codec/message.ts';
+import type { Touches } from '../document/touches.ts';
+import { REFUSED } from './config.ts';
 
-export type Durability = Wire<"Update">["durability"];
+export type Durability = Wire<'Update'>['durability'];
 
 /** A change of the document. */
 export interface Update {
-  kind: "update";
+  kind: 'update';
   patch: Patch;
   /** The patch as it is sent. */
   text: Uint8Array;
@@ -33,7 +33,7 @@ export interface Update {
 
 /** The making of the session. */
 export interface Create {
-  kind: "create";
+  kind: 'create';
   state: Json;
   text: Uint8Array;
   conflict: ConflictPolicy;
@@ -45,7 +45,7 @@ export interface Create {
  * under it: a server that told it, or an earlier one, to come again waits for it before it takes a later one.
  */
 export interface GivenUp {
-  kind: "given-up";
+  kind: 'given-up';
 }
 
 export interface Op {
@@ -56,7 +56,7 @@ export interface Op {
    * - `answered`: applied at `version`, which the client's copy has not reached: its `Delta` is still to come;
    * - `contained`: applied at `version`, which the client's copy contains.
    */
-  progress: "pending" | "answered" | "contained";
+  progress: 'pending' | 'answered' | 'contained';
   version: bigint;
   /**
    * The server of the present connection has said that it knows it. Until then a `Durable` says nothing about it: the
@@ -72,10 +72,10 @@ export interface Op {
 }
 
 /** A new op. */
-export const op = (counter: bigint, body: Op["body"], stored: boolean): Op => ({
+export const op = (counter: bigint, body: Op['body'], stored: boolean): Op => ({
   counter,
   body,
-  progress: "pending",
+  progress: 'pending',
   version: 0n,
   confirmed: false,
   durable: false,
@@ -84,13 +84,13 @@ export const op = (counter: bigint, body: Op["body"], stored: boolean): Op => ({
 });
 
 export const durabilityOf = ({ body }: Op): Durability =>
-  body.kind === "create" ? "Durable" : body.kind === "update" ? body.durability : "Accepted";
+  body.kind === 'create' ? 'Durable' : body.kind === 'update' ? body.durability : 'Accepted';
 
 /** Whether the optimistic document shows it on top of the server's state. */
 export const isOverlay = (op: Op): op is Op & { body: Update } =>
-  op.body.kind === "update" && op.progress !== "contained";
+  op.body.kind === 'update' && op.progress !== 'contained';
 
-const sizeOf = ({ body }: Op) => (body.kind === "given-up" ? 0 : body.text.length);
+const sizeOf = ({ body }: Op) => (body.kind === 'given-up' ? 0 : body.text.length);
 
 export class Queue implements Iterable<Op> {
   /** Bytes of what waits. */
@@ -154,9 +154,9 @@ export class Queue implements Iterable<Op> {
       const { body } = op;
       const isReady =
         op.stored &&
-        (body.kind === "create" ||
+        (body.kind === 'create' ||
           (live &&
-            (body.kind === "given-up" ||
+            (body.kind === 'given-up' ||
               (before < unconfirmed && !body.awaits.some(on => this.isUnanswered(on))))));
       return isReady ? op : undefined;
     }
@@ -169,7 +169,7 @@ export class Queue implements Iterable<Op> {
 
   /** Whether an op is in the queue and the server has not said what became of it. */
   isUnanswered(counter: bigint): boolean {
-    return this.#ops.get(counter)?.progress === "pending";
+    return this.#ops.get(counter)?.progress === 'pending';
   }
 
   /**
@@ -182,7 +182,7 @@ export class Queue implements Iterable<Op> {
     const covered = new Set<bigint>();
     for (const { counter, body } of [...this.#ops.values()].reverse()) {
       // A refused `Create` fails everything in its session by itself.
-      if (body.kind !== "update") continue;
+      if (body.kind !== 'update') continue;
       const isCovered = covered.has(counter);
       const isDirect = direct(body);
       if (isDirect && !isCovered) heads.push(counter);
@@ -203,7 +203,7 @@ export class Queue implements Iterable<Op> {
     const refused = new Set([counter]);
     for (const op of this.#ops.values()) {
       const { body } = op;
-      if (op.counter < counter || body.kind !== "update" || op.progress !== "pending") continue;
+      if (op.counter < counter || body.kind !== 'update' || op.progress !== 'pending') continue;
       // What the server has applied stands, whatever it was built on; and what it was sent, but for what it was told.
       const ons = op.counter < this.#sendNext ? [body.named] : buildsOn(body);
       const on = ons.find(on => on !== undefined && refused.has(on));
@@ -211,7 +211,7 @@ export class Queue implements Iterable<Op> {
       refused.add(op.counter);
       failed.push({ op: { ...op }, on });
       this.bytes -= sizeOf(op);
-      op.body = { kind: "given-up" };
+      op.body = { kind: 'given-up' };
       op.skipped = false;
     }
     this.#refused.push(...refused);

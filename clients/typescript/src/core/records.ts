@@ -1,17 +1,17 @@
 // What has to outlive the process so that no update is lost and none is made twice, as entries of a store: the incarnation,
 // each session's counter and document, each op that is not durable. Reads and writes nothing by itself.
 
-import type { Json, Patch } from "../api.ts";
-import { utf8 } from "../codec/bytes.ts";
-import type { Position } from "../codec/message.ts";
-import { checkPatch } from "../document/apply.ts";
-import { type Touch, Touches } from "../document/touches.ts";
-import { freeze, parseJson } from "../document/value.ts";
-import { op as newOp, type Op } from "./queue.ts";
-import type { Session, Unsent } from "./session.ts";
+import type { Json, Patch } from '../api.ts';
+import { utf8 } from '../codec/bytes.ts';
+import type { Position } from '../codec/message.ts';
+import { checkPatch } from '../document/apply.ts';
+import { type Touch, Touches } from '../document/touches.ts';
+import { freeze, parseJson } from '../document/value.ts';
+import { op as newOp, type Op } from './queue.ts';
+import type { Session, Unsent } from './session.ts';
 
 /** The key of what belongs to no session. */
-export const META = "meta";
+export const META = 'meta';
 /** Session ids have no spaces. */
 export const sessionKey = (id: string): string => `session ${id}`;
 export const documentKey = (id: string): string => `document ${id}`;
@@ -39,14 +39,14 @@ interface DocumentRecord {
 /** An op that is not durable, or an update that is unsent. */
 type OpRecord = { counter: bigint } & (
   | {
-      kind: "create";
+      kind: 'create';
       text: string;
-      conflict: "LastWriterWins" | "Merge" | "Reject";
-      devices: "Many" | "Exclusive" | "Ask";
+      conflict: 'LastWriterWins' | 'Merge' | 'Reject';
+      devices: 'Many' | 'Exclusive' | 'Ask';
     }
-  | { kind: "given-up" }
+  | { kind: 'given-up' }
   | ({
-      kind: "update";
+      kind: 'update';
       base: Position | undefined;
       touches: readonly Touch[];
       after: bigint[];
@@ -54,17 +54,17 @@ type OpRecord = { counter: bigint } & (
       applied: bigint | undefined;
       contained: boolean;
     } & Sending)
-  | ({ kind: "unsent" } & Sending)
+  | ({ kind: 'unsent' } & Sending)
 );
 
 interface Sending {
   text: string;
-  durability: Unsent["durability"];
-  onConflict: Unsent["onConflict"];
+  durability: Unsent['durability'];
+  onConflict: Unsent['onConflict'];
   lenient: boolean;
 }
 
-const sending = (of: Omit<Sending, "text"> & { patch: Patch }): Sending => ({
+const sending = (of: Omit<Sending, 'text'> & { patch: Patch }): Sending => ({
   text: JSON.stringify(of.patch),
   durability: of.durability,
   onConflict: of.onConflict,
@@ -78,31 +78,31 @@ export const documentRecord = ({ replica }: Session): DocumentRecord | undefined
 
 export function opRecord(session: Session, counter: bigint): OpRecord | undefined {
   const unsent = session.unsent.find(unsent => unsent.counter === counter);
-  if (unsent) return { counter, kind: "unsent", ...sending(unsent) };
+  if (unsent) return { counter, kind: 'unsent', ...sending(unsent) };
   const op = session.queue.get(counter);
   if (!op) return undefined;
   const { body } = op;
   switch (body.kind) {
-    case "create":
+    case 'create':
       return {
         counter,
-        kind: "create",
+        kind: 'create',
         text: JSON.stringify(body.state),
         conflict: body.conflict,
         devices: body.devices,
       };
-    case "given-up":
-      return { counter, kind: "given-up" };
-    case "update":
+    case 'given-up':
+      return { counter, kind: 'given-up' };
+    case 'update':
       return {
         counter,
-        kind: "update",
+        kind: 'update',
         ...sending(body),
         base: body.base,
         touches: body.touches.all,
         after: body.after === undefined ? body.awaits : [body.after, ...body.awaits],
-        applied: op.progress === "pending" ? undefined : op.version,
-        contained: op.progress === "contained",
+        applied: op.progress === 'pending' ? undefined : op.version,
+        contained: op.progress === 'contained',
       };
   }
 }
@@ -121,11 +121,11 @@ export function restore(entries: ReadonlyMap<string, unknown>): Map<string, Rest
   const sessions = new Map<string, Restored>();
   const records: { id: string; record: OpRecord }[] = [];
   for (const [key, value] of entries) {
-    const [kind, id = ""] = key.split(" ");
-    if (kind === "session") {
+    const [kind, id = ''] = key.split(' ');
+    if (kind === 'session') {
       const { last, wanted } = value as SessionRecord;
       sessions.set(id, { last, wanted, replica: undefined, ops: [], unsent: [] });
-    } else if (kind === "op") {
+    } else if (kind === 'op') {
       records.push({ id, record: value as OpRecord });
     }
   }
@@ -137,36 +137,36 @@ export function restore(entries: ReadonlyMap<string, unknown>): Map<string, Rest
   for (const { id, record } of records) {
     const session = sessions.get(id);
     if (!session) throw new Error(`an update of the session ${id}, which is not there`);
-    if (record.kind === "unsent") session.unsent.push(restoreUnsent(record));
+    if (record.kind === 'unsent') session.unsent.push(restoreUnsent(record));
     else session.ops.push(restoreOp(record, session.replica?.at.version ?? 0n));
   }
   return sessions;
 }
 
-function restoreUnsent(record: OpRecord & { kind: "unsent" }): Unsent {
+function restoreUnsent(record: OpRecord & { kind: 'unsent' }): Unsent {
   const { counter, text, durability, onConflict, lenient } = record;
   return { counter, patch: patchOf(text), size: utf8(text).length, durability, onConflict, lenient };
 }
 
-function restoreOp(record: Exclude<OpRecord, { kind: "unsent" }>, have: bigint): Op {
+function restoreOp(record: Exclude<OpRecord, { kind: 'unsent' }>, have: bigint): Op {
   const { counter } = record;
   switch (record.kind) {
-    case "given-up":
-      return newOp(counter, { kind: "given-up" }, true);
-    case "create": {
+    case 'given-up':
+      return newOp(counter, { kind: 'given-up' }, true);
+    case 'create': {
       const { text, conflict, devices } = record;
       return newOp(
         counter,
-        { kind: "create", state: parseJson(text), text: utf8(text), conflict, devices },
+        { kind: 'create', state: parseJson(text), text: utf8(text), conflict, devices },
         true,
       );
     }
-    case "update": {
+    case 'update': {
       const { text, base, durability, onConflict, lenient, after, applied, contained } = record;
       const op = newOp(
         counter,
         {
-          kind: "update",
+          kind: 'update',
           patch: patchOf(text),
           text: utf8(text),
           touches: new Touches(record.touches),
@@ -182,7 +182,7 @@ function restoreOp(record: Exclude<OpRecord, { kind: "unsent" }>, have: bigint):
       );
       // The document that was written down may be an older one: then the server is asked again.
       if (applied !== undefined && contained && applied <= have) {
-        op.progress = "contained";
+        op.progress = 'contained';
         op.version = applied;
       }
       return op;

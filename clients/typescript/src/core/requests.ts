@@ -1,14 +1,14 @@
 // Requests by the routes of REST: which wait, which are sent, and which are sent again when a connection was lost. Knows no
 // route and reads no answer but the problems.
 
-import { text } from "../codec/bytes.ts";
-import { errorCode } from "../codec/error.ts";
-import type { Body, MessageOf } from "../codec/message.ts";
-import { ServerError } from "../error.ts";
-import type { Response } from "./event.ts";
+import { text } from '../codec/bytes.ts';
+import { errorCode } from '../codec/error.ts';
+import type { Body, MessageOf } from '../codec/message.ts';
+import { ServerError } from '../error.ts';
+import type { Response } from './event.ts';
 
 /** A request by one of the routes of REST. */
-export type Request = Omit<Body<"Request">, "id">;
+export type Request = Omit<Body<'Request'>, 'id'>;
 
 interface Waiting {
   request: Request;
@@ -33,7 +33,7 @@ export class Requests {
   }
 
   /** Takes out the one that is answered; `undefined` when nobody waits for it any more. */
-  answer(response: Body<"Response">): Response | ServerError | undefined {
+  answer(response: Body<'Response'>): Response | ServerError | undefined {
     const waiting = this.#waiting.get(response.id);
     if (!waiting) return undefined;
     this.#waiting.delete(response.id);
@@ -42,12 +42,12 @@ export class Requests {
     if (status >= 200 && status < 300) return { status, headers, body };
     const error = problem(status, body);
     // What is gone may be what the first of two sendings has removed.
-    const isRemoved = waiting.again && waiting.request.method === "Delete" && error.code === "not_found";
+    const isRemoved = waiting.again && waiting.request.method === 'Delete' && error.code === 'not_found';
     return isRemoved ? { status: 204, headers: {}, body: new Uint8Array() } : error;
   }
 
   /** Those to be sent now, so that at most `most` are under way; marked as sent. */
-  send(most: number): MessageOf<"Request">[] {
+  send(most: number): MessageOf<'Request'>[] {
     const all = [...this.#waiting];
     const underWay = all.filter(([, { sent }]) => sent).length;
     return all
@@ -55,7 +55,7 @@ export class Requests {
       .slice(0, Math.max(0, most - underWay))
       .map(([id, waiting]) => {
         waiting.sent = true;
-        return { type: "Request", id, ...waiting.request };
+        return { type: 'Request', id, ...waiting.request };
       });
   }
 
@@ -82,24 +82,30 @@ export class Requests {
 
 /** Whether twice has the effect of once. */
 const isRepeatable = ({ method, headers }: Request): boolean =>
-  method === "Get" || method === "Delete" || headers.some(({ name }) => name === "idempotency-key");
+  method === 'Get' || method === 'Delete' || headers.some(({ name }) => name === 'idempotency-key');
 
 /** The error that a problem (RFC 9457) tells of. A server may say no in another way; the status says it all the same. */
 export function problem(status: number, body: Uint8Array): ServerError {
-  let said: Record<string, unknown> = {};
+  let said: {
+    code?: unknown;
+    detail?: unknown;
+    title?: unknown;
+    retryable?: unknown;
+    retryAfterMs?: unknown;
+  } = {};
   try {
     said = Object(JSON.parse(text(body)));
   } catch {
     // The status has to do.
   }
-  const code = typeof said["code"] === "string" ? said["code"] : `status_${status}`;
-  const detail = said["detail"] ?? said["title"] ?? "";
-  const after = said["retryAfterMs"];
+  const code = typeof said.code === 'string' ? said.code : `status_${status}`;
+  const detail = said.detail ?? said.title ?? '';
+  const after = said.retryAfterMs;
   return new ServerError(
     code,
     errorCode(code)?.number ?? 0,
     String(detail),
-    said["retryable"] === true,
-    typeof after === "number" ? after : undefined,
+    said.retryable === true,
+    typeof after === 'number' ? after : undefined,
   );
 }

@@ -1,16 +1,16 @@
 // JSON Patch (RFC 6902) on frozen documents: whole or not at all, with the lenient `add` of the live protocol. What is not
 // on the way to a change is shared between the old document and the new one.
 
-import type { Json, Operation, Patch } from "../api.ts";
-import { PatchError } from "./error.ts";
-import { covers, index, parts } from "./pointer.ts";
-import { READING, Recorder, Touches, VALUE } from "./touches.ts";
-import { type Container, equal, freeze, isContainer, member, setMember, shallow } from "./value.ts";
+import type { Json, Operation, Patch } from '../api.ts';
+import { PatchError } from './error.ts';
+import { covers, index, parts } from './pointer.ts';
+import { READING, Recorder, Touches, VALUE } from './touches.ts';
+import { type Container, equal, freeze, isContainer, member, setMember, shallow } from './value.ts';
 
 /** As the server has it, for own patches. */
 export const MAX_OPERATIONS = 1_000;
 
-const missing = (path: string) => new PatchError("path_not_found", `nothing is at ${path}`);
+const missing = (path: string) => new PatchError('path_not_found', `nothing is at ${path}`);
 
 /** What came of a patch. */
 export interface Applied {
@@ -27,18 +27,18 @@ export function apply(document: Json, patch: Patch, lenient: boolean): Applied {
 
 /** Checks that a value read from JSON is a patch. Throws {@link PatchError}. */
 export function checkPatch(value: unknown): Patch {
-  const wrong = (why: string) => new PatchError("invalid_patch", why);
-  if (!Array.isArray(value)) throw wrong("a patch is an array of operations");
+  const wrong = (why: string) => new PatchError('invalid_patch', why);
+  if (!Array.isArray(value)) throw wrong('a patch is an array of operations');
   for (const operation of value as Partial<Record<string, unknown>>[]) {
-    if (!isContainer(operation)) throw wrong("an operation is an object");
+    if (!isContainer(operation)) throw wrong('an operation is an object');
     const of = (key: string) => member(operation as Container, key);
-    const needs = { add: "value", replace: "value", test: "value", move: "from", copy: "from", remove: "op" };
-    const need = Object.entries(needs).find(([op]) => op === of("op"))?.[1];
-    if (!need) throw wrong("`op` is one of add, remove, replace, move, copy, test");
+    const needs = { add: 'value', replace: 'value', test: 'value', move: 'from', copy: 'from', remove: 'op' };
+    const need = Object.entries(needs).find(([op]) => op === of('op'))?.[1];
+    if (!need) throw wrong('`op` is one of add, remove, replace, move, copy, test');
     if (of(need) === undefined) throw wrong(`an operation has no \`${need}\``);
-    for (const pointer of need === "from" ? ["path", "from"] : ["path"]) {
+    for (const pointer of need === 'from' ? ['path', 'from'] : ['path']) {
       const text = of(pointer);
-      if (typeof text !== "string") throw wrong(`an operation has no \`${pointer}\``);
+      if (typeof text !== 'string') throw wrong(`an operation has no \`${pointer}\``);
       parts(text);
     }
   }
@@ -58,7 +58,7 @@ interface Place {
 class MissingParent extends PatchError {
   readonly depth: number;
   constructor(path: string, depth: number) {
-    super("path_not_found", `a parent of ${path} is missing`);
+    super('path_not_found', `a parent of ${path} is missing`);
     this.depth = depth;
   }
 }
@@ -78,35 +78,35 @@ class Run {
   operation(operation: Operation): void {
     const { path } = operation;
     switch (operation.op) {
-      case "add":
+      case 'add':
         return this.#add(path, operation.value, this.#lenient);
-      case "replace": {
+      case 'replace': {
         this.#find(path);
         this.touches.look(path);
         this.touches.push(path, VALUE);
         return this.#put(path, operation.value);
       }
-      case "remove":
+      case 'remove':
         return this.#remove(path);
-      case "move": {
+      case 'move': {
         const value = this.#find(operation.from);
         if (operation.from === path) return this.touches.push(path, READING);
         if (covers(operation.from, path))
-          throw new PatchError("invalid_patch", "a value cannot be moved into itself");
+          throw new PatchError('invalid_patch', 'a value cannot be moved into itself');
         this.#remove(operation.from);
         return this.#add(path, value, false);
       }
-      case "copy": {
+      case 'copy': {
         const value = this.#find(operation.from);
         this.touches.look(operation.from);
         this.touches.push(operation.from, READING);
         return this.#add(path, value, false);
       }
-      case "test": {
+      case 'test': {
         const found = this.#find(path);
         this.touches.look(path);
         if (!equal(found, operation.value))
-          throw new PatchError("test_failed", `another value is at ${path}`);
+          throw new PatchError('test_failed', `another value is at ${path}`);
       }
     }
   }
@@ -115,7 +115,7 @@ class Run {
   #place(path: string, own = false): Place {
     const keys = parts(path);
     let container: Container | undefined;
-    let key: string | number = "";
+    let key: string | number = '';
     let value: Json | undefined = this.document;
     for (const [depth, part] of keys.entries()) {
       if (value === undefined)
@@ -123,7 +123,7 @@ class Run {
       if (!isContainer(value)) throw missing(path);
       const inside: Container = own ? this.#owned(container, key, value) : value;
       if (Array.isArray(inside)) {
-        const at: number | undefined = part === "-" ? inside.length : index(part);
+        const at: number | undefined = part === '-' ? inside.length : index(part);
         if (at === undefined || at > inside.length) throw missing(path);
         key = at;
       } else {
@@ -172,7 +172,7 @@ class Run {
       this.touches.push(path, VALUE);
       return this.#put(path, value);
     }
-    if (path.endsWith("/-")) this.touches.append(path, container.length);
+    if (path.endsWith('/-')) this.touches.append(path, container.length);
     else this.touches.insert(path, key as number);
     const own = this.#place(path, true).container as Json[];
     own.splice(key as number, 0, value);
@@ -184,26 +184,26 @@ class Run {
     let nested = value;
     for (let i = keys.length - 1; i >= depth; i--) {
       const key = keys[i] as string;
-      if (key === "-" && i < keys.length - 1) throw missing(path);
-      const outer: Container = key === "-" ? [] : {};
-      setMember(outer, key === "-" ? 0 : key, nested);
+      if (key === '-' && i < keys.length - 1) throw missing(path);
+      const outer: Container = key === '-' ? [] : {};
+      setMember(outer, key === '-' ? 0 : key, nested);
       nested = outer;
     }
     // The added value counts, not the parents: two such adds with different ends go together.
-    if (path.endsWith("/-")) this.touches.append(path, 0);
+    if (path.endsWith('/-')) this.touches.append(path, 0);
     else this.touches.push(path, VALUE);
     this.#put(
       path
-        .split("/")
+        .split('/')
         .slice(0, depth + 1)
-        .join("/"),
+        .join('/'),
       nested,
     );
   }
 
   #remove(path: string): void {
     const { container, key, value } = this.#place(path);
-    if (!container) throw new PatchError("path_not_found", "the whole document cannot be removed");
+    if (!container) throw new PatchError('path_not_found', 'the whole document cannot be removed');
     if (value === undefined) throw missing(path);
     this.touches.look(path);
     if (Array.isArray(container)) this.touches.removeItem(path, key as number);

@@ -2,9 +2,9 @@
 
 /** A patch that is none, or that does not fit the document. `name` is the stable name of proto-spec/errors.md. */
 export class PatchError extends Error {
-  override readonly name: "invalid_patch" | "path_not_found" | "test_failed";
+  override readonly name: 'invalid_patch' | 'path_not_found' | 'test_failed';
 
-  constructor(name: "invalid_patch" | "path_not_found" | "test_failed", why: string) {
+  constructor(name: 'invalid_patch' | 'path_not_found' | 'test_failed', why: string) {
     super(why);
     this.name = name;
   }

@@ -1,8 +1,8 @@
 // Which paths a patch touches, and when two patches that were made apart get in each other's way: the tables of the
 // server's document/src/touches.rs. Here they decide which own updates build on each other.
 
-import type { Patch } from "../api.ts";
-import { covers, index, parent } from "./pointer.ts";
+import type { Patch } from '../api.ts';
+import { covers, index, parent } from './pointer.ts';
 
 /** What is touched at a path. Bits, so that a set of them is a number. */
 export const VALUE = 1;
@@ -15,7 +15,7 @@ export const READING = 16;
 export type Touch = readonly [pointer: string, kind: number];
 
 /** Where the newer touch's path lies, seen from the older one's. */
-type Relation = "same" | "inside" | "around";
+type Relation = 'same' | 'inside' | 'around';
 
 /** The second table of touches.rs: the kinds of newer touches that each kind of an older one overlaps. */
 function overlapped(older: number, relation: Relation): number {
@@ -25,11 +25,11 @@ function overlapped(older: number, relation: Relation): number {
     case READING:
       return VALUE | SHAPE;
     case SHAPE:
-      return VALUE | READING | SHAPE | (relation === "inside" ? APPEND : 0);
+      return VALUE | READING | SHAPE | (relation === 'inside' ? APPEND : 0);
     case APPEND:
-      return relation === "inside" ? 0 : VALUE | READING | (relation === "around" ? SHAPE : LENGTH);
+      return relation === 'inside' ? 0 : VALUE | READING | (relation === 'around' ? SHAPE : LENGTH);
     default:
-      return relation === "same" ? APPEND : 0;
+      return relation === 'same' ? APPEND : 0;
   }
 }
 
@@ -47,7 +47,7 @@ export class Touches {
 
   /** What `test` operations look at: an update that tests what an earlier one wrote builds on it. */
   static tested(patch: Patch): Touches {
-    return new Touches(patch.filter(operation => operation.op === "test").map(({ path }) => [path, VALUE]));
+    return new Touches(patch.filter(operation => operation.op === 'test').map(({ path }) => [path, VALUE]));
   }
 
   #index(): Map<string, number> {
@@ -68,9 +68,9 @@ export class Touches {
   overlaps(older: Touches): boolean {
     const at = this.#index();
     return older.all.some(([pointer, kind]) => {
-      if ((at.get(pointer) ?? 0) & overlapped(kind, "same")) return true;
-      if ((this.#inside.get(pointer) ?? 0) & overlapped(kind, "inside")) return true;
-      const around = overlapped(kind, "around");
+      if ((at.get(pointer) ?? 0) & overlapped(kind, 'same')) return true;
+      if ((this.#inside.get(pointer) ?? 0) & overlapped(kind, 'inside')) return true;
+      const around = overlapped(kind, 'around');
       for (let above = pointer; above; ) {
         above = parent(above);
         if ((at.get(above) ?? 0) & around) return true;
@@ -94,8 +94,8 @@ export class Recorder {
   look(path: string, isInsert = false): void {
     for (const [array, begin] of this.#tails) {
       if (path.length === array.length || !covers(array, path)) continue;
-      const below = path.slice(array.length + 1).split("/");
-      const at = index(below[0] ?? "");
+      const below = path.slice(array.length + 1).split('/');
+      const at = index(below[0] ?? '');
       if (!(isInsert && below.length === 1) && at !== undefined && at >= begin) this.push(array, LENGTH);
     }
   }

@@ -1,17 +1,17 @@
 // JSON values that nobody changes: frozen, with parts shared between versions. The one place that sets members, so that a
 // key like `__proto__` is a member like any other.
 
-import type { Json } from "../api.ts";
+import type { Json } from '../api.ts';
 
 /** An object or an array. */
 export type Container = { [key: string]: Json } | Json[];
 
 export const isContainer = (value: unknown): value is Container =>
-  typeof value === "object" && value !== null;
+  typeof value === 'object' && value !== null;
 
 /** Sets an own member, whatever its name: an assignment to `__proto__` would set the prototype. */
 export function setMember(object: Container, key: string | number, value: Json): void {
-  if (key === "__proto__") {
+  if (key === '__proto__') {
     Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
   } else {
     (object as Record<string | number, Json>)[key] = value;

@@ -1,16 +1,16 @@
 // A WebSocket client (RFC 6455) for Node, which has none before version 22, over the upgrade of node:http. Sees bytes only.
 // Data goes through as it arrives: no message is held in memory, whatever its length.
 
-import { createHash, randomBytes } from "node:crypto";
-import { type ClientRequest, request as httpRequest } from "node:http";
-import { request as httpsRequest } from "node:https";
-import type { Duplex } from "node:stream";
-import type { TLSSocket } from "node:tls";
-import type { Link, LinkHandler, Transport } from "../api.ts";
-import { closeCode, codeOfClose, SUBPROTOCOL, shorten, socketUrl } from "./websocket.ts";
+import { createHash, randomBytes } from 'node:crypto';
+import { type ClientRequest, request as httpRequest } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import type { Link, LinkHandler, Transport } from '../api.ts';
+import { closeCode, codeOfClose, SUBPROTOCOL, shorten, socketUrl } from './websocket.ts';
 
 /** RFC 6455 §1.3. */
-const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 /** RFC 6455 §5.5. */
 const MAX_CONTROL = 125;
 /** For the other end's close, milliseconds. */
@@ -40,17 +40,17 @@ class NodeLink implements Link {
 
   constructor(url: URL, { fingerprint, ca }: NodeTransportOptions, handler: LinkHandler) {
     this.#handler = handler;
-    const key = randomBytes(16).toString("base64");
-    const isSecure = url.protocol === "wss:";
+    const key = randomBytes(16).toString('base64');
+    const isSecure = url.protocol === 'wss:';
     const http = new URL(url);
-    http.protocol = isSecure ? "https:" : "http:";
+    http.protocol = isSecure ? 'https:' : 'http:';
     this.#request = (isSecure ? httpsRequest : httpRequest)(http, {
       headers: {
-        Connection: "Upgrade",
-        Upgrade: "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": key,
-        "Sec-WebSocket-Protocol": SUBPROTOCOL,
+        Connection: 'Upgrade',
+        Upgrade: 'websocket',
+        'Sec-WebSocket-Version': '13',
+        'Sec-WebSocket-Key': key,
+        'Sec-WebSocket-Protocol': SUBPROTOCOL,
       },
       // A pinned certificate is believed whoever signed it; the handshake proves that the server has its key.
       rejectUnauthorized: fingerprint === undefined,
@@ -59,26 +59,26 @@ class NodeLink implements Link {
       agent: false,
     });
     this.#request
-      .on("error", error => this.#end(undefined, error.message))
-      .on("response", response => {
+      .on('error', error => this.#end(undefined, error.message))
+      .on('response', response => {
         response.resume();
         this.#end(undefined, `the server answered ${response.statusCode}, not a WebSocket`);
       })
-      .on("upgrade", (response, socket, head) => {
-        const accept = createHash("sha1")
+      .on('upgrade', (response, socket, head) => {
+        const accept = createHash('sha1')
           .update(key + GUID)
-          .digest("base64");
-        const { "sec-websocket-accept": accepted, "sec-websocket-protocol": protocol } = response.headers;
+          .digest('base64');
+        const { 'sec-websocket-accept': accepted, 'sec-websocket-protocol': protocol } = response.headers;
         if (accepted !== accept || protocol !== SUBPROTOCOL) {
           socket.destroy();
-          return this.#end(undefined, "the server speaks another protocol");
+          return this.#end(undefined, 'the server speaks another protocol');
         }
         this.#begin(socket, head);
       })
-      .on("socket", socket => {
+      .on('socket', socket => {
         if (fingerprint === undefined || !isSecure) return;
-        socket.once("secureConnect", () => {
-          const found = (socket as TLSSocket).getPeerX509Certificate()?.fingerprint256.replaceAll(":", "");
+        socket.once('secureConnect', () => {
+          const found = (socket as TLSSocket).getPeerX509Certificate()?.fingerprint256.replaceAll(':', '');
           if (found?.toLowerCase() === fingerprint.toLowerCase()) return;
           this.#request.destroy(new Error("the server's certificate has another fingerprint"));
         });
@@ -94,11 +94,11 @@ class NodeLink implements Link {
     this.#socket = socket;
     (socket as { setNoDelay?: (on: boolean) => void }).setNoDelay?.(true);
     socket
-      .on("data", (chunk: Uint8Array) => this.#take(chunk))
-      .on("drain", () => this.#isClosed || this.#handler.onDrain())
-      .on("error", error => this.#end(undefined, error.message))
-      .on("close", () => this.#end(undefined, "the connection ended"));
-    this.#handler.onOpen("websocket");
+      .on('data', (chunk: Uint8Array) => this.#take(chunk))
+      .on('drain', () => this.#isClosed || this.#handler.onDrain())
+      .on('error', error => this.#end(undefined, error.message))
+      .on('close', () => this.#end(undefined, 'the connection ended'));
+    this.#handler.onOpen('websocket');
     if (head.length) this.#take(head);
   }
 
@@ -106,18 +106,18 @@ class NodeLink implements Link {
     for (const part of this.#parser.push(chunk)) {
       if (this.#isClosed) return;
       switch (part.kind) {
-        case "data":
+        case 'data':
           this.#handler.onBytes(part.bytes);
           break;
-        case "ping":
+        case 'ping':
           this.#write(0xa, part.bytes);
           break;
-        case "close":
+        case 'close':
           this.#write(0x8, part.bytes.subarray(0, 2));
           this.#socket?.end();
           this.#end(part.code === undefined ? undefined : codeOfClose(part.code), part.reason);
           break;
-        case "broken":
+        case 'broken':
           this.#socket?.destroy();
           this.#end(undefined, part.reason);
       }
@@ -157,7 +157,7 @@ class NodeLink implements Link {
     // What the server still says is of no use; but one that never ends its side must not hold up the process.
     const timer = setTimeout(() => socket.destroy(), CLOSE_TIMEOUT);
     timer.unref();
-    socket.on("close", () => clearTimeout(timer));
+    socket.on('close', () => clearTimeout(timer));
   }
 }
 
@@ -178,9 +178,9 @@ export function clientFrame(opcode: number, payload: Uint8Array): Uint8Array {
 }
 
 type Part =
-  | { kind: "data" | "ping"; bytes: Uint8Array }
-  | { kind: "close"; bytes: Uint8Array; code: number | undefined; reason: string }
-  | { kind: "broken"; reason: string };
+  | { kind: 'data' | 'ping'; bytes: Uint8Array }
+  | { kind: 'close'; bytes: Uint8Array; code: number | undefined; reason: string }
+  | { kind: 'broken'; reason: string };
 
 /** Reads what a server sends: frames that are not masked. */
 export class FrameParser {
@@ -202,7 +202,7 @@ export class FrameParser {
         const part = bytes.subarray(0, this.#left);
         this.#left -= part.length;
         bytes = bytes.subarray(part.length);
-        yield { kind: "data", bytes: part };
+        yield { kind: 'data', bytes: part };
         continue;
       }
       const [first = 0, second = 0] = bytes;
@@ -210,7 +210,7 @@ export class FrameParser {
       const head = short < 126 ? 2 : short === 126 ? 4 : 10;
       const isControl = (first & 8) !== 0;
       if (first & 0x70 || second & 0x80 || (isControl && short > MAX_CONTROL)) {
-        return yield { kind: "broken", reason: "a WebSocket frame that no server may send" };
+        return yield { kind: 'broken', reason: 'a WebSocket frame that no server may send' };
       }
       const need = isControl ? head + short : head;
       if (bytes.length < 2 || bytes.length < need) {
@@ -231,10 +231,10 @@ export class FrameParser {
           const code =
             length >= 2 ? new DataView(payload.buffer, payload.byteOffset).getUint16(0) : undefined;
           const reason = new TextDecoder().decode(payload.subarray(2)) || `WebSocket close ${code ?? 1005}`;
-          return yield { kind: "close", bytes: payload, code, reason };
+          return yield { kind: 'close', bytes: payload, code, reason };
         }
         case 0x9:
-          yield { kind: "ping", bytes: payload };
+          yield { kind: 'ping', bytes: payload };
           break;
         // A pong that was not asked for says nothing.
       }

@@ -1,9 +1,9 @@
 // WebSocket as browsers have it. Sees bytes only, never a frame or a message.
 
-import type { Link, LinkHandler, Transport, TransportTarget } from "../api.ts";
+import type { Link, LinkHandler, Transport, TransportTarget } from '../api.ts';
 
 /** The subprotocol of binary frames, and the path, of proto-spec/transports.md. */
-export const SUBPROTOCOL = "syncbridge.v1";
+export const SUBPROTOCOL = 'syncbridge.v1';
 /** Browsers do not tell when a socket takes more again: it is looked at this often, in milliseconds, while it is full. */
 const DRAIN_POLL = 10;
 /** What a WebSocket close frame takes of a reason, bytes. */
@@ -11,8 +11,8 @@ const MAX_REASON = 123;
 
 /** The address of the WebSocket of a server. */
 export function socketUrl({ url }: TransportTarget): URL {
-  const socket = new URL("/ws", url);
-  socket.protocol = url.protocol === "https:" || url.protocol === "wss:" ? "wss:" : "ws:";
+  const socket = new URL('/ws', url);
+  socket.protocol = url.protocol === 'https:' || url.protocol === 'wss:' ? 'wss:' : 'ws:';
   return socket;
 }
 
@@ -44,9 +44,9 @@ class BrowserLink implements Link {
     this.#handler = handler;
     const socket = new WebSocket(url, SUBPROTOCOL);
     this.#socket = socket;
-    socket.binaryType = "arraybuffer";
+    socket.binaryType = 'arraybuffer';
     socket.onopen = () => {
-      if (!this.#isClosed) handler.onOpen("websocket");
+      if (!this.#isClosed) handler.onOpen('websocket');
     };
     socket.onmessage = ({ data }) => {
       if (!this.#isClosed && data instanceof ArrayBuffer) handler.onBytes(new Uint8Array(data));

@@ -1,1 +1,0 @@
-import{C as e,S as t,h as n,w as r}from"./mark-DlhMF_Ln.js";import{t as i}from"./start-CB8v3eMq.js";var a=t();a===void 0?(r(()=>e),location.replace(`/`)):(n(),i(a));

@@ -34,7 +34,7 @@ impl std::fmt::Debug for Running {
 
 impl Status for Running {
     fn complaints(&self) -> Vec<String> {
-        self.hub.complaints()
+        self.hub.complaints((self.clock)())
     }
 
     fn warnings(&self) -> Vec<String> {

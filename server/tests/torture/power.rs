@@ -4,11 +4,7 @@
 //!
 //! `SYNCBRIDGE_TORTURE_LOSSES` sets how many (16 when it is not set); `SYNCBRIDGE_TORTURE_SEED` replays the draws.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use fastrand::Rng;
 

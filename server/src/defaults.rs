@@ -31,6 +31,17 @@ pub const MAX_SHARDS: usize = 256;
 /// An item is a pointer and a tag (≤64 B) and a shard drains all of it every turn: 65,536 × 64 B = 4 MiB a shard.
 pub const SHARD_INBOX: usize = 65_536;
 
+// ---- the operators' console ----------------------------------------------------------------------------------------
+
+/// Connections that a shard looks at in one turn for the console: at some 150 ns each, 0.3 ms.
+pub const SURVEY_STEP: usize = 2_048;
+/// How long the console waits for every shard.
+pub const SURVEY_WAIT: Duration = Duration::from_secs(5);
+/// Rows of one of its lists: some 500 bytes each, 100 KiB.
+pub const CONSOLE_ROWS: usize = 200;
+/// The longest profile that it takes, seconds.
+pub const PROFILE_SECONDS: u64 = 60;
+
 // ---- documents and updates -----------------------------------------------------------------------------------------
 
 /// Largest document, bytes of JSON text. Held about three times at most (document, form on the wire, checkpoint being
@@ -302,6 +313,9 @@ pub const SEEN_PENDING: usize = 65_536;
 pub const SEEN_EVERY: Duration = Duration::from_secs(10);
 /// How often it is looked whether somebody exchanged the signing key: some small files are read.
 pub const KEYS_EVERY: Duration = Duration::from_secs(2);
+/// How often a server that shares its store reads what the others revoked: 512 small reads, so 50 a second. For so long a
+/// token that another server ended is still good here.
+pub const LEARN_EVERY: Duration = Duration::from_secs(10);
 /// How often revocations are looked through for those that concern no token any more.
 pub const FORGET_EVERY: Duration = Duration::from_mins(1);
 /// How often it is looked whether it is time for the browsers' next certificate: it may be late by so much, and each is
@@ -332,6 +346,9 @@ pub const HANDOFF_OFFERS_OF_USER: usize = 64;
 pub const HANDOFF_SCAN: usize = 1_024;
 /// Failed attempts to complete a handoff in a minute, from one address and for one session, before none is heard.
 pub const HANDOFF_FAILURES: u64 = 10;
+/// A server that shares its store reads the offers of the others when somebody presents a code that it does not know, and
+/// no more often than this: a guess costs a read of all of them.
+pub const HANDOFF_LEARN: Duration = Duration::from_secs(1);
 /// How long the active device has to let a session go (`ask`): a person looks at the other device and decides.
 pub const HANDOFF_ANSWER: Duration = Duration::from_mins(1);
 

@@ -8,7 +8,6 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -26,7 +25,10 @@ use super::{
     admission::Place,
     arrivals::{self, Arrivals, Opened},
 };
-use crate::transport::webtransport::{self, Session};
+use crate::transport::{
+    path::Probe,
+    webtransport::{self, Session},
+};
 
 /// Largest `StreamOpen` that is read: today's has 3 bytes, the rest is room for fields to come.
 const MAX_STREAM_OPEN: usize = 128;
@@ -80,19 +82,6 @@ impl From<WriteError> for LinkError {
             error => Self::Write(error),
         }
     }
-}
-
-/// Figures of a link, for the console.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LinkStats {
-    /// Round trip, smoothed.
-    pub rtt: Duration,
-    /// Bytes that may be under way at once.
-    pub congestion_window: u64,
-    /// Packets sent.
-    pub sent_packets: u64,
-    /// Packets taken for lost.
-    pub lost_packets: u64,
 }
 
 /// A connection that was accepted, by what the client wants to speak on it.
@@ -395,15 +384,9 @@ impl QuicLink {
         self.connection.remote_address()
     }
 
-    /// Figures for the console.
-    pub fn stats(&self) -> LinkStats {
-        let path = self.connection.stats().path;
-        LinkStats {
-            rtt: path.rtt,
-            congestion_window: path.cwnd,
-            sent_packets: path.sent_packets,
-            lost_packets: path.lost_packets,
-        }
+    /// Knows how the way to the client is. It must be gone before the link is dropped, or the connection stays open.
+    pub fn probe(&self) -> Probe {
+        Probe::Quic(self.connection.clone())
     }
 
     fn stream(&mut self, class: Class) -> Option<&mut Stream> {

@@ -23,6 +23,6 @@ mod tests;
 
 pub use admission::Gate;
 pub use endpoint::{Config, Keys, Socket, bind};
-pub use link::{Accepted, Http3Arrival, LinkError, LinkStats, QuicLink, accept};
+pub use link::{Accepted, Http3Arrival, LinkError, QuicLink, accept};
 pub use socket::{Handover, Steering};
 pub use streams::Streams;

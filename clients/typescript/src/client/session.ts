@@ -1,0 +1,359 @@
+// One session as the application holds it. Never talks to the server: it asks the client's core, and is told what happened.
+
+import type {
+  Attached,
+  Cancellable,
+  Change,
+  DeepReadonly,
+  Handoff,
+  Json,
+  Offer,
+  Patch,
+  Position,
+  Presence,
+  Session,
+  Stop,
+  StreamOptions,
+  Unsent,
+  Update,
+  UpdateOptions,
+} from '../api.ts';
+import type { Position as WirePosition } from '../codec/message.ts';
+import type { Sending } from '../core/core.ts';
+import type { SessionEvent } from '../core/event.ts';
+import { checkPatch } from '../document/apply.ts';
+import { record, toJson } from '../document/draft.ts';
+import { freeze } from '../document/value.ts';
+import { ClosedError, RequestError } from '../error.ts';
+import type { ClientHandle } from './client.ts';
+import { cancellable, deferred, Emitter } from './emitter.ts';
+import { conflated } from './frame.ts';
+import { Stream } from './stream.ts';
+import { UpdateHandle } from './update.ts';
+
+/** Changes that wait for one slow reader, unless it asks for another number. */
+const STREAM_LIMIT = 1_024;
+
+/** A place in numbers: versions and epochs stay below 2^53, which a million changes a second reach in 285 years. */
+export const position = ({ epoch, version }: WirePosition): Position => ({
+  epoch: Number(epoch),
+  version: Number(version),
+});
+
+interface Events {
+  change: Change;
+  state: undefined;
+  presence: Presence;
+  end: undefined;
+}
+
+export class SessionHandle<T = Json> implements Session<T> {
+  readonly id: string;
+  readonly #client: ClientHandle;
+  readonly #events = new Emitter<Events>();
+  readonly #updates = new Map<bigint, UpdateHandle>();
+  #revision = -1;
+  #lastState: Json | undefined;
+  #lastAt: Position | undefined;
+  #presence: Presence = { devices: [], activeDevice: undefined };
+  #error: Error | undefined;
+  readonly #notify = conflated(() => this.#events.emit('state', undefined));
+  readonly handoff: Handoff;
+
+  constructor(id: string, client: ClientHandle) {
+    this.id = id;
+    this.#client = client;
+    this.handoff = new SessionHandoff(id, client);
+  }
+
+  get #core() {
+    return this.#client.core.session(this.id);
+  }
+
+  get state(): DeepReadonly<T> | undefined {
+    // A session that is over keeps the last state it had.
+    if (!this.#error) this.#lastState = this.#core?.document;
+    return this.#lastState as DeepReadonly<T> | undefined;
+  }
+
+  get at(): Position | undefined {
+    const at = this.#core?.replica?.at;
+    if (at && (this.#lastAt?.version !== Number(at.version) || this.#lastAt.epoch !== Number(at.epoch))) {
+      this.#lastAt = position(at);
+    }
+    return this.#lastAt;
+  }
+
+  get version(): number {
+    return this.at?.version ?? 0;
+  }
+
+  get live(): boolean {
+    return this.#core?.subscription.state === 'live';
+  }
+
+  get pending(): number {
+    let pending = 0;
+    for (const { progress, body } of this.#core?.queue ?? []) {
+      if (progress === 'pending' && body.kind !== 'given-up') pending++;
+    }
+    return pending;
+  }
+
+  get error(): Error | undefined {
+    return this.#error;
+  }
+
+  get presence(): Presence {
+    return this.#presence;
+  }
+
+  get unsent(): readonly Unsent[] {
+    return this.#client.core
+      .unsent(this.id)
+      .map(({ counter, patch }) => ({ counter: Number(counter), operations: patch }));
+  }
+
+  ready({ signal }: Cancellable = {}): Promise<DeepReadonly<T>> {
+    const { promise, resolve, reject } = deferred<DeepReadonly<T>>();
+    const look = () => {
+      const { state } = this;
+      if (state === undefined && !this.#error) return;
+      for (const stop of stops) stop();
+      if (state === undefined) reject(this.#error);
+      else resolve(state);
+    };
+    const stops = [this.#events.on('state', look), this.#events.on('end', look)];
+    look();
+    return cancellable(promise, signal, () => {
+      for (const stop of stops) stop();
+    });
+  }
+
+  subscribe(
+    listener: (state: DeepReadonly<T>, session: Session<T>) => void,
+    options: Cancellable = {},
+  ): Stop {
+    let told: DeepReadonly<T> | undefined;
+    const tell = () => {
+      const { state } = this;
+      if (state === undefined || state === told) return;
+      told = state;
+      listener(state, this);
+    };
+    const stop = this.#events.on('state', tell, options);
+    if (!options.signal?.aborted) tell();
+    return stop;
+  }
+
+  states(options: Cancellable = {}): AsyncIterableIterator<DeepReadonly<T>> {
+    return this.#iterate<DeepReadonly<T>>(
+      1,
+      () => [],
+      options,
+      push => this.subscribe(push),
+    );
+  }
+
+  stream({ limit = STREAM_LIMIT, signal }: StreamOptions = {}): AsyncIterableIterator<Change> {
+    const overflow = (items: Change[]): Change[] => {
+      const missed = items.reduce((sum, item) => sum + (item.kind === 'lagged' ? item.missed : 1), 0);
+      this.#client.emit('lagged', { session: this.id, what: 'changes', missed });
+      return [{ kind: 'lagged', missed }];
+    };
+    return this.#iterate(Math.max(1, limit), overflow, signal ? { signal } : {}, push => this.onChange(push));
+  }
+
+  #iterate<Item>(
+    limit: number,
+    overflow: (items: Item[]) => Item[],
+    { signal }: Cancellable,
+    listen: (push: (item: Item) => void) => Stop,
+  ): Stream<Item> {
+    const stops: Stop[] = [];
+    const end = () => stream.end();
+    const stream = new Stream<Item>(limit, overflow, () => {
+      for (const stop of stops) stop();
+      signal?.removeEventListener('abort', end);
+    });
+    stops.push(
+      listen(item => stream.push(item)),
+      this.#events.on('end', end),
+    );
+    if (this.#error || signal?.aborted) end();
+    else signal?.addEventListener('abort', end);
+    return stream;
+  }
+
+  onChange(listener: (change: Change) => void, options?: Cancellable): Stop {
+    return this.#events.on('change', listener, options);
+  }
+
+  onPresence(listener: (presence: Presence) => void, options: Cancellable = {}): Stop {
+    if (this.#presence.devices.length && !options.signal?.aborted) listener(this.#presence);
+    return this.#events.on('presence', listener, options);
+  }
+
+  update(recipe: (draft: T) => void, options?: UpdateOptions): Update {
+    const document = this.#core?.document;
+    if (document === undefined) throw new RequestError('not_ready', "the session's state is not here yet");
+    const operations = record(document, recipe as (draft: never) => unknown);
+    if (operations.length) return this.#send(operations, options);
+    const nothing = new UpdateHandle(0, operations);
+    nothing.onDurable(this.at ?? { epoch: 0, version: 0 });
+    return nothing;
+  }
+
+  patch(operations: Patch, options?: UpdateOptions): Update {
+    return this.#send(checkPatch(toJson(operations)), options);
+  }
+
+  #send(patch: Patch, { durability, onConflict, after, lenient }: UpdateOptions = {}): Update {
+    const sending: Sending = {
+      durability: ({ accepted: 'Accepted', notify: 'Notify', durable: 'Durable' } as const)[
+        durability ?? 'notify'
+      ],
+      onConflict: ({ reject: 'Reject', merge: 'Merge', session: undefined } as const)[onConflict ?? 'reject'],
+      after: typeof after === 'object' ? BigInt(after.counter) : (after ?? 'overlapping'),
+      lenient: lenient ?? false,
+    };
+    const operations = freeze(patch);
+    return this.#made(this.#client.core.update(this.id, operations, sending), operations);
+  }
+
+  /** The handle of an op that the core has taken. */
+  #made(counter: bigint, operations: Patch): Update {
+    const update = new UpdateHandle(Number(counter), operations);
+    this.#updates.set(counter, update);
+    this.#notify();
+    this.#client.pump();
+    return update;
+  }
+
+  resend(counter: number): Update {
+    const unsent = this.unsent.find(unsent => unsent.counter === counter);
+    return this.#made(this.#client.core.resend(this.id, BigInt(counter)), unsent?.operations ?? []);
+  }
+
+  discard(counter: number): void {
+    this.#client.core.discard(this.id, BigInt(counter));
+    this.#client.pump();
+  }
+
+  leave(): void {
+    this.#client.leave(this.id);
+    this.end(new ClosedError('the session was left'));
+  }
+
+  // For the client.
+
+  /** The session is over. */
+  end(error: Error): void {
+    if (this.#error) return;
+    this.#lastState = this.#core?.document ?? this.#lastState;
+    this.#error = error;
+    for (const update of this.#updates.values()) update.onRefused(error);
+    this.#updates.clear();
+    this.#events.emit('end', undefined);
+    this.#notify();
+  }
+
+  /** Whether the document is another one than at the last call: who listens is told soon. */
+  look(): void {
+    const revision = this.#core?.revision ?? this.#revision;
+    if (revision === this.#revision) return;
+    this.#revision = revision;
+    this.#notify();
+  }
+
+  /** Something happened. */
+  take(event: SessionEvent): void {
+    const change = (change: Change) => this.#events.emit('change', change);
+    switch (event.type) {
+      case 'changed': {
+        const { at, patch, device, own, time } = event;
+        return change({ kind: 'delta', at: position(at), operations: patch, device, own, time });
+      }
+      case 'reset': {
+        const { reason } = event;
+        const at = position(event.at);
+        const lastKept = event.lastKept === undefined ? undefined : Number(event.lastKept);
+        this.#client.emit('reset', { session: this.id, reason, at, lastKept });
+        return change({ kind: 'reset', at, reason });
+      }
+      case 'created':
+      case 'accepted':
+        return this.#updates.get(event.counter)?.onAccepted(position(event.at));
+      case 'durable':
+        this.#updates.get(event.counter)?.onDurable(position(event.at));
+        this.#updates.delete(event.counter);
+        return;
+      case 'durable-up-to':
+        return this.#client.emit('durable', { session: this.id, at: position(event.at) });
+      case 'refused': {
+        const { counter, patch: operations = [], error } = event;
+        this.#updates.get(counter)?.onRefused(error);
+        this.#updates.delete(counter);
+        const update = Number(counter);
+        this.#client.emit('conflict', { session: this.id, update, operations, error });
+        return change({ kind: 'refused', update, operations, error });
+      }
+      case 'presence': {
+        const presence = this.#core?.presence;
+        if (!presence) return;
+        const devices: readonly Attached[] = presence.devices;
+        this.#presence = { devices, activeDevice: presence.activeDevice };
+        return this.#events.emit('presence', this.#presence);
+      }
+      case 'handoff-requested': {
+        const { handoff, user, device, expires } = event;
+        return change({ kind: 'handoff-requested', handoff, user, device, expires });
+      }
+      case 'handoff-completed': {
+        const { handoff, from, user, device } = event;
+        return change({ kind: 'handoff-completed', handoff, from, user, device });
+      }
+      case 'access-changed':
+        return change({ kind: 'access-changed', user: event.user, role: event.role });
+      case 'deleted':
+        return change({ kind: 'deleted' });
+      case 'notices-lagged':
+        return this.#client.emit('lagged', { session: this.id, what: 'notices', missed: event.missed });
+      case 'ended':
+        this.#client.forget(this.id);
+        this.#lastState = event.document;
+        return this.end(event.error);
+      case 'resumed':
+    }
+  }
+}
+
+class SessionHandoff implements Handoff {
+  readonly #id: string;
+  readonly #client: ClientHandle;
+
+  constructor(id: string, client: ClientHandle) {
+    this.#id = id;
+    this.#client = client;
+  }
+
+  async start({ ttlSeconds, signal }: { ttlSeconds?: number } & Cancellable = {}): Promise<Offer> {
+    const body = ttlSeconds === undefined ? {} : { ttlSeconds };
+    const path = `/sessions/${encodeURIComponent(this.#id)}/handoff/code`;
+    return (await this.#client.request<Offer>('POST', path, { body, ...(signal ? { signal } : {}) })).body;
+  }
+
+  async complete(handoffToken: string, fromDeviceId: string, options: Cancellable = {}): Promise<void> {
+    const toDeviceId = this.#client.status.device ?? this.#client.core.config.device;
+    const path = `/sessions/${encodeURIComponent(this.#id)}/handoff`;
+    await this.#client.request('POST', path, {
+      ...options,
+      body: { fromDeviceId, toDeviceId, handoffToken },
+    });
+  }
+
+  answer(handoff: string, accept: boolean): void {
+    this.#client.core.answerHandoff(handoff, accept);
+    this.#client.pump();
+  }
+}

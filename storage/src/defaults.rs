@@ -47,6 +47,14 @@ pub const SPARE_SEGMENTS: usize = 2;
 /// of 400 MB/s, well inside the 50 ms between the newest accepted and the newest durable commit.
 pub const GROUP_BYTES: usize = 4 << 20;
 
+/// How far behind the group just before it, in bytes of log, a group says what groups touched: two pages of 4 KiB, so that it
+/// is known what a page had to do with that is lost, wherever groups begin.
+pub const NAMES_REACH: u64 = 8 << 10;
+
+/// Bytes of such names in a group, besides those of the group just before it, which are always there: half of what the
+/// smallest commits of one page could name, and less than a page, which is what the smallest sync writes anyway.
+pub const NAMES_BYTES: usize = 2 << 10;
+
 /// Bytes in memory that make the index thread write. 16 MiB are about 50,000 small updates: a hot session's are merged
 /// into a few rows, and one index commit (a few ms) is spread over all of them.
 pub const FLUSH_BYTES: usize = 16 << 20;

@@ -10,7 +10,7 @@ use std::{
 use crate::Error;
 
 /// Version of everything in the folder; raised when a program of before could misread it.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 const MAGIC: &[u8; 8] = b"SBSTORE\0";
 pub(super) const STORE: &str = "store";
 /// There while nobody has started on a copy of another store.

@@ -9,6 +9,7 @@ mod indexer;
 mod log;
 mod memtable;
 mod queue;
+mod replay;
 pub mod tools;
 mod writer;
 
@@ -28,16 +29,16 @@ use parking_lot::{Mutex, RwLock};
 
 use super::{Clock, system_clock};
 use crate::{
-    Commit, Engine, Error, Outcome, Sink, Stats, StoredDelta, StoredSession, Table, Write,
+    Commit, Engine, Error, Sink, Stats, StoredDelta, StoredSession, Table, Write,
     defaults::{BACKLOG_BYTES, FLUSH_AFTER, FLUSH_BYTES, SEGMENT_BYTES},
     partition::{Partition, limit},
-    rules::{Head, Judge, expired},
+    rules::{Head, expired},
 };
-use encoding::Reader;
 use files::{ASIDE, Folder, INDEX, LOG, damaged, io};
 use index::{Index, Opened, Snapshot};
-use log::{Full, Log, Spares, recover};
+use log::{Log, Spares, recover};
 use memtable::{Memtable, Row, Tables};
+use replay::Policy;
 
 pub use index::Salvaged;
 pub use log::recover::Torn;
@@ -81,6 +82,11 @@ pub struct Recovery {
     pub torn: Option<Torn>,
     /// The index was damaged: what is refused since then.
     pub salvaged: Option<Salvaged>,
+    /// Bytes of the log that had changed and are again what they were, for people.
+    pub put_right: Vec<String>,
+    /// Sessions and rows of which a change in the log cannot be read, for people: they are refused since then, until they are
+    /// deleted, or the row written again.
+    pub refused: Vec<String>,
 }
 
 #[derive(Default)]
@@ -255,14 +261,14 @@ impl Embedded {
     /// [`Error::Locked`], [`Error::Format`], [`Error::Damaged`] when something durable is missing or unreadable, and
     /// [`Error::Io`].
     pub fn open(folder: &Path, options: Options, sink: Arc<dyn Sink>) -> Result<Self, Error> {
-        Self::open_folder(Folder::open(folder)?, options, sink, &mut recover::Damage::Refused)
+        Self::open_folder(Folder::open(folder)?, options, sink, Policy::Start)
     }
 
     fn open_folder(
         folder: Folder,
         options: Options,
         sink: Arc<dyn Sink>,
-        damage: &mut recover::Damage,
+        policy: Policy,
     ) -> Result<Self, Error> {
         let mut options = options;
         options.segment_bytes = options.segment_bytes.max(16 << 10).next_multiple_of(4096);
@@ -307,7 +313,7 @@ impl Embedded {
             failure: Mutex::default(),
         });
         let spares = Arc::new(Spares::open(&log_folder, shared.options.segment_bytes)?);
-        match Self::recover(&shared, &folder, &spares, (last_epoch, covered), damage) {
+        match replay::replay(&shared, &folder, &spares, (last_epoch, covered), policy) {
             Ok((log, epoch, recovery)) => {
                 Self::start(shared, folder, spares, log, epoch, Recovery { salvaged, ..recovery })
             }
@@ -316,69 +322,6 @@ impl Embedded {
                 Err(error)
             }
         }
-    }
-
-    fn recover(
-        shared: &Shared,
-        folder: &Folder,
-        spares: &Arc<Spares>,
-        (last_epoch, covered): (Option<u64>, u64),
-        damage: &mut recover::Damage,
-    ) -> Result<(Log, u64, Recovery), Error> {
-        let tolerant = matches!(damage, recover::Damage::Told(_));
-        let mut misfits = Vec::new();
-        let log_folder = folder.path.join(LOG);
-        let full = Full::new(spares.clone());
-        let mut known = writer::Known::new(shared);
-        let mut judge = Judge::default();
-        let found = recover::recover(&log_folder, covered, damage, |group| {
-            let mut writes = Vec::new();
-            let mut reader = Reader(group.payload);
-            for _ in 0..group.commits {
-                let commit = read_commit(&mut reader)
-                    .ok_or_else(|| damaged(&log_folder, &format!("group {} has a commit that is none", group.seq)))?;
-                // The log has only what passed; that it passes again shows that log and index belong together. What cannot
-                // be judged because the index is damaged there goes the way of such writes: into quarantine.
-                if judge.judge(&commit, group.time_ms, &mut known)? != Outcome::Committed
-                    && !shared.meets_damage(&commit)
-                {
-                    if tolerant {
-                        misfits.extend(tools::names(&commit).map(|name| (name, group.seq)));
-                        continue;
-                    }
-                    return Err(damaged(&log_folder, &format!("group {} does not fit the index", group.seq)));
-                }
-                writes.extend(commit.writes);
-            }
-            let bytes = log::group::size(group.payload.len()) as u64;
-            writer::publish(shared, &mut known, writes.into_iter(), group.seq, group.time_ms, bytes);
-            shared.stats.log_backlog.fetch_add(bytes, Ordering::Relaxed);
-            if shared.unflushed.load(Ordering::Acquire) >= shared.options.flush_bytes {
-                indexer::flush(shared, &full)?;
-            }
-            Ok(())
-        })?;
-        for (name, seq) in misfits {
-            let what = format!("{name}: a change in group {seq} does not fit what is left before it, and is lost");
-            damage.meet(&log_folder, recover::Met::Lost(what))?;
-        }
-        if let Some(torn) = &found.torn {
-            tracing::warn!(segment = %torn.segment.display(), offset = torn.offset,
-                "the log ends in a group that is not whole; it is dropped, nobody was told that it is durable");
-        }
-        // The index has everything now, so nothing of the old segments is ever read again.
-        indexer::flush(shared, &full)?;
-        let skipped = folder.skipped_epochs()?;
-        let epoch = last_epoch.unwrap_or(0).max(found.epoch) + 1 + skipped;
-        folder.set_epoch(epoch)?;
-        if skipped > 0 {
-            folder.unmark_copy()?;
-        }
-        for (path, _) in &found.segments {
-            spares.retire(path)?;
-        }
-        let log = Log::begin(&log_folder, found.next_id, found.next_seq, epoch, full, shared.options.faults.clone())?;
-        Ok((log, epoch, Recovery { groups: found.replayed, torn: found.torn, salvaged: None }))
     }
 
     fn start(
@@ -409,12 +352,6 @@ impl Embedded {
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
     }
-}
-
-fn read_commit(reader: &mut Reader) -> Option<Commit> {
-    let count = reader.number()?;
-    let writes = (0..count).map(|_| reader.write()).collect::<Option<_>>()?;
-    Some(Commit { ticket: 0, writes })
 }
 
 impl Engine for Embedded {

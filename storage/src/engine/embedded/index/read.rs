@@ -91,7 +91,9 @@ impl Snapshot {
 
     /// A session's head.
     pub fn head(&self, session: &str) -> Result<Option<rows::Head>, Error> {
-        let key = keys::part(&keys::session(session), Kind::Head);
+        let session = keys::session(session);
+        self.damage.session(&session)?;
+        let key = keys::part(&session, Kind::Head);
         let Some(value) = self.value(Kind::Head, &key)? else { return Ok(None) };
         rows::Head::decode(&value).map(Some).ok_or_else(|| broken(Kind::Head, &key))
     }

@@ -77,6 +77,9 @@ pub const RUN_BYTES: usize = 64 << 10;
 /// handoff codes a day are 58 a flush.
 pub const EXPIRED_A_FLUSH: usize = 4096;
 
+/// Rows that are read at once where all of a kind are gone through: 512 × ~200 B = 100 KiB.
+pub const SCANNED_AT_ONCE: usize = 512;
+
 /// Sessions whose newest (epoch, version) the writer remembers, so that it need not ask the index: twice this number
 /// (two generations) × ~100 B = 12 MiB.
 pub const HEADS_KEPT: usize = 64 << 10;

@@ -142,9 +142,9 @@ impl Logged {
         for (what, truth) in &self.all {
             let found = match what {
                 What::Session(name) => store.load(name).map(|found| found.map(|session| session.version)),
-                What::Row(key) => store.get(Table::Token, key.as_bytes(), START_MS).map(|row| {
-                    row.map(|row| std::str::from_utf8(&row).expect("text").parse().expect("a number"))
-                }),
+                What::Row(key) => store
+                    .get(Table::Token, key.as_bytes(), START_MS)
+                    .map(|row| row.map(|row| std::str::from_utf8(&row).expect("text").parse().expect("a number"))),
             };
             match found {
                 Ok(found) => assert_eq!(found, Some(*truth), "{what:?}"),
@@ -206,7 +206,8 @@ fn what_is_lost_in_the_middle_of_the_log_is_refused_by_name_and_nothing_else() {
                 assert_eq!(refused, expected, "{what}");
                 let recovery = store.0.recovery();
                 assert_eq!(named(recovery.refused.iter()), touched, "{what}: {recovery:?}");
-                let said: Vec<_> = found.iter().filter(|found| found.harm == Harm::Some).map(|found| &found.what).collect();
+                let said: Vec<_> =
+                    found.iter().filter(|found| found.harm == Harm::Some).map(|found| &found.what).collect();
                 assert_eq!(named(said.into_iter()), touched, "{what}: {found:?}");
             }
             assert!(found.iter().all(|found| found.harm < Harm::All), "{what}: {found:?}");
@@ -247,7 +248,8 @@ impl Expected<'_> {
 #[test]
 fn a_row_whose_newest_change_is_lost_is_nobodys_and_a_list_with_it_is_refused() {
     let log = logged();
-    let hurt_group = log.groups.iter().rev().skip(1).find(|(_, _, touched)| touched.len() == 2).expect("one with a row");
+    let hurt_group =
+        log.groups.iter().rev().skip(1).find(|(_, _, touched)| touched.len() == 2).expect("one with a row");
     let What::Row(key) = &hurt_group.2[1] else { panic!("a row") };
     let mut changed = log.bytes.clone();
     changed[hurt_group.0 + 60..hurt_group.1].fill(0xEE);

@@ -27,7 +27,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use super::{Clock, system_clock};
+use super::{Clock, Scanned, system_clock};
 use crate::{
     Commit, Engine, Error, Sink, Stats, StoredDelta, StoredSession, Table, Write,
     defaults::{BACKLOG_BYTES, FLUSH_AFTER, FLUSH_BYTES, SEGMENT_BYTES},
@@ -35,7 +35,7 @@ use crate::{
     rules::{Head, expired},
 };
 use files::{ASIDE, Folder, INDEX, LOG, damaged, io};
-use index::{Index, Opened, Snapshot};
+use index::{Index, Opened, Readable, Snapshot};
 use log::{Log, Spares, recover};
 use memtable::{Memtable, Row, Tables};
 use replay::Policy;
@@ -264,12 +264,7 @@ impl Embedded {
         Self::open_folder(Folder::open(folder)?, options, sink, Policy::Start)
     }
 
-    fn open_folder(
-        folder: Folder,
-        options: Options,
-        sink: Arc<dyn Sink>,
-        policy: Policy,
-    ) -> Result<Self, Error> {
+    fn open_folder(folder: Folder, options: Options, sink: Arc<dyn Sink>, policy: Policy) -> Result<Self, Error> {
         let mut options = options;
         options.segment_bytes = options.segment_bytes.max(16 << 10).next_multiple_of(4096);
         let log_folder = folder.path.join(LOG);
@@ -423,6 +418,45 @@ impl Engine for Embedded {
         found.sort_unstable();
         found.truncate(limit);
         Ok(found)
+    }
+
+    fn scan_readable(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        now_ms: u64,
+        each: &mut dyn FnMut(Scanned),
+    ) -> Result<(), Error> {
+        let from = (table, Bytes::copy_from_slice(prefix));
+        let collect = |memtable: &Memtable, into: &mut BTreeMap<Bytes, Row>| {
+            let rows = memtable.rows.range(from.clone()..);
+            let rows = rows.take_while(|((of, key), _)| *of == table && key.starts_with(prefix));
+            into.extend(rows.map(|((_, key), row)| (key.clone(), row.clone())));
+        };
+        let (newer, snapshot) = self.shared.view(collect, BTreeMap::new())?;
+        snapshot.readable(table, prefix, |found| match found {
+            Readable::Row(key, value, expires_at_ms) => {
+                if !newer.contains_key(key) && !expired(expires_at_ms, now_ms) {
+                    each(Scanned::Row(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+                }
+            }
+            Readable::Not { from, to } => {
+                let one = to.is_some_and(|to| to.strip_prefix(from) == Some(&[0]));
+                // What was written since is known.
+                if !(one && newer.contains_key(from)) {
+                    let to = to.map(Bytes::copy_from_slice);
+                    each(Scanned::Unreadable { from: Bytes::copy_from_slice(from), to });
+                }
+            }
+        })?;
+        for (key, row) in newer {
+            if let Some((value, expires_at_ms)) = row
+                && !expired(expires_at_ms, now_ms)
+            {
+                each(Scanned::Row(key, value));
+            }
+        }
+        Ok(())
     }
 
     fn close(&self) -> Result<(), Error> {

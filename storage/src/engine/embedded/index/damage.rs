@@ -160,6 +160,19 @@ impl Damage {
         meets.map(|range| range.from.as_slice())
     }
 
+    /// What of these keys cannot be read: each from one to before another, or to their end.
+    pub fn within<'a>(
+        &'a self,
+        kind: Kind,
+        start: &'a [u8],
+        end: Option<&'a [u8]>,
+    ) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+        self.0.iter().filter(move |range| range.meets(kind.table(), start, end)).map(move |range| {
+            let to = range.to.as_deref().filter(|to| end.is_none_or(|end| *to < end));
+            (range.from.as_slice().max(start), to)
+        })
+    }
+
     /// Without the keys from `start` to before `end`, of which one now knows that they are gone; `None` when that changes
     /// nothing.
     pub fn without(&self, table: usize, start: &[u8], end: Option<&[u8]>) -> Option<Self> {

@@ -214,9 +214,7 @@ impl<'t> Flush<'t> {
         if !replaced {
             self.damage.session(key)?;
         }
-        if !replaced
-            && let Some(value) = self.get(Kind::Head, &keys::part(key, Kind::Head))?
-        {
+        if !replaced && let Some(value) = self.get(Kind::Head, &keys::part(key, Kind::Head))? {
             fold.head = Some(rows::Head::decode(&value).ok_or_else(|| broken(Kind::Head, key))?);
         }
         for (time_ms, write) in &entry.writes {

@@ -24,7 +24,7 @@ use damage::Damage;
 pub(super) use damage::Range;
 use pages::Pages;
 pub(super) use pages::Verdict;
-pub(super) use read::Snapshot;
+pub(super) use read::{Readable, Snapshot};
 pub use salvage::Salvaged;
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;

@@ -120,7 +120,12 @@ pub(crate) fn recover(folder: &Path, covered: u64, visitor: &mut impl Visitor) -
             let before = at.checked_sub(1).and_then(|before| segments.get(before));
             if expected.is_some() && before.is_some_and(|(before, _)| before.segment.id + 1 == header.segment.id) {
                 // The end of the one before looked as if it had been torn.
-                walk.lose(path, wanted, header.first - 1, format!("before group {}, with which it begins", header.first));
+                walk.lose(
+                    path,
+                    wanted,
+                    header.first - 1,
+                    format!("before group {}, with which it begins", header.first),
+                );
             } else {
                 // A file is missing, which may yet be found: nobody goes on without it unasked.
                 let what = format!("begins with group {}; group {wanted} is missing", header.first);
@@ -237,7 +242,9 @@ impl<V: Visitor> Walk<'_, V> {
                 self.name(&bytes, header, at, group)?;
             }
             let whole = known.and_then(|group| {
-                group::payload(&bytes, header.segment, at, &group).and_then(group::commits).map(|commits| (group, commits))
+                group::payload(&bytes, header.segment, at, &group)
+                    .and_then(group::commits)
+                    .map(|commits| (group, commits))
             });
             if let Some((group, payload)) = whole {
                 // What this one does not name, no later one does.

@@ -101,7 +101,10 @@ impl Offline {
                 let path = path.display();
                 match met {
                     Met::PutRight(what) => {
-                        found(Finding { harm: Harm::None, what: format!("{path}: {what}; the next start puts it right") });
+                        found(Finding {
+                            harm: Harm::None,
+                            what: format!("{path}: {what}; the next start puts it right"),
+                        });
                     }
                     Met::Lost(what) => found(Finding { harm: Harm::All, what: format!("{path}: {what}") }),
                     Met::Named { what, names, .. } => {

@@ -137,7 +137,9 @@ impl Offline {
                 {
                     // All that came after what could not be read is in quarantine, so what is before is whole.
                     let version = head.version;
-                    lost.push(format!("session {name:?}: what the log had of it after version {version}, as it is now"));
+                    lost.push(format!(
+                        "session {name:?}: what the log had of it after version {version}, as it is now"
+                    ));
                     older.insert(keys::session(name));
                 } else if let Some(why) = why {
                     lost.push(format!("session {name:?}: {why}"));

@@ -287,9 +287,10 @@ mod tests {
         let store = open(folder.path());
         let revoked = Revoked::default();
         let mut writes: Vec<_> = families.iter().map(|family| Revoked::put(*family, START + 500)).collect();
-        writes.extend(["ann", "bob-of-the-damaged-row", "zoe"].map(|user| {
-            revoked.fence_device(&user.into(), &"device".into(), START - 10)
-        }));
+        writes.extend(
+            ["ann", "bob-of-the-damaged-row", "zoe"]
+                .map(|user| revoked.fence_device(&user.into(), &"device".into(), START - 10)),
+        );
         store.submit(Commit { ticket: 1, writes });
         store.close().expect("durable");
         drop(store);

@@ -11,9 +11,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{
-    Commit, Error, Outcome, StoredDelta, StoredSession, Table, Taken, Ticket, defaults::SCANNED_AT_ONCE,
-};
+use crate::{Commit, Error, Outcome, StoredDelta, StoredSession, Table, Taken, Ticket, defaults::SCANNED_AT_ONCE};
 
 /// Is told how commits end. Called from the engine's own thread; must not block.
 pub trait Sink: Send + Sync {

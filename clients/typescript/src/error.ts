@@ -53,7 +53,7 @@ export class RequestError extends Error {
     | 'unknown_update'
     | 'offline';
 
-  constructor(code: RequestError['code'], text: string) {
+  constructor(code: RequestError['code'], text: string = code) {
     super(text);
     this.name = 'RequestError';
     this.code = code;

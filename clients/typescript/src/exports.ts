@@ -11,5 +11,4 @@ export {
   register,
   type ServiceOptions,
 } from './service.ts';
-export { indexedDbStore } from './store/indexeddb.ts';
 export { memoryStore } from './store/memory.ts';

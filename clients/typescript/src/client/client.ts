@@ -25,13 +25,13 @@ import type {
 import { text, utf8 } from '../codec/bytes.ts';
 import { config as coreConfig } from '../core/config.ts';
 import { Core } from '../core/core.ts';
-import type { Event, Fetched, Response } from '../core/event.ts';
+import type { Event, Response } from '../core/event.ts';
 import { toJson } from '../document/draft.ts';
 import { freeze } from '../document/value.ts';
 import { ClosedError, DisconnectedError, ServerError } from '../error.ts';
 import { origin, refresh } from '../service.ts';
 import { cancellable, type Deferred, deferred, Emitter } from './emitter.ts';
-import { position, SessionHandle } from './session.ts';
+import { SessionHandle, tagName } from './session.ts';
 
 /** Frames are handed to a link up to this many bytes at once, and while it holds no more than this. */
 const BATCH = 64 << 10;
@@ -145,13 +145,11 @@ export class ClientHandle implements Client {
   create<T = Json>(state: T, options: CreateOptions = {}): Session<T> {
     this.#checkOpen();
     const id = options.id ?? random128().toString(36);
-    const conflict = { last_writer_wins: 'LastWriterWins', merge: 'Merge', reject: 'Reject' } as const;
-    const devices = { many: 'Many', exclusive: 'Exclusive', ask: 'Ask' } as const;
     this.core.create(
       id,
       freeze(toJson(state)),
-      conflict[options.conflict ?? 'last_writer_wins'],
-      devices[options.devices ?? 'many'],
+      tagName(options.conflict ?? 'last_writer_wins'),
+      tagName(options.devices ?? 'many'),
     );
     const session = this.#handle<T>(id);
     this.pump();
@@ -168,9 +166,18 @@ export class ClientHandle implements Client {
   }
 
   async get<T = Json>(id: string, { signal }: Cancellable = {}): Promise<Document<T>> {
-    this.#checkOpen();
-    const { at, document, activeDevice } = await this.#ask<Fetched>(() => this.core.get(id), signal);
-    return { at: position(at), state: document as DeepReadonly<T>, activeDevice };
+    const path = `/sessions/${encodeURIComponent(id)}`;
+    const { body } = await this.request<{ epoch: number; version: number; state: T; activeDeviceId?: string | null }>(
+      'GET',
+      path,
+      signal ? { signal } : {},
+    );
+    const { epoch, version, state, activeDeviceId } = body;
+    return {
+      at: { epoch, version },
+      state: freeze(state) as DeepReadonly<T>,
+      activeDevice: activeDeviceId ?? undefined,
+    };
   }
 
   async request<T = unknown>(method: Method, path: string, options: RequestOptions = {}): Promise<Answer<T>> {
@@ -184,8 +191,8 @@ export class ClientHandle implements Client {
       headers.push({ name: 'content-type', value: 'application/json' });
     }
     const body = hasBody ? utf8(JSON.stringify(options.body)) : new Uint8Array();
-    const names = { GET: 'Get', POST: 'Post', PUT: 'Put', PATCH: 'Patch', DELETE: 'Delete' } as const;
-    const ask = () => this.core.request({ method: names[method], path, headers, body });
+    const verb = tagName(method.toLowerCase() as Lowercase<Method>);
+    const ask = () => this.core.request({ method: verb, path, headers, body });
     const answer = await this.#ask<Response>(ask, options.signal);
     const parsed = answer.body.length ? JSON.parse(text(answer.body)) : undefined;
     return { status: answer.status, headers: answer.headers, body: parsed as T };
@@ -385,8 +392,6 @@ export class ClientHandle implements Client {
       case 'session':
         return this.#sessions.get(event.session)?.take(event.event);
       case 'answered':
-        return this.#answer(event.request, event.answer);
-      case 'document':
         return this.#answer(event.request, event.answer);
       case 'connected': {
         const { user, device, server_time_ms } = event.welcome;

@@ -40,6 +40,14 @@ export const position = ({ epoch, version }: WirePosition): Position => ({
   version: Number(version),
 });
 
+/** The name of a tag on the wire: `last_writer_wins` is `LastWriterWins`. */
+export const tagName = <Name extends string>(name: Name): TagName<Name> =>
+  name.replace(/(?:^|_)(.)/g, (_, letter: string) => letter.toUpperCase()) as TagName<Name>;
+
+type TagName<Name extends string> = Name extends `${infer First}_${infer Rest}`
+  ? `${Capitalize<First>}${TagName<Rest>}`
+  : Capitalize<Name>;
+
 interface Events {
   change: Change;
   state: undefined;
@@ -111,7 +119,7 @@ export class SessionHandle<T = Json> implements Session<T> {
   get unsent(): readonly Unsent[] {
     return this.#client.core
       .unsent(this.id)
-      .map(({ counter, patch }) => ({ counter: Number(counter), operations: patch }));
+      .map(({ counter, body }) => ({ counter: Number(counter), operations: body.patch }));
   }
 
   ready({ signal }: Cancellable = {}): Promise<DeepReadonly<T>> {
@@ -210,10 +218,8 @@ export class SessionHandle<T = Json> implements Session<T> {
 
   #send(patch: Patch, { durability, onConflict, after, lenient }: UpdateOptions = {}): Update {
     const sending: Sending = {
-      durability: ({ accepted: 'Accepted', notify: 'Notify', durable: 'Durable' } as const)[
-        durability ?? 'notify'
-      ],
-      onConflict: ({ reject: 'Reject', merge: 'Merge', session: undefined } as const)[onConflict ?? 'reject'],
+      durability: tagName(durability ?? 'notify'),
+      onConflict: onConflict === 'session' ? undefined : tagName(onConflict ?? 'reject'),
       after: typeof after === 'object' ? BigInt(after.counter) : (after ?? 'overlapping'),
       lenient: lenient ?? false,
     };
@@ -269,7 +275,7 @@ export class SessionHandle<T = Json> implements Session<T> {
   /** Something happened. */
   take(event: SessionEvent): void {
     const change = (change: Change) => this.#events.emit('change', change);
-    switch (event.type) {
+    switch (event.kind) {
       case 'changed': {
         const { at, patch, device, own, time } = event;
         return change({ kind: 'delta', at: position(at), operations: patch, device, own, time });
@@ -305,18 +311,11 @@ export class SessionHandle<T = Json> implements Session<T> {
         this.#presence = { devices, activeDevice: presence.activeDevice };
         return this.#events.emit('presence', this.#presence);
       }
-      case 'handoff-requested': {
-        const { handoff, user, device, expires } = event;
-        return change({ kind: 'handoff-requested', handoff, user, device, expires });
-      }
-      case 'handoff-completed': {
-        const { handoff, from, user, device } = event;
-        return change({ kind: 'handoff-completed', handoff, from, user, device });
-      }
+      case 'handoff-requested':
+      case 'handoff-completed':
       case 'access-changed':
-        return change({ kind: 'access-changed', user: event.user, role: event.role });
       case 'deleted':
-        return change({ kind: 'deleted' });
+        return change(event);
       case 'notices-lagged':
         return this.#client.emit('lagged', { session: this.id, what: 'notices', missed: event.missed });
       case 'ended':

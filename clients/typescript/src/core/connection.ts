@@ -15,10 +15,10 @@ export class Handshake {
   isDone = false;
 
   receive(message: Message): void {
-    const unexpected = (when: string) => new ProtocolError('unexpected_message', `${message.type} ${when}`);
-    if (!isFromServer(message.type)) throw unexpected('comes from clients only');
+    const unexpected = () => new ProtocolError('unexpected_message', message.type);
+    if (!isFromServer(message.type)) throw unexpected();
     if (this.isDone) {
-      if (message.type === 'Welcome' || message.type === 'Refused') throw unexpected('twice');
+      if (message.type === 'Welcome' || message.type === 'Refused') throw unexpected();
       return;
     }
     switch (message.type) {
@@ -30,19 +30,19 @@ export class Handshake {
         return;
       case 'Welcome':
         if (message.version !== VERSION) {
-          throw new ProtocolError('unsupported_version', `version ${message.version} was not offered`);
+          throw new ProtocolError('unsupported_version');
         }
         if (
           message.max_client_frame < LEAST_CLIENT_FRAME ||
           !message.max_server_frame ||
           !message.heartbeat_ms
         ) {
-          throw new ProtocolError('invalid_field', 'Welcome holds limits that nobody can keep to');
+          throw new ProtocolError('invalid_field');
         }
         this.isDone = true;
         return;
       default:
-        throw unexpected('before Welcome');
+        throw unexpected();
     }
   }
 }

@@ -1,11 +1,8 @@
 // What comes from the server, message by message: the other half of `core.ts`. Never sends by itself: it queues.
 
-import { text as readText } from '../codec/bytes.ts';
-import { errorCode } from '../codec/error.ts';
+import { errorName, isRetryable } from '../codec/error.ts';
 import type { Body, Message } from '../codec/message.ts';
-import { parseJson } from '../document/value.ts';
-import { FaultError, RefusedError, ServerError } from '../error.ts';
-import { Assembly } from './assembly.ts';
+import { RefusedError, ServerError } from '../error.ts';
 import type { Connection } from './connection.ts';
 import type { Core } from './core.ts';
 import { Divergence, type Session, serverError } from './session.ts';
@@ -27,9 +24,8 @@ export function receive(core: Core, connection: Connection, now: number, message
       core.events.push({ type: 'ponged' });
       return;
     case 'Close': {
-      const code = errorCode(message.code);
-      const { name, retryable } = code ?? { name: 'closed', retryable: true };
-      return core.ended(now, new ServerError(name, message.code, message.text, retryable));
+      const { code, text } = message;
+      return core.ended(now, new ServerError(errorName(code), code, text, !code || isRetryable(code)));
     }
     case 'Draining': {
       const { reconnect_after_ms, window_ms, address } = message;
@@ -42,17 +38,6 @@ export function receive(core: Core, connection: Connection, now: number, message
     }
     case 'Error':
       return onError(core, now, message);
-    case 'Document':
-      return onDocument(core, message);
-    case 'SnapshotBegin':
-      return assembly(core, message.session)?.begin(message.at, message.size);
-    case 'SnapshotPart':
-      return assembly(core, message.session)?.part(message.offset, message.bytes);
-    case 'SnapshotEnd': {
-      const get = loadingGet(core, message.session);
-      if (get) return onGetEnd(core, get, message.checksum);
-      return within(core, now, message.session, session => session.onSnapshotEnd(message.checksum));
-    }
     default:
       return onSession(core, now, message);
   }
@@ -80,6 +65,12 @@ function onSession(core: Core, now: number, message: Message): void {
       return to(session => session.onAccepted(message, incarnation));
     case 'Conflict':
       return to(session => session.onConflict(message));
+    case 'SnapshotBegin':
+      return to(({ assembly }) => assembly?.begin(message.at, message.size));
+    case 'SnapshotPart':
+      return to(({ assembly }) => assembly?.part(message.offset, message.bytes));
+    case 'SnapshotEnd':
+      return to(session => session.onSnapshotEnd(message.checksum));
     case 'Delta':
       return to(session => session.onDelta(message, incarnation));
     case 'Durable':
@@ -109,7 +100,7 @@ function onSession(core: Core, now: number, message: Message): void {
       }
       return;
     case 'SessionDeleted':
-      to(() => core.events.push({ type: 'session', session: message.session, event: { type: 'deleted' } }));
+      to(() => core.events.push({ type: 'session', session: message.session, event: { kind: 'deleted' } }));
       return end(core, message.session, serverError('not_found', 'the session was deleted'));
     default:
     // What only clients say is refused before it gets here.
@@ -192,10 +183,6 @@ function onOpError(core: Core, now: number, session: Session, counter: bigint, e
 }
 
 function onRequestError(core: Core, now: number, request: bigint, error: ServerError): void {
-  if (core.gets.delete(request)) {
-    core.events.push({ type: 'document', request, answer: error });
-    return;
-  }
   for (const session of core.sessions.values()) {
     if (session.subscription.id !== request) continue;
     if (session.subscription.state === 'leaving') core.leave(session);
@@ -214,46 +201,4 @@ function onSessionError(core: Core, now: number, session: Session, error: Server
     core.pause(now, session, error.retryAfter);
   }
   core.events.push({ type: 'warning', error });
-}
-
-// Documents that were asked for once.
-
-function onDocument(core: Core, { id, at, state, active_device }: Body<'Document'>): void {
-  const get = core.gets.get(id);
-  if (!get) return;
-  const loading = { assembly: new Assembly(at, core.config.limits.maxDocument), activeDevice: active_device };
-  if (state) answerGet(core, id, loading, state);
-  else get.loading = loading;
-}
-
-/** The `Get` to which the document in parts belongs, if the session's own snapshot is not what comes. */
-function loadingGet(core: Core, session: string): bigint | undefined {
-  if (core.sessions.get(session)?.assembly) return undefined;
-  for (const [id, get] of core.gets) if (get.session === session && get.loading) return id;
-  return undefined;
-}
-
-function assembly(core: Core, session: string): Assembly | undefined {
-  const get = loadingGet(core, session);
-  return get === undefined ? core.sessions.get(session)?.assembly : core.gets.get(get)?.loading?.assembly;
-}
-
-function onGetEnd(core: Core, id: bigint, checksum: number): void {
-  const loading = core.gets.get(id)?.loading;
-  if (loading) answerGet(core, id, loading, loading.assembly.end(checksum));
-}
-
-function answerGet(
-  core: Core,
-  request: bigint,
-  { assembly, activeDevice }: { assembly: Assembly; activeDevice: string | undefined },
-  text: Uint8Array,
-): void {
-  core.gets.delete(request);
-  try {
-    const document = parseJson(readText(text));
-    core.events.push({ type: 'document', request, answer: { at: assembly.at, document, activeDevice } });
-  } catch (error) {
-    throw new FaultError(`a document that cannot be read: ${(error as Error).message}`);
-  }
 }

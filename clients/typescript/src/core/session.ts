@@ -3,14 +3,14 @@
 
 import type { Json, Patch } from '../api.ts';
 import { text as readText, utf8 } from '../codec/bytes.ts';
-import { errorCode } from '../codec/error.ts';
+import { errorNumber } from '../codec/error.ts';
 import type { Attached, Body, Message, MessageOf, Position } from '../codec/message.ts';
 import { apply, checkPatch } from '../document/apply.ts';
 import { equal, parseJson } from '../document/value.ts';
 import { FaultError, RefusedError, ServerError } from '../error.ts';
 import { Assembly } from './assembly.ts';
 import type { Presence, SessionEvent } from './event.ts';
-import { durabilityOf, isOverlay, type Op, Queue } from './queue.ts';
+import { durabilityOf, isOverlay, type Op, Queue, type Update } from './queue.ts';
 
 /** Where the subscription stands on the present connection. With `id`: the request that it waits for. */
 export type Subscription =
@@ -31,11 +31,7 @@ const EMPTY_PATCH = utf8('[]');
 /** An own update that was refused because another device is the active one. */
 export interface Unsent {
   counter: bigint;
-  patch: Patch;
-  size: number;
-  durability: 'Accepted' | 'Notify' | 'Durable';
-  onConflict: 'Merge' | 'Reject' | 'LastWriterWins' | undefined;
-  lenient: boolean;
+  body: Update;
 }
 
 export class Session {
@@ -128,7 +124,7 @@ export class Session {
   }
 
   get unsentBytes(): number {
-    return this.unsent.reduce((sum, { size }) => sum + size, 0);
+    return this.unsent.reduce((sum, { body }) => sum + body.text.length, 0);
   }
 
   /** The connection is gone: everything unconfirmed is sent again on the next one, in order, with the same counters. */
@@ -195,7 +191,7 @@ export class Session {
     replica.at = { epoch: max(replica.at.epoch, epoch), version: replica.at.version };
     this.subscription = { state: 'live' };
     this.#touch();
-    this.#tell({ type: 'resumed', at: replica.at, version });
+    this.#tell({ kind: 'resumed', at: replica.at, version });
   }
 
   onReset(reset: Body<'Reset'>, maxDocument: number): void {
@@ -251,7 +247,7 @@ export class Session {
     this.#touch();
     // In this connection too: an answer that was on its way may have been conflated away with the events.
     this.queue.rewind();
-    this.#tell({ type: 'reset', reason, at, lastKept });
+    this.#tell({ kind: 'reset', reason, at, lastKept });
     this.#settle();
   }
 
@@ -261,7 +257,7 @@ export class Session {
     for (const op of [...this.queue]) {
       if (op.progress === 'pending') continue;
       this.#remove(op.counter);
-      this.#tell({ type: 'refused', counter: op.counter, patch: patchOf(op), error });
+      this.#tell({ kind: 'refused', counter: op.counter, patch: patchOf(op), error });
     }
   }
 
@@ -284,7 +280,7 @@ export class Session {
     const patch = this.#parsePatch(operations, at.version);
     const own = origin.incarnation === incarnation;
     this.#advance(at, patch, own ? origin.counter : undefined);
-    this.#tell({ type: 'changed', at, patch, device, origin, own, time: Number(time_ms) });
+    this.#tell({ kind: 'changed', at, patch, device, origin, own, time: Number(time_ms) });
     if (own) this.#contain(origin.counter, at.version);
     this.#settle();
   }
@@ -328,7 +324,7 @@ export class Session {
       if (!patch) return;
       this.#advance(at, patch, counter);
       const origin = { incarnation, counter };
-      this.#tell({ type: 'changed', at, patch, device: '', origin, own: true, time: 0 });
+      this.#tell({ kind: 'changed', at, patch, device: '', origin, own: true, time: 0 });
     }
     op.confirmed = true;
     op.durable ||= durable;
@@ -339,7 +335,7 @@ export class Session {
       op.progress = 'answered';
       op.version = at.version;
       this.#touch(counter);
-      this.#tell({ type: 'accepted', counter, at, durable: op.durable });
+      this.#tell({ kind: 'accepted', counter, at, durable: op.durable });
     }
     this.#settle();
   }
@@ -354,7 +350,7 @@ export class Session {
     op.version = version;
     op.confirmed = true;
     this.#touch(counter);
-    if (!isTold) this.#tell({ type: 'accepted', counter, at: this.#place(version), durable: op.durable });
+    if (!isTold) this.#tell({ kind: 'accepted', counter, at: this.#place(version), durable: op.durable });
     // `advance` left the view alone only where this op's leaving the overlay changes nothing.
     if (wasOverlay && op.skipped) this.touched();
   }
@@ -371,7 +367,7 @@ export class Session {
       }
       if (op.progress === 'contained' && (op.durable || durabilityOf(op) === 'Accepted')) {
         this.#remove(op.counter);
-        this.#tell({ type: 'durable', counter: op.counter, at: this.#place(op.version) });
+        this.#tell({ kind: 'durable', counter: op.counter, at: this.#place(op.version) });
       }
     }
   }
@@ -384,7 +380,7 @@ export class Session {
     for (const op of this.queue) {
       if (op.confirmed && op.progress !== 'pending' && op.version <= at.version) op.durable = true;
     }
-    this.#tell({ type: 'durable-up-to', at });
+    this.#tell({ kind: 'durable-up-to', at });
     this.#settle();
   }
 
@@ -404,9 +400,9 @@ export class Session {
       }
     }
     this.touched();
-    this.#tell({ type: 'created', counter, at });
+    this.#tell({ kind: 'created', counter, at });
     // A session is durable before its making is answered.
-    this.#tell({ type: 'durable', counter, at });
+    this.#tell({ kind: 'durable', counter, at });
   }
 
   onConflict({ counter, paths }: Body<'Conflict'>): void {
@@ -442,15 +438,14 @@ export class Session {
               [],
               Number(on),
             );
-      this.#tell({ type: 'refused', counter: op.counter, patch: patchOf(op), error: why });
+      this.#tell({ kind: 'refused', counter: op.counter, patch: patchOf(op), error: why });
     }
   }
 
   /** Keeps an update that is fenced until the application sends or discards it. */
   #keep({ counter, body }: Op): void {
     if (body.kind !== 'update') return;
-    const { patch, text, durability, onConflict, lenient } = body;
-    this.unsent.push({ counter, patch, size: text.length, durability, onConflict, lenient });
+    this.unsent.push({ counter, body });
     this.unsent.sort((a, b) => (a.counter < b.counter ? -1 : 1));
   }
 
@@ -460,10 +455,10 @@ export class Session {
       this.#touch(op.counter);
       if (op.body.kind === 'given-up') continue;
       const refusal = new RefusedError({ code: error.code, number: error.number, text: error.message });
-      this.#tell({ type: 'refused', counter: op.counter, patch: patchOf(op), error: refusal });
+      this.#tell({ kind: 'refused', counter: op.counter, patch: patchOf(op), error: refusal });
     }
     this.touched();
-    this.#tell({ type: 'ended', error, document: this.document });
+    this.#tell({ kind: 'ended', error, document: this.document });
   }
 
   // Notices.
@@ -487,22 +482,22 @@ export class Session {
   onHandoffRequested({ seq, handoff, user, device, expires_ms }: Body<'HandoffRequested'>): void {
     // Told again, with its place, to who comes while it waits for an answer: news all the same.
     this.presence = { ...this.presence, seq: max(this.presence.seq, seq) };
-    this.#tell({ type: 'handoff-requested', handoff, user, device, expires: Number(expires_ms) });
+    this.#tell({ kind: 'handoff-requested', handoff, user, device, expires: Number(expires_ms) });
   }
 
   onHandoffCompleted({ seq, handoff, from, user, device }: Body<'HandoffCompleted'>): void {
     if (seq <= this.presence.seq) return;
     this.#present({ ...this.presence, seq, activeDevice: device });
-    this.#tell({ type: 'handoff-completed', handoff, from, user, device });
+    this.#tell({ kind: 'handoff-completed', handoff, from, user, device });
   }
 
   onAccessChanged({ seq, user, role }: Body<'AccessChanged'>): void {
     this.presence = { ...this.presence, seq: max(this.presence.seq, seq) };
-    this.#tell({ type: 'access-changed', user, role });
+    this.#tell({ kind: 'access-changed', user, role });
   }
 
   onLagged({ from, to }: MessageOf<'Lagged'>): void {
-    this.#tell({ type: 'notices-lagged', missed: Number(to - from) + 1 });
+    this.#tell({ kind: 'notices-lagged', missed: Number(to - from) + 1 });
     if (this.subscription.state === 'live') this.subscription = { state: 'idle' };
   }
 
@@ -512,7 +507,7 @@ export class Session {
 
   #present(presence: Presence): void {
     this.presence = presence;
-    this.#tell({ type: 'presence' });
+    this.#tell({ kind: 'presence' });
   }
 
   #parse(text: Uint8Array, version: bigint): Json {
@@ -545,8 +540,8 @@ export const max = (a: bigint, b: bigint): bigint => (a > b ? a : b);
 const patchOf = ({ body }: Op): Patch | undefined => (body.kind === 'update' ? body.patch : undefined);
 
 /** An error of the registry with a text of its own. */
-export const named = (code: string, text: string) => ({ code, number: errorCode(code)?.number ?? 0, text });
+export const named = (code: string, text: string) => ({ code, number: errorNumber(code), text });
 
 /** The same, thrown. */
 export const serverError = (code: string, text: string): ServerError =>
-  new ServerError(code, errorCode(code)?.number ?? 0, text, errorCode(code)?.retryable);
+  new ServerError(code, errorNumber(code), text);

@@ -9,9 +9,9 @@ const MAX_PARTS = 64;
 export function parts(pointer: string): string[] {
   if (pointer === '') return [];
   if (pointer[0] !== '/' || /~(?![01])/.test(pointer))
-    throw new PatchError('invalid_patch', `${pointer} is no JSON Pointer`);
+    throw new PatchError('invalid_patch', pointer);
   const parts = pointer.slice(1).split('/');
-  if (parts.length > MAX_PARTS) throw new PatchError('invalid_patch', 'a pointer has too many parts');
+  if (parts.length > MAX_PARTS) throw new PatchError('invalid_patch', pointer);
   return parts.map(part => part.replaceAll('~1', '/').replaceAll('~0', '~'));
 }
 

@@ -33,27 +33,26 @@ function overlapped(older: number, relation: Relation): number {
   }
 }
 
+/** What `test` operations look at, as touches: an update that tests what an earlier one wrote builds on it. */
+export const tested = (patch: Patch): Touch[] =>
+  patch.filter(operation => operation.op === 'test').map(({ path }) => [path, VALUE]);
+
 /** The paths of one patch, ready to be compared with many others. */
 export class Touches {
-  readonly all: readonly Touch[];
+  readonly #all: readonly Touch[];
   /** The kinds at a path. */
   #at: Map<string, number> | undefined;
   /** The kinds inside of a path. */
   readonly #inside = new Map<string, number>();
 
   constructor(all: readonly Touch[]) {
-    this.all = all;
-  }
-
-  /** What `test` operations look at: an update that tests what an earlier one wrote builds on it. */
-  static tested(patch: Patch): Touches {
-    return new Touches(patch.filter(operation => operation.op === 'test').map(({ path }) => [path, VALUE]));
+    this.#all = all;
   }
 
   #index(): Map<string, number> {
     if (this.#at) return this.#at;
     const at = new Map<string, number>();
-    for (const [pointer, kind] of this.all) {
+    for (const [pointer, kind] of this.#all) {
       at.set(pointer, (at.get(pointer) ?? 0) | kind);
       for (let around = pointer; around; ) {
         around = parent(around);
@@ -65,9 +64,9 @@ export class Touches {
   }
 
   /** Whether this patch, the newer one, gets in the way of the older one's touches. */
-  overlaps(older: Touches): boolean {
+  overlaps(older: readonly Touch[]): boolean {
     const at = this.#index();
-    return older.all.some(([pointer, kind]) => {
+    return older.some(([pointer, kind]) => {
       if ((at.get(pointer) ?? 0) & overlapped(kind, 'same')) return true;
       if ((this.#inside.get(pointer) ?? 0) & overlapped(kind, 'inside')) return true;
       const around = overlapped(kind, 'around');

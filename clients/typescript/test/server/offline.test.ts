@@ -6,12 +6,13 @@ import {
   type Client,
   type ConnectOptions,
   connect,
-  indexedDbStore,
+
   memoryStore,
   type Session,
   type Status,
   type Store,
 } from '../../src/node.ts';
+import { indexedDbStore } from '../../src/store/indexeddb.ts';
 import { Server } from './server.ts';
 
 let server: Server;

@@ -73,7 +73,7 @@ export class Peer {
         pong: 300,
       },
     };
-    return new Core(settings, random.next, this.#disk);
+    return new Core(settings, random.next, structuredClone(this.#disk));
   }
 
   fail(session: string, what: string): never {
@@ -150,7 +150,7 @@ export class Peer {
     if (this.#writing) {
       for (const [key, value] of this.#writing) {
         if (value === undefined) this.#disk.delete(key);
-        else this.#disk.set(key, structuredClone(value));
+        else this.#disk.set(key, value);
         const [kind, session = '', counter = ''] = key.split(' ');
         const made = kind === 'op' ? this.known.get(session)?.made.get(BigInt(counter)) : undefined;
         if (made) made.stored = true;
@@ -158,7 +158,9 @@ export class Peer {
       this.core.handleStored(this.#writing);
       this.#writing = undefined;
     } else {
-      this.#writing = this.core.takeWrites(all);
+      const writes = this.core.takeWrites(all);
+      // As they are now, as a store would have them.
+      this.#writing = writes && structuredClone(writes);
     }
   }
 
@@ -208,7 +210,7 @@ export class Peer {
 
   #told(session: string, event: SessionEvent): void {
     const known = this.#of(session);
-    switch (event.type) {
+    switch (event.kind) {
       case 'changed':
         if (known.have === undefined || event.at.version !== known.have + 1n) {
           this.fail(session, `${event.at.version} came after ${known.have}`);
@@ -235,7 +237,7 @@ export class Peer {
       case 'created':
       case 'accepted':
         this.#settle(session, known, event.counter, 'accepted');
-        if (event.type === 'created') known.have ??= event.at.version;
+        if (event.kind === 'created') known.have ??= event.at.version;
         break;
       case 'durable':
         this.#settle(session, known, event.counter, 'durable');

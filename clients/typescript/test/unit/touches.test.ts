@@ -7,7 +7,7 @@ import { APPEND, LENGTH, READING, SHAPE, type Touch, Touches, VALUE } from '../.
 import { freeze } from '../../src/document/value.ts';
 
 const touches = (document: Json, patch: Patch, lenient = false) =>
-  apply(freeze(document), patch, lenient).touches.all;
+  apply(freeze(document), patch, lenient).touches;
 
 test.each<[string, Json, Patch, Touch[]]>([
   ['a member is added', {}, [{ op: 'add', path: '/a', value: 1 }], [['/a', VALUE]]],
@@ -60,7 +60,7 @@ test('objects that a lenient add makes on its way are not touched by themselves'
 const SAME = '/a/b';
 const INSIDE = '/a/b/c';
 const AROUND = '/a';
-const overlaps = (older: Touch, newer: Touch) => new Touches([newer]).overlaps(new Touches([older]));
+const overlaps = (older: Touch, newer: Touch) => new Touches([newer]).overlaps([older]);
 
 test.each<[string, number, number, [same: boolean, inside: boolean, around: boolean]]>([
   ['value, value', VALUE, VALUE, [true, true, true]],

@@ -167,11 +167,12 @@ export class ClientHandle implements Client {
 
   async get<T = Json>(id: string, { signal }: Cancellable = {}): Promise<Document<T>> {
     const path = `/sessions/${encodeURIComponent(id)}`;
-    const { body } = await this.request<{ epoch: number; version: number; state: T; activeDeviceId?: string | null }>(
-      'GET',
-      path,
-      signal ? { signal } : {},
-    );
+    const { body } = await this.request<{
+      epoch: number;
+      version: number;
+      state: T;
+      activeDeviceId?: string | null;
+    }>('GET', path, signal ? { signal } : {});
     const { epoch, version, state, activeDeviceId } = body;
     return {
       at: { epoch, version },

@@ -26,7 +26,8 @@ const KNOWN: [number, string][] = [
 export const errorNumber = (name: string): number => KNOWN.find(known => known[1] === name)?.[0] ?? 0;
 
 /** The name of a number. */
-export const errorName = (number: number): string => KNOWN.find(known => known[0] === number)?.[1] ?? `error_${number}`;
+export const errorName = (number: number): string =>
+  KNOWN.find(known => known[0] === number)?.[1] ?? `error_${number}`;
 
 /** Whether the same may succeed later: the server is busy or failed, or the link was silent. Who is refused is not. */
 export const isRetryable = (number: number): boolean => number === 107 || (number >= 300 && number !== 502);

@@ -31,8 +31,7 @@ export class Assembly {
   }
 
   begin(at: Position, size: bigint): void {
-    if (this.#size !== undefined || !samePlace(at, this.at))
-      throw broken();
+    if (this.#size !== undefined || !samePlace(at, this.at)) throw broken();
     if (size > this.#max) throw broken();
     this.#size = Number(size);
   }
@@ -50,8 +49,7 @@ export class Assembly {
   /** The whole text. */
   end(checksum: number): Uint8Array {
     if (this.#size !== this.#length) throw broken();
-    if ((this.#crc ^ 0xffffffff) >>> 0 !== checksum)
-      throw broken();
+    if ((this.#crc ^ 0xffffffff) >>> 0 !== checksum) throw broken();
     const whole = new Uint8Array(this.#length);
     let at = 0;
     for (const part of this.#parts) {

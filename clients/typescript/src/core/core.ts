@@ -136,8 +136,7 @@ export class Core {
     if (ops >= queueOps || session.queue.bytes + session.unsentBytes + text.length > queueBytes) {
       throw new RequestError('queue_full');
     }
-    if (patch.length > MAX_OPERATIONS)
-      throw new RequestError('too_large');
+    if (patch.length > MAX_OPERATIONS) throw new RequestError('too_large');
     const before = session.document;
     if (before === undefined) throw new RequestError('not_ready');
     const { document, touches } = attempt(() => apply(before, patch, sending.lenient));
@@ -159,7 +158,12 @@ export class Core {
     );
   }
 
-  #dependencies(session: Session, patch: Patch, touches: readonly Touch[], after: Sending['after']): bigint[] {
+  #dependencies(
+    session: Session,
+    patch: Patch,
+    touches: readonly Touch[],
+    after: Sending['after'],
+  ): bigint[] {
     const { queue } = session;
     if (after === 'nothing') return [];
     if (after === 'all') return queue.dependencies(() => true);
@@ -312,7 +316,8 @@ export class Core {
    */
   handleDisconnected(now: number, code: number | undefined, reason: string): void {
     if (this.link.state === 'offline') return;
-    if (code !== undefined) this.ended(now, new ServerError(errorName(code), code, reason, isRetryable(code)));
+    if (code !== undefined)
+      this.ended(now, new ServerError(errorName(code), code, reason, isRetryable(code)));
     else this.lost(now, new DisconnectedError(reason || 'the link broke'));
   }
 
@@ -491,10 +496,10 @@ export class Core {
       id,
       last,
       event => this.events.push({ type: 'session', session: id, event }),
-      counter => this.#dirty(this.#lazy, counter === undefined ? keyOf('document', id) : keyOf('op', id, counter)),
+      counter =>
+        this.#dirty(this.#lazy, counter === undefined ? keyOf('document', id) : keyOf('op', id, counter)),
     );
   }
-
 
   /** Makes sure that the session is among those that the application wants. */
   #enter(id: string): Session {

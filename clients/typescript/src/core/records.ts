@@ -28,7 +28,11 @@ export function parseKey(key: string): { kind: string; id: string; counter: bigi
   return { kind, id, counter: BigInt(counter) };
 }
 
-export const meta = (incarnation: bigint, user: string | undefined): Meta => ({ format: FORMAT, incarnation, user });
+export const meta = (incarnation: bigint, user: string | undefined): Meta => ({
+  format: FORMAT,
+  incarnation,
+  user,
+});
 
 /** An op that waits, or an update that is unsent. */
 export const opEntry = (session: Session, counter: bigint): Op | { unsent: Unsent } | undefined => {
@@ -48,7 +52,10 @@ export interface Restored {
 }
 
 /** Puts the entries of a store together again. */
-export function restore(entries: ReadonlyMap<string, unknown>): { meta: Meta | undefined; sessions: Map<string, Restored> } {
+export function restore(entries: ReadonlyMap<string, unknown>): {
+  meta: Meta | undefined;
+  sessions: Map<string, Restored>;
+} {
   const meta = entries.get(META) as Meta | undefined;
   const sessions = new Map<string, Restored>();
   if (meta?.format !== FORMAT) return { meta: undefined, sessions };

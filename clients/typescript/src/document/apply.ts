@@ -91,8 +91,7 @@ class Run {
       case 'move': {
         const value = this.#find(operation.from);
         if (operation.from === path) return this.touches.push(path, READING);
-        if (covers(operation.from, path))
-          throw new PatchError('invalid_patch', path);
+        if (covers(operation.from, path)) throw new PatchError('invalid_patch', path);
         this.#remove(operation.from);
         return this.#add(path, value, false);
       }
@@ -105,8 +104,7 @@ class Run {
       case 'test': {
         const found = this.#find(path);
         this.touches.look(path);
-        if (!equal(found, operation.value))
-          throw new PatchError('test_failed', path);
+        if (!equal(found, operation.value)) throw new PatchError('test_failed', path);
       }
     }
   }

@@ -138,7 +138,8 @@ class Drafting {
     const items = (node.value as Json[]).slice() as unknown[];
     const at = key === 'length' ? Number(given) : index(key);
     // An array has no holes and no names.
-    if (at === undefined || !(at <= items.length)) throw new TypeError(`an array in a draft has no ${key} to set`);
+    if (at === undefined || !(at <= items.length))
+      throw new TypeError(`an array in a draft has no ${key} to set`);
     if (key === 'length') items.length = at;
     else items[at] = given;
     this.#arrange(node, items);
@@ -160,7 +161,8 @@ class Drafting {
   #arrange(node: Node, given: unknown[]): void {
     const before = node.value as Json[];
     const items = given.map(item => this.#raw(item));
-    const isSame = (a: number, b: number) => items[a] === before[b] || equal(items[a] as Json, before[b] as Json);
+    const isSame = (a: number, b: number) =>
+      items[a] === before[b] || equal(items[a] as Json, before[b] as Json);
     const most = Math.min(items.length, before.length);
     let begin = 0;
     while (begin < most && isSame(begin, begin)) begin++;

@@ -6,7 +6,6 @@ import {
   type Client,
   type ConnectOptions,
   connect,
-
   memoryStore,
   type Session,
   type Status,

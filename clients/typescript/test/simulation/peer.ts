@@ -42,7 +42,8 @@ export class Peer {
   readonly known = new Map<string, Known>();
   readonly seen = new Set<string>();
   readonly #random: Random;
-  readonly #persists: boolean;
+  /** Whether it writes down what it does; else its process never dies. */
+  readonly persists: boolean;
   /** What is written down, and what is being written. */
   #disk = new Map<string, unknown>();
   #writing: Map<string, unknown> | undefined;
@@ -51,7 +52,7 @@ export class Peer {
   constructor(name: number, random: Random, now: number) {
     this.name = name;
     this.#random = random;
-    this.#persists = !random.once(3);
+    this.persists = !random.once(3);
     this.core = this.#begin(BigInt(1 + name));
     this.core.restart(now);
   }
@@ -63,7 +64,7 @@ export class Peer {
       token: 'person',
       durable: random.once(2),
       notices: random.once(2),
-      persist: this.#persists,
+      persist: this.persists,
       times: {
         backoffBase: 10,
         backoffCap: 200,
@@ -134,7 +135,7 @@ export class Peer {
         mark,
         fate: 'open',
         durability: sending.durability,
-        stored: !this.#persists,
+        stored: !this.persists,
       });
       this.#marks = mark;
     } catch (error) {
@@ -170,7 +171,6 @@ export class Peer {
 
   /** The process dies, and another begins with what is written down. What was under way is written, or it is not. */
   die(now: number): void {
-    if (!this.#persists) return;
     if (this.#writing && this.#random.once(2)) this.write(true);
     this.#writing = undefined;
     this.seen.add('died');
@@ -260,6 +260,19 @@ export class Peer {
       this.fail(session, `${counter} was durable, and is refused`);
     if (made.fate === 'durable' && fate === 'accepted') return;
     made.fate = fate;
+  }
+
+  /** For people: what is open. */
+  get summary(): string {
+    const sessions = [...this.known.keys()].map(id => {
+      const session = this.core.session(id);
+      const ops = [...(session?.queue ?? [])].map(
+        op => `${op.counter} ${op.body.kind} ${op.progress} ${op.stored}`,
+      );
+      return `${id} ${session?.subscription.state} retry ${session?.retryAt} [${ops}]`;
+    });
+    const { link, connectAt, isWriting } = this;
+    return `client ${this.name} (link ${link}, connects at ${connectAt}, writing ${isWriting}): ${sessions.join('; ')}`;
   }
 
   /** Whether nothing is open. */

@@ -7,7 +7,11 @@ import { expect, test } from 'vitest';
 /** Bytes: the bound of the project. */
 const MOST = 20 * 1024;
 
-async function bundle(entry: string, platform: 'browser' | 'node', external: string[] = []): Promise<Uint8Array> {
+async function bundle(
+  entry: string,
+  platform: 'browser' | 'node',
+  external: string[] = [],
+): Promise<Uint8Array> {
   const { outputFiles } = await build({
     entryPoints: [new URL(`../../src/${entry}`, import.meta.url).pathname],
     bundle: true,

@@ -4,6 +4,8 @@ mod support;
 
 #[path = "torture/apps.rs"]
 mod apps;
+#[path = "torture/disk.rs"]
+mod disk;
 #[path = "torture/full_disk.rs"]
 mod full_disk;
 #[path = "torture/kill.rs"]
@@ -12,8 +14,14 @@ mod kill;
 mod late_stream;
 #[path = "torture/observer.rs"]
 mod observer;
+#[path = "torture/power.rs"]
+mod power;
 #[path = "torture/rebind.rs"]
 mod rebind;
+#[path = "torture/rounds.rs"]
+mod rounds;
+#[path = "torture/shim.rs"]
+mod shim;
 #[path = "torture/slow.rs"]
 mod slow;
 #[path = "torture/term.rs"]

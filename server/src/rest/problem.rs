@@ -38,6 +38,9 @@ pub struct Problem {
     /// When to try again; also in `Retry-After`, there in whole seconds.
     #[serde(skip_serializing_if = "Option::is_none", rename = "retryAfterMs")]
     retry_after_ms: Option<u64>,
+    /// With `moved`: HOST:PORT of the server that has the session, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
     /// What the request is called in the server's log; also in `X-Request-Id`.
     #[serde(skip_serializing_if = "Option::is_none", rename = "requestId")]
     request_id: Option<String>,
@@ -66,6 +69,7 @@ impl Problem {
             code: code.name(),
             retryable: code.retryable(),
             retry_after_ms: None,
+            address: None,
             request_id: None,
             error: code,
             last: matches!(code, ErrorCode::TimedOut | ErrorCode::PayloadTooLarge),
@@ -134,7 +138,11 @@ impl Problem {
 
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
-        Self { retry_after_ms: fault.retry_after_ms, ..Self::new(fault.code, fault.text) }
+        Self {
+            retry_after_ms: fault.retry_after_ms,
+            address: fault.address.map(Into::into),
+            ..Self::new(fault.code, fault.text)
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod hostile;
 mod json;
 mod matrix;
 mod members;
+mod pages;
 mod sessions;
 mod snapshots;
 mod story;

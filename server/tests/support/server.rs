@@ -34,13 +34,21 @@ pub struct Setup {
     pub arguments: Vec<String>,
     /// Whether [`Server::fill_disk`] makes its writes fail instead of ending it.
     pub survives_full_disk: bool,
+    /// Set for the server, and for nothing else that is started.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Setup {
     /// On any port of loopback.
     pub fn new(data: &Path) -> Self {
         let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-        Self { data: data.to_owned(), listen, arguments: Vec::new(), survives_full_disk: false }
+        Self {
+            data: data.to_owned(),
+            listen,
+            arguments: Vec::new(),
+            survives_full_disk: false,
+            environment: Vec::new(),
+        }
     }
 
     /// On a port that stays the same over restarts, chosen such that no other program is given it in between: outside
@@ -98,6 +106,7 @@ impl Setup {
             .args(["serve", "--listen", &self.listen.to_string(), "--admin", "127.0.0.1:0", "--data"])
             .arg(&self.data)
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             // A pipe, so that what it says of a full disk does not go to that disk.
@@ -188,6 +197,16 @@ impl Server {
     /// SIGTERM; goes on at once.
     pub fn terminate(&self) {
         rustix::process::kill_process(self.pid(), Signal::TERM).expect("signalled");
+    }
+
+    /// SIGSTOP: it stands still, with its sockets open, and knows nothing of it.
+    pub fn pause(&self) {
+        rustix::process::kill_process(self.pid(), Signal::STOP).expect("signalled");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        rustix::process::kill_process(self.pid(), Signal::CONT).expect("signalled");
     }
 
     /// Waits until it has ended by itself.

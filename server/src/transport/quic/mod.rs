@@ -6,10 +6,11 @@
 //!
 //! ```text
 //! main thread          bind(address, shards, &config) -> Vec<Socket>
-//! a shard's runtime    socket.into_endpoint() -> quinn::Endpoint; gate.admit(endpoint.accept().await) -> QuicLink
+//! a shard's runtime    socket.into_endpoint() -> quinn::Endpoint; gate.admit(endpoint.accept().await) -> Accepted
 //! ```
 
 mod admission;
+pub(super) mod arrivals;
 mod cid;
 mod endpoint;
 mod link;
@@ -22,6 +23,6 @@ mod tests;
 
 pub use admission::Gate;
 pub use endpoint::{Config, Keys, Socket, bind};
-pub use link::{LinkError, LinkStats, QuicLink, accept};
+pub use link::{Accepted, Http3Arrival, LinkError, QuicLink, accept};
 pub use socket::{Handover, Steering};
 pub use streams::Streams;

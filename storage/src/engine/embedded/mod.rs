@@ -2,6 +2,7 @@
 //! where and why. This file opens, reads and closes; it never decides what may be written (`rules`) nor when (`writer`).
 
 pub(super) mod encoding;
+mod failpoint;
 pub mod faults;
 mod files;
 mod index;
@@ -265,6 +266,7 @@ impl Embedded {
         damage: &mut recover::Damage,
     ) -> Result<Self, Error> {
         let mut options = options;
+        failpoint::sizes(&mut options);
         options.segment_bytes = options.segment_bytes.max(16 << 10).next_multiple_of(4096);
         let log_folder = folder.path.join(LOG);
         let index_path = folder.path.join(INDEX);
@@ -353,6 +355,7 @@ impl Embedded {
             let bytes = log::group::size(group.payload.len()) as u64;
             writer::publish(shared, &mut known, writes.into_iter(), group.seq, group.time_ms, bytes);
             shared.stats.log_backlog.fetch_add(bytes, Ordering::Relaxed);
+            failpoint::reach("start.replay");
             if shared.unflushed.load(Ordering::Acquire) >= shared.options.flush_bytes {
                 indexer::flush(shared, &full)?;
             }
@@ -368,14 +371,17 @@ impl Embedded {
         }
         // The index has everything now, so nothing of the old segments is ever read again.
         indexer::flush(shared, &full)?;
+        failpoint::reach("start.indexed");
         let skipped = folder.skipped_epochs()?;
         let epoch = last_epoch.unwrap_or(0).max(found.epoch) + 1 + skipped;
         folder.set_epoch(epoch)?;
+        failpoint::reach("start.epoch");
         if skipped > 0 {
             folder.unmark_copy()?;
         }
         for (path, _) in &found.segments {
             spares.retire(path)?;
+            failpoint::reach("start.retired");
         }
         let log = Log::begin(&log_folder, found.next_id, found.next_seq, epoch, full, shared.options.faults.clone())?;
         Ok((log, epoch, Recovery { groups: found.replayed, torn: found.torn, salvaged: None }))

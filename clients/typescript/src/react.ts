@@ -16,7 +16,10 @@ export function useSession<T>(session: Session<T>): SessionView<T> {
   const subscribe = useCallback((onChange: () => void) => session.subscribe(onChange), [session]);
   const get = () => session.state;
   const state = useSyncExternalStore(subscribe, get, get);
-  const update = useCallback<Session<T>['update']>((recipe, options) => session.update(recipe, options), [session]);
+  const update = useCallback<Session<T>['update']>(
+    (recipe, options) => session.update(recipe, options),
+    [session],
+  );
   return { state, update };
 }
 

@@ -71,11 +71,23 @@ export class SessionHandle<T = Json> implements Session<T> {
   constructor(id: string, client: ClientHandle) {
     this.id = id;
     this.#client = client;
-    this.handoff = new SessionHandoff(id, client);
+    const path = `/sessions/${encodeURIComponent(id)}/handoff`;
+    this.handoff = {
+      start: async ({ ttlSeconds, ...options } = {}) =>
+        (await client.request<Offer>('POST', `${path}/code`, { ...options, body: { ttlSeconds } })).body,
+      complete: async (handoffToken, fromDeviceId, options) => {
+        const body = { fromDeviceId, toDeviceId: client.status.device, handoffToken };
+        await client.request('POST', path, { ...options, body });
+      },
+      answer: (handoff, accept) => {
+        client.core.answerHandoff(handoff, accept);
+        client.pump();
+      },
+    };
   }
 
   get #core() {
-    return this.#client.core.session(this.id);
+    return this.#client.core.sessions.get(this.id);
   }
 
   get state(): DeepReadonly<T> | undefined {
@@ -204,7 +216,7 @@ export class SessionHandle<T = Json> implements Session<T> {
 
   update(recipe: (draft: T) => void, options?: UpdateOptions): Update {
     const document = this.#core?.document;
-    if (document === undefined) throw new RequestError('not_ready', "the session's state is not here yet");
+    if (document === undefined) throw new RequestError('not_ready');
     const operations = record(document, recipe as (draft: never) => unknown);
     if (operations.length) return this.#send(operations, options);
     const nothing = new UpdateHandle(0, operations);
@@ -248,7 +260,7 @@ export class SessionHandle<T = Json> implements Session<T> {
 
   leave(): void {
     this.#client.leave(this.id);
-    this.end(new ClosedError('the session was left'));
+    this.end(new ClosedError('left'));
   }
 
   // For the client.
@@ -324,35 +336,5 @@ export class SessionHandle<T = Json> implements Session<T> {
         return this.end(event.error);
       case 'resumed':
     }
-  }
-}
-
-class SessionHandoff implements Handoff {
-  readonly #id: string;
-  readonly #client: ClientHandle;
-
-  constructor(id: string, client: ClientHandle) {
-    this.#id = id;
-    this.#client = client;
-  }
-
-  async start({ ttlSeconds, signal }: { ttlSeconds?: number } & Cancellable = {}): Promise<Offer> {
-    const body = ttlSeconds === undefined ? {} : { ttlSeconds };
-    const path = `/sessions/${encodeURIComponent(this.#id)}/handoff/code`;
-    return (await this.#client.request<Offer>('POST', path, { body, ...(signal ? { signal } : {}) })).body;
-  }
-
-  async complete(handoffToken: string, fromDeviceId: string, options: Cancellable = {}): Promise<void> {
-    const toDeviceId = this.#client.status.device ?? this.#client.core.config.device;
-    const path = `/sessions/${encodeURIComponent(this.#id)}/handoff`;
-    await this.#client.request('POST', path, {
-      ...options,
-      body: { fromDeviceId, toDeviceId, handoffToken },
-    });
-  }
-
-  answer(handoff: string, accept: boolean): void {
-    this.#client.core.answerHandoff(handoff, accept);
-    this.#client.pump();
   }
 }

@@ -89,6 +89,7 @@ export const MESSAGES = {
     session: optional(text),
     op: optional(u64),
     retry_after_ms: optional(u64),
+    address: appended(text),
   }),
   Draining: message(0x0b, 's', { reconnect_after_ms: u64, window_ms: u64, address: text }),
   Close: message(0x0c, 'b', { code: u32, text }),

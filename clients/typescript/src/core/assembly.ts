@@ -14,7 +14,7 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
 export const samePlace = (a: Position, b: Position): boolean =>
   a.epoch === b.epoch && a.version === b.version;
 
-const broken = () => new FaultError('a snapshot whose parts do not fit together');
+const broken = () => new FaultError('a broken snapshot');
 
 export class Assembly {
   readonly at: Position;

@@ -15,12 +15,12 @@
 // - No update twice. (session, incarnation, counter) is the identity of an op. A counter is never used again, not after a
 //   crash either: an op is not sent before it is written down.
 
-import type { Json, Patch } from '../api.ts';
+import type { Json, Patch, Stream } from '../api.ts';
 import { utf8 } from '../codec/bytes.ts';
 import { errorName, errorNumber, isRetryable, ProtocolError } from '../codec/error.ts';
 import { type ConflictPolicy, type DevicePolicy, encode, type Message } from '../codec/message.ts';
 import { apply, MAX_OPERATIONS } from '../document/apply.ts';
-import { type Touch, Touches, tested } from '../document/touches.ts';
+import { overlaps, type Touch, tested } from '../document/touches.ts';
 import { DisconnectedError, FaultError, RequestError, ServerError } from '../error.ts';
 import { Backoff } from './backoff.ts';
 import { BUSY_BASE, BUSY_CAP, type Config, MAX_CLIENT_FRAME, UPDATE_OVERHEAD } from './config.ts';
@@ -56,14 +56,17 @@ export class Core {
 
   // What `receive.ts`, the other half of this class, needs too.
   /** @internal */ link: Link;
-  /** @internal */ readonly sessions = new Map<string, Session>();
+  /** The sessions that the application has, or had and that are not done yet. */
+  readonly sessions = new Map<string, Session>();
   /** @internal */ readonly asked = new Requests();
   /** @internal Whose sessions these are; `undefined` until a server has said so. */
   user: string | undefined;
 
   readonly #random: () => number;
   readonly #backoff: Backoff;
-  #drain: { at: number; address: string | undefined } | undefined;
+  #drain: { at: number; address: string } | undefined;
+  /** Where the next attempt goes: the server that has what this client wants. Empty: the usual. */
+  #elsewhere = '';
   /** The newest counter and what is unsent of sessions that were left: a counter is never used again. */
   readonly #left = new Map<string, Session>();
   #lastId = 0n;
@@ -167,8 +170,8 @@ export class Core {
     const { queue } = session;
     if (after === 'nothing') return [];
     if (after === 'all') return queue.dependencies(() => true);
-    const newer = new Touches([...touches, ...tested(patch)]);
-    const on = queue.dependencies(older => newer.overlaps(older.touches));
+    const newer = [...touches, ...tested(patch)];
+    const on = queue.dependencies(older => overlaps(older.touches, newer));
     if (after === 'overlapping') return on;
     if (after <= 0n || after > queue.last || queue.wasRefused(after)) {
       throw new RequestError('unknown_update');
@@ -234,11 +237,6 @@ export class Core {
   /** What the server said of itself on the present connection; and the last round trip, in milliseconds. */
   get connection(): Pick<Connection, 'welcome' | 'rtt'> | undefined {
     return this.#connection;
-  }
-
-  /** A session that the application has, or had and that is not done yet. */
-  session(id: string): Session | undefined {
-    return this.sessions.get(id);
   }
 
   /** Updates that are unsent; of a session that was left too. */
@@ -318,20 +316,19 @@ export class Core {
     if (this.link.state === 'offline') return;
     if (code !== undefined)
       this.ended(now, new ServerError(errorName(code), code, reason, isRetryable(code)));
-    else this.lost(now, new DisconnectedError(reason || 'the link broke'));
+    else this.lost(now, new DisconnectedError(reason));
   }
 
   /** Bytes came, in any chunking. */
-  handleBytes(now: number, bytes: Uint8Array): void {
+  handleBytes(now: number, bytes: Uint8Array, stream: Stream = 0): void {
     if (this.link.state !== 'on') return;
     const { connection } = this.link;
-    connection.heard(now, bytes);
+    connection.heard(now, bytes, stream);
     try {
       // A message may have ended the connection.
       while (this.#connection === connection) {
-        const message = connection.next();
+        const message = connection.next(stream);
         if (!message) return;
-        connection.handshake.receive(message);
         receive(this, connection, now, message);
       }
     } catch (error) {
@@ -344,21 +341,22 @@ export class Core {
   handleTimeout(now: number): void {
     if (this.#drain && this.#drain.at <= now && this.link.state === 'on') {
       this.hangUp(0, 'draining');
-      this.lost(now, new DisconnectedError('the server is going down'));
+      this.lost(now, new DisconnectedError('draining'));
     }
     const { handshake, pong } = this.config.times;
     if (this.link.state === 'offline') {
       const { retryAt } = this.link;
       if (retryAt !== undefined && retryAt <= now) {
         this.link = { state: 'connecting' };
-        this.commands.push({ type: 'connect', address: this.#drain?.address });
+        this.commands.push({ type: 'connect', address: this.#drain?.address || this.#elsewhere });
         this.#drain = undefined;
+        this.#elsewhere = '';
       }
     } else if (this.link.state === 'on') {
       const pulse = this.link.connection.pulse(now, handshake, pong);
       if (pulse === 'dead') {
         this.hangUp(errorNumber('timed_out'), 'silence');
-        this.lost(now, new FaultError('no sign of life from the server'));
+        this.lost(now, new FaultError('silence'));
       } else if (pulse !== 'fine') {
         this.#control.push({ type: 'Ping', nonce: pulse });
       }
@@ -383,12 +381,13 @@ export class Core {
 
   /**
    * The next frame to send; `undefined` when there is nothing to say. Ask for it only when the link takes it: what is not
-   * asked for yet stays in the queues, where it is bounded.
+   * asked for yet stays in the queues, where it is bounded. With `stream`: for this stream of two.
    */
-  transmit(now: number): Uint8Array | undefined {
+  transmit(now: number, stream?: Stream): Uint8Array | undefined {
     const connection = this.#connection;
     if (!connection) return undefined;
-    const message = this.#control.shift() ?? this.#said.shift() ?? this.#nextUpdate(connection);
+    let message = stream === 1 ? undefined : this.#control.shift();
+    if (stream !== 0) message ??= this.#said.shift() ?? this.#nextUpdate(connection);
     if (!message) return undefined;
     connection.said(now);
     return encode(message);
@@ -495,6 +494,7 @@ export class Core {
     return new Session(
       id,
       last,
+      this.config,
       event => this.events.push({ type: 'session', session: id, event }),
       counter =>
         this.#dirty(this.#lazy, counter === undefined ? keyOf('document', id) : keyOf('op', id, counter)),
@@ -583,7 +583,7 @@ export class Core {
       this.ask(session.id, now);
     }
     if (this.#connection && waits(session) && session.askedAt + this.config.times.answer <= now) {
-      this.fault(now, new FaultError(`${session.id}: no answer to a subscription`));
+      this.fault(now, new FaultError(`${session.id}: no answer`));
     }
   }
 
@@ -610,7 +610,7 @@ export class Core {
   /** The connection is the server's and this user's. */
   welcomed(user: string): void {
     if (this.user !== undefined && this.user !== user) {
-      this.#forgetSessions(serverError('unauthenticated', 'another user has signed in'));
+      this.#forgetSessions(serverError('unauthenticated', 'another user'));
     }
     if (this.user !== user) {
       this.user = user;
@@ -634,8 +634,23 @@ export class Core {
 
   drainAt(now: number, after: number, window: number, address: string): void {
     const at = now + after + Math.floor(this.#random() * (window + 1));
-    this.#drain = { at, address: address || undefined };
+    this.#drain = { at, address };
     this.events.push({ type: 'draining', at });
+  }
+
+  /**
+   * Another server has the session. This client goes along when nothing that it wants is left here, since it has one
+   * connection; else it asks again from time to time, until the session can be had here.
+   */
+  moved(now: number, session: Session, error: ServerError, address: string): void {
+    session.beginAnew(true);
+    if (address && [...this.sessions.values()].every(({ isAway }) => isAway)) {
+      this.hangUp(0, error.code);
+      this.#elsewhere = address;
+      return this.lost(now, error);
+    }
+    this.pause(now, session, error.retryAfter);
+    this.events.push({ type: 'warning', error });
   }
 
   /** The server broke the protocol: reconnect and ask again. */
@@ -656,15 +671,12 @@ export class Core {
 
   /** Forgets everything that belongs to one connection. */
   #resetLink(): void {
-    this.#failRequests(
-      this.asked.onLinkLost(),
-      new DisconnectedError('the connection was lost before the answer came'),
-    );
+    this.#failRequests(this.asked.onLinkLost(), new DisconnectedError('no answer'));
     this.#control = [];
     this.#said = [];
     this.#ready = new Set();
     for (const session of [...this.sessions.values()]) {
-      session.onLinkLost();
+      session.beginAnew();
       if (!session.wanted && !session.queue.length) this.leave(session);
     }
   }
@@ -711,8 +723,8 @@ export class Core {
 const waits = ({ subscription: { state } }: Session): boolean =>
   state === 'asked' || state === 'resuming' || state === 'leaving';
 
-const tooMany = (limit: number) => new RequestError('too_many', `${limit} is the limit`);
-const tooLarge = (max: number) => new RequestError('too_large', `at most ${max} bytes are taken`);
+const tooMany = (limit: number) => new RequestError('too_many', `at most ${limit}`);
+const tooLarge = (max: number) => new RequestError('too_large', `at most ${max} bytes`);
 
 function attempt<T>(apply: () => T): T {
   try {

@@ -85,7 +85,7 @@ export interface Presence {
 
 /** What the owner of the link has to do. */
 export type Command =
-  /** Connect; then call `handleConnected`, or `handleDisconnected` when that fails. `address`: HOST:PORT, if not the usual. */
-  | { type: 'connect'; address: string | undefined }
+  /** Connect; then call `handleConnected`, or `handleDisconnected` when that fails. `address`: HOST:PORT; empty: the usual. */
+  | { type: 'connect'; address: string }
   /** Send `last` if that is possible at once, then end the link. No `handleDisconnected` is needed. */
   | { type: 'disconnect'; code: number; text: string; last: Uint8Array };

@@ -1,11 +1,11 @@
 // What comes from the server, message by message: the other half of `core.ts`. Never sends by itself: it queues.
 
 import { errorName, isRetryable } from '../codec/error.ts';
-import type { Body, Message } from '../codec/message.ts';
+import type { Body, Message, MessageOf } from '../codec/message.ts';
 import { RefusedError, ServerError } from '../error.ts';
 import type { Connection } from './connection.ts';
 import type { Core } from './core.ts';
-import { Divergence, type Session, serverError } from './session.ts';
+import { Divergence, type Session, type SessionMessage, serverError } from './session.ts';
 
 /** Takes one message in. Throws `FaultError` when the server broke the rules. */
 export function receive(core: Core, connection: Connection, now: number, message: Message): void {
@@ -39,72 +39,34 @@ export function receive(core: Core, connection: Connection, now: number, message
     case 'Error':
       return onError(core, now, message);
     default:
-      return onSession(core, now, message);
+      // What only clients say is refused before it gets here, and documents are not asked for.
+      return onSession(core, now, message as MessageOf<SessionMessage>);
   }
 }
 
 /** What is said about one session. Messages about sessions that were left are leftovers. */
-function onSession(core: Core, now: number, message: Message): void {
-  const { incarnation, limits } = core.config;
-  const to = (take: (session: Session) => void) =>
-    within(core, now, (message as { session: string }).session, take);
-  switch (message.type) {
-    case 'Created':
-      to(session => session.onCreated(message));
-      return core.ask(message.session, now);
-    case 'Resumed':
-      return to(session => session.onResumed(message));
-    case 'Reset':
-      return to(session => session.onReset(message, limits.maxDocument));
-    case 'Unsubscribed':
-      return to(session => {
-        const { state, id } = session.subscription;
-        if (state === 'leaving' && id === message.id) core.leave(session);
-      });
-    case 'Accepted':
-      return to(session => session.onAccepted(message, incarnation));
-    case 'Conflict':
-      return to(session => session.onConflict(message));
-    case 'SnapshotBegin':
-      return to(({ assembly }) => assembly?.begin(message.at, message.size));
-    case 'SnapshotPart':
-      return to(({ assembly }) => assembly?.part(message.offset, message.bytes));
-    case 'SnapshotEnd':
-      return to(session => session.onSnapshotEnd(message.checksum));
-    case 'Delta':
-      return to(session => session.onDelta(message, incarnation));
-    case 'Durable':
-      return to(session => session.onDurable(message.at));
-    case 'Presence':
-      return to(session => session.onPresence(message));
-    case 'DeviceJoined':
-      return to(session => session.onJoined(message));
-    case 'DeviceLeft':
-      return to(session => session.onLeft(message));
-    case 'HandoffRequested':
-      return to(session => session.onHandoffRequested(message));
-    case 'HandoffCompleted':
-      return to(session => session.onHandoffCompleted(message));
-    case 'Lagged':
-      to(session => session.onLagged(message));
-      // Subscribing again from where the client stands brings the presence anew.
-      return core.ask(message.session, now);
-    case 'AccessChanged':
-      to(session => session.onAccessChanged(message));
-      if (message.role === undefined && message.user === core.user) {
-        end(
-          core,
-          message.session,
-          serverError('not_found', 'this user is no member of the session any more'),
-        );
+function onSession(
+  core: Core,
+  now: number,
+  message: MessageOf<SessionMessage | 'Unsubscribed' | 'SessionDeleted'>,
+): void {
+  const { type, session: id } = message;
+  within(core, now, id, session => {
+    if (type === 'Unsubscribed') {
+      const { state, id } = session.subscription;
+      if (state === 'leaving' && id === message.id) core.leave(session);
+    } else if (type === 'SessionDeleted') {
+      core.events.push({ type: 'session', session: id, event: { kind: 'deleted' } });
+      end(core, id, serverError('not_found', 'deleted'));
+    } else {
+      (session[`on${type}`] as ((message: Message) => void) | undefined)?.(message);
+      // After `Lagged`: subscribing again from where the client stands brings the presence anew.
+      if (type === 'Created' || type === 'Lagged') core.ask(id, now);
+      if (type === 'AccessChanged' && message.role === undefined && message.user === core.user) {
+        end(core, id, serverError('not_found', 'no member any more'));
       }
-      return;
-    case 'SessionDeleted':
-      to(() => core.events.push({ type: 'session', session: message.session, event: { kind: 'deleted' } }));
-      return end(core, message.session, serverError('not_found', 'the session was deleted'));
-    default:
-    // What only clients say is refused before it gets here.
-  }
+    }
+  });
 }
 
 /** Lets a session take something in. */
@@ -153,7 +115,9 @@ function onError(core: Core, now: number, message: Body<'Error'>): void {
   const error = errorOf(message);
   const { session: id, op, answers } = message;
   const session = id === undefined ? undefined : core.sessions.get(id);
-  if (id !== undefined && op !== undefined) {
+  if (session && error.code === 'moved') {
+    core.moved(now, session, error, message.address);
+  } else if (id !== undefined && op !== undefined) {
     if (session) onOpError(core, now, session, op, error);
   } else if (answers !== undefined) {
     onRequestError(core, now, answers, error);
@@ -177,7 +141,7 @@ function onOpError(core: Core, now: number, session: Session, counter: bigint, e
   }
   session.busyRounds = 0;
   const wasUnmade = session.isUnmade;
-  session.refuse(counter, new RefusedError({ code: error.code, number: error.number, text: error.message }));
+  session.refuse(counter, new RefusedError(error));
   if (wasUnmade && !session.replica && !session.queue.length) end(core, session.id, error);
   else core.tidy(session, now);
 }

@@ -4,11 +4,12 @@
 import type { Json, Patch } from '../api.ts';
 import { text as readText, utf8 } from '../codec/bytes.ts';
 import { errorNumber } from '../codec/error.ts';
-import type { Attached, Body, Message, MessageOf, Position } from '../codec/message.ts';
+import type { Attached, Body, Message, Position } from '../codec/message.ts';
 import { apply, checkPatch } from '../document/apply.ts';
 import { equal, parseJson } from '../document/value.ts';
 import { FaultError, RefusedError, ServerError } from '../error.ts';
 import { Assembly } from './assembly.ts';
+import type { Config } from './config.ts';
 import type { Presence, SessionEvent } from './event.ts';
 import { durabilityOf, isOverlay, type Op, Queue, type Update } from './queue.ts';
 
@@ -26,6 +27,27 @@ export interface Replica {
 /** The client's copy does not go together with what the server says: it is fetched anew. */
 export class Divergence extends FaultError {}
 
+/** The messages about one session, each with the method that takes it. */
+type Handlers = { [N in SessionMessage as `on${N}`]: (message: Body<N>) => void };
+export type SessionMessage =
+  | 'Accepted'
+  | 'AccessChanged'
+  | 'Conflict'
+  | 'Created'
+  | 'Delta'
+  | 'DeviceJoined'
+  | 'DeviceLeft'
+  | 'Durable'
+  | 'HandoffCompleted'
+  | 'HandoffRequested'
+  | 'Lagged'
+  | 'Presence'
+  | 'Reset'
+  | 'Resumed'
+  | 'SnapshotBegin'
+  | 'SnapshotEnd'
+  | 'SnapshotPart';
+
 const EMPTY_PATCH = utf8('[]');
 
 /** An own update that was refused because another device is the active one. */
@@ -34,7 +56,7 @@ export interface Unsent {
   body: Update;
 }
 
-export class Session {
+export class Session implements Handlers {
   readonly id: string;
   subscription: Subscription = { state: 'idle' };
   /** When the subscription was asked for, or its end. */
@@ -47,6 +69,8 @@ export class Session {
   readonly queue: Queue;
   /** Own updates that another device's being active kept from being applied; in counter order. */
   unsent: Unsent[] = [];
+  /** Another server has it, as this connection's said last. */
+  isAway = false;
   /** Nothing is sent before this time: the server was busy. */
   retryAt: number | undefined;
   /** Busy answers in a row. */
@@ -54,6 +78,7 @@ export class Session {
   presence: Presence = { seq: 0n, devices: [], activeDevice: undefined };
   /** Grows whenever the document may have changed. */
   revision = 0;
+  readonly #config: Config;
   #view: Json | undefined;
   #isStale = true;
   #loading: { assembly: Assembly; reason: Body<'Reset'>['reason']; lastKept: bigint | undefined } | undefined;
@@ -64,11 +89,13 @@ export class Session {
   constructor(
     id: string,
     last: bigint,
+    config: Config,
     tell: (event: SessionEvent) => void,
     touch: (counter?: bigint) => void,
   ) {
     this.id = id;
     this.queue = new Queue(last);
+    this.#config = config;
     this.#tell = tell;
     this.#touch = touch;
   }
@@ -127,8 +154,12 @@ export class Session {
     return this.unsent.reduce((sum, { body }) => sum + body.text.length, 0);
   }
 
-  /** The connection is gone: everything unconfirmed is sent again on the next one, in order, with the same counters. */
-  onLinkLost(): void {
+  /**
+   * The connection is gone, or (`isAway`) another server has the session: everything unconfirmed is sent again, in order,
+   * with the same counters, once events come again.
+   */
+  beginAnew(isAway = false): void {
+    this.isAway = isAway;
     this.subscription = { state: 'idle' };
     this.#loading = undefined;
     this.retryAt = undefined;
@@ -189,18 +220,19 @@ export class Session {
     if (!replica || after !== replica.at.version) throw this.#gap(replica?.at.version ?? 0n, after + 1n);
     // The server takes the client's place for one of this epoch's line.
     replica.at = { epoch: max(replica.at.epoch, epoch), version: replica.at.version };
+    this.isAway = false;
     this.subscription = { state: 'live' };
     this.#touch();
     this.#tell({ kind: 'resumed', at: replica.at, version });
   }
 
-  onReset(reset: Body<'Reset'>, maxDocument: number): void {
+  onReset(reset: Body<'Reset'>): void {
     const { state } = this.subscription;
     const byItself = reset.id === undefined && (state === 'live' || state === 'loading');
     if (!byItself && !this.#answers(reset.id)) return;
     if (reset.state) return this.#load(reset.at, reset.state, reset.reason, reset.last_kept);
     this.subscription = { state: 'loading' };
-    const assembly = new Assembly(reset.at, maxDocument);
+    const assembly = new Assembly(reset.at, this.#config.limits.maxDocument);
     this.#loading = { assembly, reason: reset.reason, lastKept: reset.last_kept };
   }
 
@@ -210,12 +242,15 @@ export class Session {
     return state === 'asked' ? id === asked : state === 'resuming' && id === undefined;
   }
 
-  /** The document in parts that comes now. */
-  get assembly(): Assembly | undefined {
-    return this.#loading?.assembly;
+  onSnapshotBegin({ at, size }: Body<'SnapshotBegin'>): void {
+    this.#loading?.assembly.begin(at, size);
   }
 
-  onSnapshotEnd(checksum: number): void {
+  onSnapshotPart({ offset, bytes }: Body<'SnapshotPart'>): void {
+    this.#loading?.assembly.part(offset, bytes);
+  }
+
+  onSnapshotEnd({ checksum }: Body<'SnapshotEnd'>): void {
     const loading = this.#loading;
     if (!loading) return;
     this.#loading = undefined;
@@ -241,6 +276,7 @@ export class Session {
     }
     this.replica = { document, at };
     this.distrusted = false;
+    this.isAway = false;
     this.subscription = { state: 'live' };
     this.#loading = undefined;
     this.touched();
@@ -253,7 +289,7 @@ export class Session {
 
   /** The session was deleted and made again: what the old one had confirmed went with it. */
   #forgetConfirmed(): void {
-    const error = new RefusedError(named('not_found', 'the session was deleted and made again'));
+    const error = new RefusedError(serverError('not_found', 'made again'));
     for (const op of [...this.queue]) {
       if (op.progress === 'pending') continue;
       this.#remove(op.counter);
@@ -266,19 +302,19 @@ export class Session {
     this.#touch(counter);
   }
 
-  onDelta({ at, operations, device, origin, time_ms }: Body<'Delta'>, incarnation: bigint): void {
+  onDelta({ at, operations, device, origin, time_ms }: Body<'Delta'>): void {
     switch (this.subscription.state) {
       case 'live':
         break;
       case 'resuming':
       case 'loading':
-        throw new Divergence(`${this.id}: version ${at.version} came before the state that it belongs to`);
+        throw this.#gap(0n, at.version);
       default:
         // Left over from an earlier subscription of this connection.
         return;
     }
     const patch = this.#parsePatch(operations, at.version);
-    const own = origin.incarnation === incarnation;
+    const own = origin.incarnation === this.#config.incarnation;
     this.#advance(at, patch, own ? origin.counter : undefined);
     this.#tell({ kind: 'changed', at, patch, device, origin, own, time: Number(time_ms) });
     if (own) this.#contain(origin.counter, at.version);
@@ -311,7 +347,7 @@ export class Session {
     this.touched();
   }
 
-  onAccepted({ counter, at, durable, operations, changed }: Body<'Accepted'>, incarnation: bigint): void {
+  onAccepted({ counter, at, durable, operations, changed }: Body<'Accepted'>): void {
     this.busyRounds = 0;
     const op = this.queue.get(counter);
     if (!op) return;
@@ -323,7 +359,7 @@ export class Session {
       const patch = operations ? this.#parsePatch(operations, at.version) : patchOf(op);
       if (!patch) return;
       this.#advance(at, patch, counter);
-      const origin = { incarnation, counter };
+      const origin = { incarnation: this.#config.incarnation, counter };
       this.#tell({ kind: 'changed', at, patch, device: '', origin, own: true, time: 0 });
     }
     op.confirmed = true;
@@ -376,7 +412,7 @@ export class Session {
     return { epoch: this.replica?.at.epoch ?? 0n, version };
   }
 
-  onDurable(at: Position): void {
+  onDurable({ at }: Body<'Durable'>): void {
     for (const op of this.queue) {
       if (op.confirmed && op.progress !== 'pending' && op.version <= at.version) op.durable = true;
     }
@@ -407,7 +443,7 @@ export class Session {
 
   onConflict({ counter, paths }: Body<'Conflict'>): void {
     this.busyRounds = 0;
-    this.refuse(counter, new RefusedError(named('conflict', 'others changed the same since'), paths));
+    this.refuse(counter, new RefusedError(serverError('conflict'), paths));
   }
 
   /** An own op is refused for good, and with it what builds on it. */
@@ -433,11 +469,7 @@ export class Session {
       const why =
         on === undefined
           ? error
-          : new RefusedError(
-              named('dependency_refused', `update ${on}, which it builds on, was refused: ${error.message}`),
-              [],
-              Number(on),
-            );
+          : new RefusedError(serverError('dependency_refused', error.message), [], Number(on));
       this.#tell({ kind: 'refused', counter: op.counter, patch: patchOf(op), error: why });
     }
   }
@@ -454,7 +486,7 @@ export class Session {
     for (const op of this.queue.drain()) {
       this.#touch(op.counter);
       if (op.body.kind === 'given-up') continue;
-      const refusal = new RefusedError({ code: error.code, number: error.number, text: error.message });
+      const refusal = new RefusedError(error);
       this.#tell({ kind: 'refused', counter: op.counter, patch: patchOf(op), error: refusal });
     }
     this.touched();
@@ -467,13 +499,13 @@ export class Session {
     this.#present({ seq, devices, activeDevice: active_device });
   }
 
-  onJoined({ seq, device }: Body<'DeviceJoined'>): void {
+  onDeviceJoined({ seq, device }: Body<'DeviceJoined'>): void {
     if (seq > this.presence.seq) {
       this.#present({ ...this.presence, seq, devices: [...this.#without(device), device] });
     }
   }
 
-  onLeft({ seq, device, user }: Body<'DeviceLeft'>): void {
+  onDeviceLeft({ seq, device, user }: Body<'DeviceLeft'>): void {
     if (seq > this.presence.seq) {
       this.#present({ ...this.presence, seq, devices: this.#without({ device, user }) });
     }
@@ -496,7 +528,7 @@ export class Session {
     this.#tell({ kind: 'access-changed', user, role });
   }
 
-  onLagged({ from, to }: MessageOf<'Lagged'>): void {
+  onLagged({ from, to }: Body<'Lagged'>): void {
     this.#tell({ kind: 'notices-lagged', missed: Number(to - from) + 1 });
     if (this.subscription.state === 'live') this.subscription = { state: 'idle' };
   }
@@ -527,11 +559,11 @@ export class Session {
   }
 
   #gap(have: bigint, got: bigint): Divergence {
-    return new Divergence(`${this.id}: version ${have + 1n} should have come, ${got} came`);
+    return new Divergence(`${this.id}: ${got} after ${have}`);
   }
 
   #diverged(version: bigint, why: unknown): Divergence {
-    return new Divergence(`${this.id}: version ${version} does not apply: ${(why as Error).message}`);
+    return new Divergence(`${this.id}: ${version}: ${why}`);
   }
 }
 
@@ -539,9 +571,6 @@ export const max = (a: bigint, b: bigint): bigint => (a > b ? a : b);
 
 const patchOf = ({ body }: Op): Patch | undefined => (body.kind === 'update' ? body.patch : undefined);
 
-/** An error of the registry with a text of its own. */
-export const named = (code: string, text: string) => ({ code, number: errorNumber(code), text });
-
-/** The same, thrown. */
-export const serverError = (code: string, text: string): ServerError =>
+/** An error of the registry that this client says itself. */
+export const serverError = (code: string, text = ''): ServerError =>
   new ServerError(code, errorNumber(code), text);

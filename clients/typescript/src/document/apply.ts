@@ -27,7 +27,7 @@ export function apply(document: Json, patch: Patch, lenient: boolean): Applied {
 
 /** Checks that a value read from JSON is a patch. Throws {@link PatchError}. */
 export function checkPatch(value: unknown): Patch {
-  const wrong = () => new PatchError('invalid_patch', 'not a JSON Patch (RFC 6902)');
+  const wrong = () => new PatchError('invalid_patch', 'no JSON Patch');
   if (!Array.isArray(value)) throw wrong();
   for (const operation of value as Partial<Record<string, unknown>>[]) {
     if (!isContainer(operation)) throw wrong();

@@ -93,7 +93,7 @@ class Drafting {
   }
 
   #record(node: Node, make: (pointer: string) => Operation): void {
-    if (this.#finished) throw new TypeError('the recipe of this draft has returned');
+    if (this.#finished) throw new TypeError('the recipe has returned');
     const pointer = this.#pointer(node);
     if (pointer === undefined) return;
     const operation = make(pointer);
@@ -138,8 +138,7 @@ class Drafting {
     const items = (node.value as Json[]).slice() as unknown[];
     const at = key === 'length' ? Number(given) : index(key);
     // An array has no holes and no names.
-    if (at === undefined || !(at <= items.length))
-      throw new TypeError(`an array in a draft has no ${key} to set`);
+    if (at === undefined || !(at <= items.length)) throw new TypeError(`no array item: ${key}`);
     if (key === 'length') items.length = at;
     else items[at] = given;
     this.#arrange(node, items);
@@ -147,7 +146,7 @@ class Drafting {
   }
 
   #delete(node: Node, key: string): boolean {
-    if (Array.isArray(node.value)) throw new TypeError('an array has no holes');
+    if (Array.isArray(node.value)) throw new TypeError('no array item');
     if (member(node.value, key) === undefined) return true;
     this.#record(node, at => ({ op: 'remove', path: child(at, key) }));
     delete this.#own<Record<string, Json>>(node)[key];
@@ -218,7 +217,7 @@ class Drafting {
       getOwnPropertyDescriptor: (_, key) => {
         if (typeof key === 'symbol' || !Object.hasOwn(node.value, key)) return undefined;
         const isLength = Array.isArray(node.value) && key === 'length';
-        const value = this.#draft(member(node.value, key), node, isLength ? key : key);
+        const value = this.#draft(member(node.value, key), node, key);
         return { value, writable: true, enumerable: !isLength, configurable: !isLength };
       },
       defineProperty: refuse,

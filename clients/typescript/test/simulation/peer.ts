@@ -178,7 +178,7 @@ export class Peer {
     for (const [session, known] of this.known) {
       // Its counters are free again: nobody was ever told of them.
       for (const [counter, made] of known.made) if (!made.stored) known.made.delete(counter);
-      known.have = this.core.session(session)?.replica?.at.version;
+      known.have = this.core.sessions.get(session)?.replica?.at.version;
       this.core.subscribe(session, now);
     }
   }
@@ -192,8 +192,7 @@ export class Peer {
           this.#told(event.session, event.event);
           break;
         case 'disconnected':
-          if (event.error instanceof FaultError && !/no sign of life/.test(event.error.message))
-            throw event.error;
+          if (event.error instanceof FaultError && !/silence/.test(event.error.message)) throw event.error;
           if (event.error instanceof ProtocolError) throw event.error;
           break;
         case 'denied':
@@ -203,7 +202,7 @@ export class Peer {
     }
     if (mistake === 'sends before it is written down') {
       for (const id of this.known.keys()) {
-        for (const op of this.core.session(id)?.queue ?? []) op.stored = true;
+        for (const op of this.core.sessions.get(id)?.queue ?? []) op.stored = true;
       }
     }
   }
@@ -265,7 +264,7 @@ export class Peer {
   /** For people: what is open. */
   get summary(): string {
     const sessions = [...this.known.keys()].map(id => {
-      const session = this.core.session(id);
+      const session = this.core.sessions.get(id);
       const ops = [...(session?.queue ?? [])].map(
         op => `${op.counter} ${op.body.kind} ${op.progress} ${op.stored}`,
       );
@@ -279,7 +278,7 @@ export class Peer {
   get isAtRest(): boolean {
     if (this.isWriting) return false;
     for (const id of this.known.keys()) {
-      const session = this.core.session(id);
+      const session = this.core.sessions.get(id);
       if (session?.subscription.state !== 'live' || session.queue.length) return false;
     }
     return true;

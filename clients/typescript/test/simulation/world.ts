@@ -228,7 +228,7 @@ export class World {
       const { log } = document.live as { log: Record<string, number[]> };
       for (const peer of this.#peers) {
         const who = `client ${peer.name} in ${session}`;
-        const state = peer.core.session(session);
+        const state = peer.core.sessions.get(session);
         expect(state?.document, `${who}: its optimistic document`).toEqual(document.live);
         expect(Number(state?.replica?.at.version), `${who}: its version`).toBe(document.version);
         const marks = log[peer.name] ?? [];

@@ -15,7 +15,7 @@ export interface ServiceOptions {
 /** `http:` or `https:`, without a path. */
 export function origin(url?: string): URL {
   const given = url ?? (globalThis as { location?: { origin: string } }).location?.origin;
-  if (given === undefined) throw new TypeError('`url` is needed outside of a page');
+  if (given === undefined) throw new TypeError('no url');
   const parsed = new URL(given);
   parsed.protocol = parsed.protocol.replace('ws', 'http');
   return new URL(parsed.origin);

@@ -2,7 +2,6 @@
 
 import type {
   Attached,
-  Cancellable,
   Change,
   DeepReadonly,
   Handoff,
@@ -12,8 +11,6 @@ import type {
   Position,
   Presence,
   Session,
-  Stop,
-  StreamOptions,
   Unsent,
   Update,
   UpdateOptions,
@@ -26,13 +23,8 @@ import { record, toJson } from '../document/draft.ts';
 import { freeze } from '../document/value.ts';
 import { ClosedError, RequestError } from '../error.ts';
 import type { ClientHandle } from './client.ts';
-import { cancellable, deferred, Emitter } from './emitter.ts';
-import { conflated } from './frame.ts';
-import { Stream } from './stream.ts';
+import { Observed } from './observed.ts';
 import { UpdateHandle } from './update.ts';
-
-/** Changes that wait for one slow reader, unless it asks for another number. */
-const STREAM_LIMIT = 1_024;
 
 /** A place in numbers: versions and epochs stay below 2^53, which a million changes a second reach in 285 years. */
 export const position = ({ epoch, version }: WirePosition): Position => ({
@@ -40,34 +32,46 @@ export const position = ({ epoch, version }: WirePosition): Position => ({
   version: Number(version),
 });
 
-interface Events {
-  change: Change;
-  state: undefined;
-  presence: Presence;
-  end: undefined;
-}
+/** The name of a tag on the wire: `last_writer_wins` is `LastWriterWins`. */
+export const tagName = <Name extends string>(name: Name): TagName<Name> =>
+  name.replace(/(?:^|_)(.)/g, (_, letter: string) => letter.toUpperCase()) as TagName<Name>;
 
-export class SessionHandle<T = Json> implements Session<T> {
+type TagName<Name extends string> = Name extends `${infer First}_${infer Rest}`
+  ? `${Capitalize<First>}${TagName<Rest>}`
+  : Capitalize<Name>;
+
+export class SessionHandle<T = Json> extends Observed<T> implements Session<T> {
   readonly id: string;
   readonly #client: ClientHandle;
-  readonly #events = new Emitter<Events>();
   readonly #updates = new Map<bigint, UpdateHandle>();
   #revision = -1;
   #lastState: Json | undefined;
   #lastAt: Position | undefined;
   #presence: Presence = { devices: [], activeDevice: undefined };
   #error: Error | undefined;
-  readonly #notify = conflated(() => this.#events.emit('state', undefined));
   readonly handoff: Handoff;
 
   constructor(id: string, client: ClientHandle) {
+    super();
     this.id = id;
     this.#client = client;
-    this.handoff = new SessionHandoff(id, client);
+    const path = `/sessions/${encodeURIComponent(id)}/handoff`;
+    this.handoff = {
+      start: async ({ ttlSeconds, ...options } = {}) =>
+        (await client.request<Offer>('POST', `${path}/code`, { ...options, body: { ttlSeconds } })).body,
+      complete: async (handoffToken, fromDeviceId, options) => {
+        const body = { fromDeviceId, toDeviceId: client.status.device, handoffToken };
+        await client.request('POST', path, { ...options, body });
+      },
+      answer: (handoff, accept) => {
+        client.core.answerHandoff(handoff, accept);
+        client.pump();
+      },
+    };
   }
 
   get #core() {
-    return this.#client.core.session(this.id);
+    return this.#client.core.sessions.get(this.id);
   }
 
   get state(): DeepReadonly<T> | undefined {
@@ -78,10 +82,7 @@ export class SessionHandle<T = Json> implements Session<T> {
 
   get at(): Position | undefined {
     const at = this.#core?.replica?.at;
-    if (at && (this.#lastAt?.version !== Number(at.version) || this.#lastAt.epoch !== Number(at.epoch))) {
-      this.#lastAt = position(at);
-    }
-    return this.#lastAt;
+    return at ? position(at) : this.#lastAt;
   }
 
   get version(): number {
@@ -111,92 +112,12 @@ export class SessionHandle<T = Json> implements Session<T> {
   get unsent(): readonly Unsent[] {
     return this.#client.core
       .unsent(this.id)
-      .map(({ counter, patch }) => ({ counter: Number(counter), operations: patch }));
-  }
-
-  ready({ signal }: Cancellable = {}): Promise<DeepReadonly<T>> {
-    const { promise, resolve, reject } = deferred<DeepReadonly<T>>();
-    const look = () => {
-      const { state } = this;
-      if (state === undefined && !this.#error) return;
-      for (const stop of stops) stop();
-      if (state === undefined) reject(this.#error);
-      else resolve(state);
-    };
-    const stops = [this.#events.on('state', look), this.#events.on('end', look)];
-    look();
-    return cancellable(promise, signal, () => {
-      for (const stop of stops) stop();
-    });
-  }
-
-  subscribe(
-    listener: (state: DeepReadonly<T>, session: Session<T>) => void,
-    options: Cancellable = {},
-  ): Stop {
-    let told: DeepReadonly<T> | undefined;
-    const tell = () => {
-      const { state } = this;
-      if (state === undefined || state === told) return;
-      told = state;
-      listener(state, this);
-    };
-    const stop = this.#events.on('state', tell, options);
-    if (!options.signal?.aborted) tell();
-    return stop;
-  }
-
-  states(options: Cancellable = {}): AsyncIterableIterator<DeepReadonly<T>> {
-    return this.#iterate<DeepReadonly<T>>(
-      1,
-      () => [],
-      options,
-      push => this.subscribe(push),
-    );
-  }
-
-  stream({ limit = STREAM_LIMIT, signal }: StreamOptions = {}): AsyncIterableIterator<Change> {
-    const overflow = (items: Change[]): Change[] => {
-      const missed = items.reduce((sum, item) => sum + (item.kind === 'lagged' ? item.missed : 1), 0);
-      this.#client.emit('lagged', { session: this.id, what: 'changes', missed });
-      return [{ kind: 'lagged', missed }];
-    };
-    return this.#iterate(Math.max(1, limit), overflow, signal ? { signal } : {}, push => this.onChange(push));
-  }
-
-  #iterate<Item>(
-    limit: number,
-    overflow: (items: Item[]) => Item[],
-    { signal }: Cancellable,
-    listen: (push: (item: Item) => void) => Stop,
-  ): Stream<Item> {
-    const stops: Stop[] = [];
-    const end = () => stream.end();
-    const stream = new Stream<Item>(limit, overflow, () => {
-      for (const stop of stops) stop();
-      signal?.removeEventListener('abort', end);
-    });
-    stops.push(
-      listen(item => stream.push(item)),
-      this.#events.on('end', end),
-    );
-    if (this.#error || signal?.aborted) end();
-    else signal?.addEventListener('abort', end);
-    return stream;
-  }
-
-  onChange(listener: (change: Change) => void, options?: Cancellable): Stop {
-    return this.#events.on('change', listener, options);
-  }
-
-  onPresence(listener: (presence: Presence) => void, options: Cancellable = {}): Stop {
-    if (this.#presence.devices.length && !options.signal?.aborted) listener(this.#presence);
-    return this.#events.on('presence', listener, options);
+      .map(({ counter, body }) => ({ counter: Number(counter), operations: body.patch }));
   }
 
   update(recipe: (draft: T) => void, options?: UpdateOptions): Update {
     const document = this.#core?.document;
-    if (document === undefined) throw new RequestError('not_ready', "the session's state is not here yet");
+    if (document === undefined) throw new RequestError('not_ready');
     const operations = record(document, recipe as (draft: never) => unknown);
     if (operations.length) return this.#send(operations, options);
     const nothing = new UpdateHandle(0, operations);
@@ -210,10 +131,8 @@ export class SessionHandle<T = Json> implements Session<T> {
 
   #send(patch: Patch, { durability, onConflict, after, lenient }: UpdateOptions = {}): Update {
     const sending: Sending = {
-      durability: ({ accepted: 'Accepted', notify: 'Notify', durable: 'Durable' } as const)[
-        durability ?? 'notify'
-      ],
-      onConflict: ({ reject: 'Reject', merge: 'Merge', session: undefined } as const)[onConflict ?? 'reject'],
+      durability: tagName(durability ?? 'notify'),
+      onConflict: onConflict === 'session' ? undefined : tagName(onConflict ?? 'reject'),
       after: typeof after === 'object' ? BigInt(after.counter) : (after ?? 'overlapping'),
       lenient: lenient ?? false,
     };
@@ -225,7 +144,7 @@ export class SessionHandle<T = Json> implements Session<T> {
   #made(counter: bigint, operations: Patch): Update {
     const update = new UpdateHandle(Number(counter), operations);
     this.#updates.set(counter, update);
-    this.#notify();
+    this.notify();
     this.#client.pump();
     return update;
   }
@@ -242,7 +161,11 @@ export class SessionHandle<T = Json> implements Session<T> {
 
   leave(): void {
     this.#client.leave(this.id);
-    this.end(new ClosedError('the session was left'));
+    this.end(new ClosedError('left'));
+  }
+
+  protected override lagged(missed: number): void {
+    this.#client.emit('lagged', { session: this.id, what: 'changes', missed });
   }
 
   // For the client.
@@ -251,11 +174,12 @@ export class SessionHandle<T = Json> implements Session<T> {
   end(error: Error): void {
     if (this.#error) return;
     this.#lastState = this.#core?.document ?? this.#lastState;
+    this.#lastAt = this.at;
     this.#error = error;
     for (const update of this.#updates.values()) update.onRefused(error);
     this.#updates.clear();
-    this.#events.emit('end', undefined);
-    this.#notify();
+    this.events.emit('end', undefined);
+    this.notify();
   }
 
   /** Whether the document is another one than at the last call: who listens is told soon. */
@@ -263,13 +187,13 @@ export class SessionHandle<T = Json> implements Session<T> {
     const revision = this.#core?.revision ?? this.#revision;
     if (revision === this.#revision) return;
     this.#revision = revision;
-    this.#notify();
+    this.notify();
   }
 
   /** Something happened. */
   take(event: SessionEvent): void {
-    const change = (change: Change) => this.#events.emit('change', change);
-    switch (event.type) {
+    const change = (change: Change) => this.events.emit('change', change);
+    switch (event.kind) {
       case 'changed': {
         const { at, patch, device, own, time } = event;
         return change({ kind: 'delta', at: position(at), operations: patch, device, own, time });
@@ -303,20 +227,13 @@ export class SessionHandle<T = Json> implements Session<T> {
         if (!presence) return;
         const devices: readonly Attached[] = presence.devices;
         this.#presence = { devices, activeDevice: presence.activeDevice };
-        return this.#events.emit('presence', this.#presence);
+        return this.events.emit('presence', this.#presence);
       }
-      case 'handoff-requested': {
-        const { handoff, user, device, expires } = event;
-        return change({ kind: 'handoff-requested', handoff, user, device, expires });
-      }
-      case 'handoff-completed': {
-        const { handoff, from, user, device } = event;
-        return change({ kind: 'handoff-completed', handoff, from, user, device });
-      }
+      case 'handoff-requested':
+      case 'handoff-completed':
       case 'access-changed':
-        return change({ kind: 'access-changed', user: event.user, role: event.role });
       case 'deleted':
-        return change({ kind: 'deleted' });
+        return change(event);
       case 'notices-lagged':
         return this.#client.emit('lagged', { session: this.id, what: 'notices', missed: event.missed });
       case 'ended':
@@ -325,35 +242,5 @@ export class SessionHandle<T = Json> implements Session<T> {
         return this.end(event.error);
       case 'resumed':
     }
-  }
-}
-
-class SessionHandoff implements Handoff {
-  readonly #id: string;
-  readonly #client: ClientHandle;
-
-  constructor(id: string, client: ClientHandle) {
-    this.#id = id;
-    this.#client = client;
-  }
-
-  async start({ ttlSeconds, signal }: { ttlSeconds?: number } & Cancellable = {}): Promise<Offer> {
-    const body = ttlSeconds === undefined ? {} : { ttlSeconds };
-    const path = `/sessions/${encodeURIComponent(this.#id)}/handoff/code`;
-    return (await this.#client.request<Offer>('POST', path, { body, ...(signal ? { signal } : {}) })).body;
-  }
-
-  async complete(handoffToken: string, fromDeviceId: string, options: Cancellable = {}): Promise<void> {
-    const toDeviceId = this.#client.status.device ?? this.#client.core.config.device;
-    const path = `/sessions/${encodeURIComponent(this.#id)}/handoff`;
-    await this.#client.request('POST', path, {
-      ...options,
-      body: { fromDeviceId, toDeviceId, handoffToken },
-    });
-  }
-
-  answer(handoff: string, accept: boolean): void {
-    this.#client.core.answerHandoff(handoff, accept);
-    this.#client.pump();
   }
 }

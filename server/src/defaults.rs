@@ -313,6 +313,9 @@ pub const SEEN_PENDING: usize = 65_536;
 pub const SEEN_EVERY: Duration = Duration::from_secs(10);
 /// How often it is looked whether somebody exchanged the signing key: some small files are read.
 pub const KEYS_EVERY: Duration = Duration::from_secs(2);
+/// How often a server that shares its store reads what the others revoked: 512 small reads, so 50 a second. For so long a
+/// token that another server ended is still good here.
+pub const LEARN_EVERY: Duration = Duration::from_secs(10);
 /// How often revocations are looked through for those that concern no token any more.
 pub const FORGET_EVERY: Duration = Duration::from_mins(1);
 /// How often it is looked whether it is time for the browsers' next certificate: it may be late by so much, and each is
@@ -343,6 +346,9 @@ pub const HANDOFF_OFFERS_OF_USER: usize = 64;
 pub const HANDOFF_SCAN: usize = 1_024;
 /// Failed attempts to complete a handoff in a minute, from one address and for one session, before none is heard.
 pub const HANDOFF_FAILURES: u64 = 10;
+/// A server that shares its store reads the offers of the others when somebody presents a code that it does not know, and
+/// no more often than this: a guess costs a read of all of them.
+pub const HANDOFF_LEARN: Duration = Duration::from_secs(1);
 /// How long the active device has to let a session go (`ask`): a person looks at the other device and decides.
 pub const HANDOFF_ANSWER: Duration = Duration::from_mins(1);
 

@@ -113,8 +113,8 @@ impl Hub {
     pub fn lost(&self, session: &Arc<Session>, outcome: Outcome) {
         let fault = match outcome {
             Outcome::Disowned => Fault::moved(None),
-            // Nobody asked for it to be made: it is the one that they meant.
-            Outcome::Exists if session.live.lock().core.meta().everyone => Fault::moved(None),
+            // Nobody asked for it to be made, or it was made long ago: it is the one that they meant.
+            Outcome::Exists if session.live.lock().core.is_made_or_open() => Fault::moved(None),
             Outcome::Exists => Fault::new(ErrorCode::AlreadyExists, "the id is taken"),
             _ => Fault::new(ErrorCode::NotFound, "the session is not there any more as this server knew it"),
         };
@@ -133,6 +133,7 @@ impl Hub {
         if std::mem::replace(&mut live.over, true) {
             return;
         }
+        self.metrics.sessions_lost.increment();
         tracing::warn!(session = &*session.id, why = fault.text, "a session left this server");
         self.sessions.remove_if(&session.id, |_, found| Arc::ptr_eq(found, session));
         let mut answers = Vec::new();

@@ -64,7 +64,7 @@ impl Hub {
     }
 
     /// Whether what is in memory is this server's, as far as it can know.
-    pub(super) fn is_certain(&self) -> bool {
+    pub fn is_certain(&self) -> bool {
         let Some(ownership) = &self.ownership else { return true };
         let engine = self.engine();
         engine.is_owner() && engine.lapses() == ownership.known_at.load(Ordering::Acquire)

@@ -367,7 +367,10 @@ async fn accept_quic(local: Rc<Local>, endpoint: quinn::Endpoint, door: Door, mu
                 Ok(Accepted::Native(link)) => link,
                 Ok(Accepted::Http3(arrival)) => match door.admit(arrival).await {
                     Ok(link) => link,
-                    Err(refused) => return tracing::debug!(%refused, "no session of WebTransport"),
+                    Err(refused) => {
+                        local.with(|shard| shard.metrics().no_session.of(refused.reason()).increment());
+                        return tracing::debug!(%refused, "no session of WebTransport");
+                    }
                 },
                 Err(error) => return tracing::debug!(%error, "a QUIC handshake failed"),
             };

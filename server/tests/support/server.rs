@@ -199,6 +199,16 @@ impl Server {
         rustix::process::kill_process(self.pid(), Signal::TERM).expect("signalled");
     }
 
+    /// SIGSTOP: it stands still, with its sockets open, and knows nothing of it.
+    pub fn pause(&self) {
+        rustix::process::kill_process(self.pid(), Signal::STOP).expect("signalled");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        rustix::process::kill_process(self.pid(), Signal::CONT).expect("signalled");
+    }
+
     /// Waits until it has ended by itself.
     pub async fn ended(mut self) -> ExitStatus {
         super::within("the server ends", async {

@@ -126,8 +126,10 @@ impl Core {
                 if owner == self.me && fence >= at_least {
                     return Ok(Taken::Owned { epoch: fence });
                 }
+                // One that was reached where this server is now is gone, however it ended: no two have one address.
                 if owner != self.me
                     && let Some(address) = self.address(owner).await?
+                    && (address.is_empty() || address != self.lease.address)
                 {
                     return Ok(Taken::Held { address });
                 }

@@ -54,6 +54,8 @@ export type TransportName = 'websocket' | 'webtransport';
 export interface ConnectOptions {
   /** Where the server is: `https://sync.example.com` (`http:`, `ws:` and `wss:` too). In a page: its own origin. */
   url?: string;
+  /** Further servers that share its store, as in `url`: one that names another of them is followed there. */
+  servers?: readonly string[];
   /** An access token that is not renewed. Without any, one can only connect to a server under `--open`. */
   token?: string;
   /** Tokens of a login: the access token is renewed when it has ended. */
@@ -399,12 +401,20 @@ export interface TransportTarget {
   url: URL;
 }
 
+/**
+ * A stream of a link: 0 is the control stream, 1 the session stream (proto-spec/transports.md). A link with one stream has
+ * everything on 0.
+ */
+export type Stream = 0 | 1;
+
 /** A connection. */
 export interface Link {
+  /** How many streams it has; read once it stands. */
+  readonly streams: 1 | 2;
   /** Bytes that were given to `send` and have not left yet. */
   readonly buffered: number;
   /** One or more whole frames. */
-  send(bytes: Uint8Array): void;
+  send(bytes: Uint8Array, stream: Stream): void;
   /** Ends it, after what was sent. `code` is the protocol's number, 0 when nothing is wrong. No `onClose` follows. */
   close(code: number, reason: string): void;
 }
@@ -413,7 +423,7 @@ export interface Link {
 export interface LinkHandler {
   /** It stands. */
   onOpen(transport: TransportName): void;
-  onBytes(bytes: Uint8Array): void;
+  onBytes(bytes: Uint8Array, stream: Stream): void;
   /** It takes more again, after `buffered` was high. */
   onDrain(): void;
   /** It is gone, or could not be made; once. `code` is the protocol's number that the server ended it with, if it did. */

@@ -28,12 +28,8 @@ export class RefusedError extends ServerError {
   /** `dependency_refused`: the update that it builds on. */
   readonly on: number | undefined;
 
-  constructor(
-    cause: { code: string; number: number; text: string },
-    paths: readonly string[] = [],
-    on?: number,
-  ) {
-    super(cause.code, cause.number, cause.text);
+  constructor(cause: ServerError, paths: readonly string[] = [], on?: number) {
+    super(cause.code, cause.number, cause.message);
     this.name = 'RefusedError';
     this.paths = paths;
     this.on = on;
@@ -53,7 +49,7 @@ export class RequestError extends Error {
     | 'unknown_update'
     | 'offline';
 
-  constructor(code: RequestError['code'], text: string) {
+  constructor(code: RequestError['code'], text: string = code) {
     super(text);
     this.name = 'RequestError';
     this.code = code;

@@ -2,14 +2,3 @@
 
 export type * from './api.ts';
 export * from './error.ts';
-export {
-  type Credentials,
-  completeHandoff,
-  login,
-  logout,
-  refresh,
-  register,
-  type ServiceOptions,
-} from './service.ts';
-export { indexedDbStore } from './store/indexeddb.ts';
-export { memoryStore } from './store/memory.ts';

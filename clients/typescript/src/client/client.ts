@@ -18,6 +18,7 @@ import type {
   Status,
   Stop,
   Store,
+  Stream,
   Tokens,
   Transport,
   TransportName,
@@ -25,13 +26,13 @@ import type {
 import { text, utf8 } from '../codec/bytes.ts';
 import { config as coreConfig } from '../core/config.ts';
 import { Core } from '../core/core.ts';
-import type { Event, Fetched, Response } from '../core/event.ts';
+import type { Event, Response } from '../core/event.ts';
 import { toJson } from '../document/draft.ts';
 import { freeze } from '../document/value.ts';
 import { ClosedError, DisconnectedError, ServerError } from '../error.ts';
-import { origin, refresh } from '../service.ts';
+import { origin, refresh } from '../rest.ts';
 import { cancellable, type Deferred, deferred, Emitter } from './emitter.ts';
-import { position, SessionHandle } from './session.ts';
+import { SessionHandle, tagName } from './session.ts';
 
 /** Frames are handed to a link up to this many bytes at once, and while it holds no more than this. */
 const BATCH = 64 << 10;
@@ -59,6 +60,7 @@ const { random } = Math;
 export class ClientHandle implements Client {
   readonly core: Core;
   readonly #url: URL;
+  readonly #servers: URL[];
   readonly #transport: Transport;
   readonly #store: Store | undefined;
   readonly #events = new Emitter<ClientEvents>();
@@ -82,6 +84,7 @@ export class ClientHandle implements Client {
   constructor(options: ConnectOptions, platform: Platform, entries: ReadonlyMap<string, unknown>) {
     const { transport = 'auto', store, device, signal } = options;
     this.#url = origin(options.url);
+    this.#servers = (options.servers ?? []).map(origin);
     this.#transport = typeof transport === 'object' ? transport : platform.transport(transport);
     this.#store = store;
     this.#tokens = options.tokens;
@@ -120,18 +123,30 @@ export class ClientHandle implements Client {
     this.#events.emit(name, event);
   }
 
-  online({ signal }: Cancellable = {}): Promise<void> {
-    const { promise, resolve, reject } = deferred<void>();
-    const look = ({ phase, error }: Status) => {
-      if (phase === 'online') resolve();
-      else if (phase === 'stopped' || phase === 'closed')
-        reject(error ?? new ClosedError('the client is closed'));
-      else return;
-      stop();
+  online(options?: Cancellable): Promise<void> {
+    return this.#when(({ phase, error }) => {
+      if (phase === 'stopped' || phase === 'closed') throw error ?? new ClosedError('closed');
+      return phase === 'online' || undefined;
+    }, options).then(() => {});
+  }
+
+  /** Waits until `look` gives something for the status, or throws. */
+  #when<T>(look: (status: Status) => T | undefined, { signal }: Cancellable = {}): Promise<T> {
+    const { promise, resolve, reject } = deferred<T>();
+    const over = new AbortController();
+    const tell = (status: Status) => {
+      try {
+        const found = look(status);
+        if (found === undefined) return;
+        resolve(found);
+      } catch (error) {
+        reject(error);
+      }
+      over.abort();
     };
-    const stop = this.on('status', look);
-    look(this.#status);
-    return cancellable(promise, signal, stop);
+    this.on('status', tell, over);
+    tell(this.#status);
+    return cancellable(promise, signal, () => over.abort());
   }
 
   session<T = Json>(id: string): Session<T> {
@@ -145,13 +160,11 @@ export class ClientHandle implements Client {
   create<T = Json>(state: T, options: CreateOptions = {}): Session<T> {
     this.#checkOpen();
     const id = options.id ?? random128().toString(36);
-    const conflict = { last_writer_wins: 'LastWriterWins', merge: 'Merge', reject: 'Reject' } as const;
-    const devices = { many: 'Many', exclusive: 'Exclusive', ask: 'Ask' } as const;
     this.core.create(
       id,
       freeze(toJson(state)),
-      conflict[options.conflict ?? 'last_writer_wins'],
-      devices[options.devices ?? 'many'],
+      tagName(options.conflict ?? 'last_writer_wins'),
+      tagName(options.devices ?? 'many'),
     );
     const session = this.#handle<T>(id);
     this.pump();
@@ -168,9 +181,19 @@ export class ClientHandle implements Client {
   }
 
   async get<T = Json>(id: string, { signal }: Cancellable = {}): Promise<Document<T>> {
-    this.#checkOpen();
-    const { at, document, activeDevice } = await this.#ask<Fetched>(() => this.core.get(id), signal);
-    return { at: position(at), state: document as DeepReadonly<T>, activeDevice };
+    const path = `/sessions/${encodeURIComponent(id)}`;
+    const { body } = await this.request<{
+      epoch: number;
+      version: number;
+      state: T;
+      activeDeviceId?: string | null;
+    }>('GET', path, signal ? { signal } : {});
+    const { epoch, version, state, activeDeviceId } = body;
+    return {
+      at: { epoch, version },
+      state: freeze(state) as DeepReadonly<T>,
+      activeDevice: activeDeviceId ?? undefined,
+    };
   }
 
   async request<T = unknown>(method: Method, path: string, options: RequestOptions = {}): Promise<Answer<T>> {
@@ -184,8 +207,8 @@ export class ClientHandle implements Client {
       headers.push({ name: 'content-type', value: 'application/json' });
     }
     const body = hasBody ? utf8(JSON.stringify(options.body)) : new Uint8Array();
-    const names = { GET: 'Get', POST: 'Post', PUT: 'Put', PATCH: 'Patch', DELETE: 'Delete' } as const;
-    const ask = () => this.core.request({ method: names[method], path, headers, body });
+    const verb = tagName(method.toLowerCase() as Lowercase<Method>);
+    const ask = () => this.core.request({ method: verb, path, headers, body });
     const answer = await this.#ask<Response>(ask, options.signal);
     const parsed = answer.body.length ? JSON.parse(text(answer.body)) : undefined;
     return { status: answer.status, headers: answer.headers, body: parsed as T };
@@ -212,19 +235,14 @@ export class ClientHandle implements Client {
     else waiting?.resolve(answer as never);
   }
 
-  ping({ signal }: Cancellable = {}): Promise<number> {
-    const { promise, resolve, reject } = deferred<number>();
-    if (!this.core.isConnected) return Promise.reject(new DisconnectedError('there is no connection'));
+  ping(options?: Cancellable): Promise<number> {
     const before = this.#status;
-    const stop = this.on('status', status => {
-      if (status.phase !== 'online') reject(status.error ?? new DisconnectedError('the connection was lost'));
-      else if (status === before || status.rtt === undefined) return;
-      else resolve(status.rtt);
-      stop();
-    });
     this.core.ping(now());
     this.pump();
-    return cancellable(promise, signal, stop);
+    return this.#when(status => {
+      if (status.phase !== 'online') throw status.error ?? new DisconnectedError('offline');
+      return status === before ? undefined : status.rtt;
+    }, options);
   }
 
   authenticate(credentials: string | Tokens): void {
@@ -265,7 +283,7 @@ export class ClientHandle implements Client {
     this.#closed.abort();
     clearTimeout(this.#timer);
     clearTimeout(this.#writeTimer);
-    const error = new ClosedError('the client was closed');
+    const error = new ClosedError('closed');
     for (const waiting of this.#answers.values()) waiting.reject(error);
     this.#answers.clear();
     for (const session of [...this.#sessions.values()]) session.end(error);
@@ -279,7 +297,7 @@ export class ClientHandle implements Client {
   }
 
   #checkOpen(): void {
-    if (this.#closed.signal.aborted) throw new ClosedError('the client is closed');
+    if (this.#closed.signal.aborted) throw new ClosedError('closed');
   }
 
   // The loop.
@@ -314,14 +332,14 @@ export class ClientHandle implements Client {
         void this.#connect(command.address);
       } else {
         this.#attempt++;
-        this.#link?.send(command.last);
+        this.#link?.send(command.last, 0);
         this.#link?.close(command.code, command.text);
         this.#link = undefined;
       }
     }
   }
 
-  async #connect(address: string | undefined): Promise<void> {
+  async #connect(address: string): Promise<void> {
     const attempt = ++this.#attempt;
     const isCurrent = () => attempt === this.#attempt && !this.#closed.signal.aborted;
     if (!this.#hasToken) {
@@ -329,7 +347,8 @@ export class ClientHandle implements Client {
       if (!isCurrent()) return;
       if (error) return this.#failed(error);
     }
-    const url = address ? new URL(`${this.#url.protocol}//${address}`) : this.#url;
+    // Another server is believed when the application has named it: a token goes nowhere else.
+    const url = this.#servers.find(({ host }) => host === address) ?? this.#url;
     this.#link = this.#transport.open(
       { url },
       {
@@ -339,9 +358,9 @@ export class ClientHandle implements Client {
           this.core.handleConnected(now());
           this.pump();
         },
-        onBytes: bytes => {
+        onBytes: (bytes, stream) => {
           if (!isCurrent()) return;
-          this.core.handleBytes(now(), bytes);
+          this.core.handleBytes(now(), bytes, stream);
           this.pump();
         },
         onDrain: () => {
@@ -359,11 +378,19 @@ export class ClientHandle implements Client {
 
   #send(): void {
     const link = this.#link;
-    while (link && link === this.#link && link.buffered <= BATCH) {
+    if (!link) return;
+    if (link.streams === 1) return this.#sendOn(link, 0, undefined);
+    this.#sendOn(link, 0, 0);
+    this.#sendOn(link, 1, 1);
+  }
+
+  /** Sends what there is for stream `of` (without it: for both) on stream `on`. */
+  #sendOn(link: Link, on: Stream, of: Stream | undefined): void {
+    while (link === this.#link && link.buffered <= BATCH) {
       const frames: Uint8Array[] = [];
       let length = 0;
       while (length < BATCH) {
-        const frame = this.core.transmit(now());
+        const frame = this.core.transmit(now(), of);
         if (!frame) break;
         frames.push(frame);
         length += frame.length;
@@ -372,7 +399,7 @@ export class ClientHandle implements Client {
       }
       const [only] = frames;
       if (!only) return;
-      link.send(frames.length === 1 ? only : join(frames, length));
+      link.send(frames.length === 1 ? only : join(frames, length), on);
     }
   }
 
@@ -385,8 +412,6 @@ export class ClientHandle implements Client {
       case 'session':
         return this.#sessions.get(event.session)?.take(event.event);
       case 'answered':
-        return this.#answer(event.request, event.answer);
-      case 'document':
         return this.#answer(event.request, event.answer);
       case 'connected': {
         const { user, device, server_time_ms } = event.welcome;

@@ -29,11 +29,6 @@ export class Emitter<Events> {
       guard(() => (listener as (event: Events[Name]) => void)(event));
   }
 
-  /** Whether anybody listens. */
-  has(name: keyof Events): boolean {
-    return !!this.#listeners.get(name)?.size;
-  }
-
   clear(): void {
     this.#listeners.clear();
   }

@@ -40,6 +40,14 @@ export const position = ({ epoch, version }: WirePosition): Position => ({
   version: Number(version),
 });
 
+/** The name of a tag on the wire: `last_writer_wins` is `LastWriterWins`. */
+export const tagName = <Name extends string>(name: Name): TagName<Name> =>
+  name.replace(/(?:^|_)(.)/g, (_, letter: string) => letter.toUpperCase()) as TagName<Name>;
+
+type TagName<Name extends string> = Name extends `${infer First}_${infer Rest}`
+  ? `${Capitalize<First>}${TagName<Rest>}`
+  : Capitalize<Name>;
+
 interface Events {
   change: Change;
   state: undefined;
@@ -63,11 +71,23 @@ export class SessionHandle<T = Json> implements Session<T> {
   constructor(id: string, client: ClientHandle) {
     this.id = id;
     this.#client = client;
-    this.handoff = new SessionHandoff(id, client);
+    const path = `/sessions/${encodeURIComponent(id)}/handoff`;
+    this.handoff = {
+      start: async ({ ttlSeconds, ...options } = {}) =>
+        (await client.request<Offer>('POST', `${path}/code`, { ...options, body: { ttlSeconds } })).body,
+      complete: async (handoffToken, fromDeviceId, options) => {
+        const body = { fromDeviceId, toDeviceId: client.status.device, handoffToken };
+        await client.request('POST', path, { ...options, body });
+      },
+      answer: (handoff, accept) => {
+        client.core.answerHandoff(handoff, accept);
+        client.pump();
+      },
+    };
   }
 
   get #core() {
-    return this.#client.core.session(this.id);
+    return this.#client.core.sessions.get(this.id);
   }
 
   get state(): DeepReadonly<T> | undefined {
@@ -111,7 +131,7 @@ export class SessionHandle<T = Json> implements Session<T> {
   get unsent(): readonly Unsent[] {
     return this.#client.core
       .unsent(this.id)
-      .map(({ counter, patch }) => ({ counter: Number(counter), operations: patch }));
+      .map(({ counter, body }) => ({ counter: Number(counter), operations: body.patch }));
   }
 
   ready({ signal }: Cancellable = {}): Promise<DeepReadonly<T>> {
@@ -196,7 +216,7 @@ export class SessionHandle<T = Json> implements Session<T> {
 
   update(recipe: (draft: T) => void, options?: UpdateOptions): Update {
     const document = this.#core?.document;
-    if (document === undefined) throw new RequestError('not_ready', "the session's state is not here yet");
+    if (document === undefined) throw new RequestError('not_ready');
     const operations = record(document, recipe as (draft: never) => unknown);
     if (operations.length) return this.#send(operations, options);
     const nothing = new UpdateHandle(0, operations);
@@ -210,10 +230,8 @@ export class SessionHandle<T = Json> implements Session<T> {
 
   #send(patch: Patch, { durability, onConflict, after, lenient }: UpdateOptions = {}): Update {
     const sending: Sending = {
-      durability: ({ accepted: 'Accepted', notify: 'Notify', durable: 'Durable' } as const)[
-        durability ?? 'notify'
-      ],
-      onConflict: ({ reject: 'Reject', merge: 'Merge', session: undefined } as const)[onConflict ?? 'reject'],
+      durability: tagName(durability ?? 'notify'),
+      onConflict: onConflict === 'session' ? undefined : tagName(onConflict ?? 'reject'),
       after: typeof after === 'object' ? BigInt(after.counter) : (after ?? 'overlapping'),
       lenient: lenient ?? false,
     };
@@ -242,7 +260,7 @@ export class SessionHandle<T = Json> implements Session<T> {
 
   leave(): void {
     this.#client.leave(this.id);
-    this.end(new ClosedError('the session was left'));
+    this.end(new ClosedError('left'));
   }
 
   // For the client.
@@ -269,7 +287,7 @@ export class SessionHandle<T = Json> implements Session<T> {
   /** Something happened. */
   take(event: SessionEvent): void {
     const change = (change: Change) => this.#events.emit('change', change);
-    switch (event.type) {
+    switch (event.kind) {
       case 'changed': {
         const { at, patch, device, own, time } = event;
         return change({ kind: 'delta', at: position(at), operations: patch, device, own, time });
@@ -305,18 +323,11 @@ export class SessionHandle<T = Json> implements Session<T> {
         this.#presence = { devices, activeDevice: presence.activeDevice };
         return this.#events.emit('presence', this.#presence);
       }
-      case 'handoff-requested': {
-        const { handoff, user, device, expires } = event;
-        return change({ kind: 'handoff-requested', handoff, user, device, expires });
-      }
-      case 'handoff-completed': {
-        const { handoff, from, user, device } = event;
-        return change({ kind: 'handoff-completed', handoff, from, user, device });
-      }
+      case 'handoff-requested':
+      case 'handoff-completed':
       case 'access-changed':
-        return change({ kind: 'access-changed', user: event.user, role: event.role });
       case 'deleted':
-        return change({ kind: 'deleted' });
+        return change(event);
       case 'notices-lagged':
         return this.#client.emit('lagged', { session: this.id, what: 'notices', missed: event.missed });
       case 'ended':
@@ -325,35 +336,5 @@ export class SessionHandle<T = Json> implements Session<T> {
         return this.end(event.error);
       case 'resumed':
     }
-  }
-}
-
-class SessionHandoff implements Handoff {
-  readonly #id: string;
-  readonly #client: ClientHandle;
-
-  constructor(id: string, client: ClientHandle) {
-    this.#id = id;
-    this.#client = client;
-  }
-
-  async start({ ttlSeconds, signal }: { ttlSeconds?: number } & Cancellable = {}): Promise<Offer> {
-    const body = ttlSeconds === undefined ? {} : { ttlSeconds };
-    const path = `/sessions/${encodeURIComponent(this.#id)}/handoff/code`;
-    return (await this.#client.request<Offer>('POST', path, { body, ...(signal ? { signal } : {}) })).body;
-  }
-
-  async complete(handoffToken: string, fromDeviceId: string, options: Cancellable = {}): Promise<void> {
-    const toDeviceId = this.#client.status.device ?? this.#client.core.config.device;
-    const path = `/sessions/${encodeURIComponent(this.#id)}/handoff`;
-    await this.#client.request('POST', path, {
-      ...options,
-      body: { fromDeviceId, toDeviceId, handoffToken },
-    });
-  }
-
-  answer(handoff: string, accept: boolean): void {
-    this.#client.core.answerHandoff(handoff, accept);
-    this.#client.pump();
   }
 }

@@ -14,11 +14,11 @@ export function text(bytes: Uint8Array): string {
   try {
     return decoder.decode(bytes);
   } catch {
-    throw malformed('text that is not UTF-8');
+    throw malformed();
   }
 }
 
-const malformed = (why: string) => new ProtocolError('malformed_message', why);
+const malformed = () => new ProtocolError('malformed_message');
 
 /** Reads one body from its beginning to its end. */
 export class Reader {
@@ -35,14 +35,14 @@ export class Reader {
 
   byte(): number {
     const byte = this.#bytes[this.#at++];
-    if (byte === undefined) throw malformed('the body ends early');
+    if (byte === undefined) throw malformed();
     return byte;
   }
 
   /** `length` bytes: a view, not a copy. */
   take(length: number): Uint8Array {
     const end = this.#at + length;
-    if (end > this.#bytes.length) throw malformed('the body ends early');
+    if (end > this.#bytes.length) throw malformed();
     const part = this.#bytes.subarray(this.#at, end);
     this.#at = end;
     return part;
@@ -52,11 +52,11 @@ export class Reader {
   number(bits: 32 | 64 | 128): bigint {
     const first = this.byte();
     if (first < 251) return BigInt(first);
-    if (first === 255) throw malformed('a number that announces 255');
+    if (first === 255) throw malformed();
     const bytes = this.take(2 << (first - 251));
     let value = 0n;
     for (let i = bytes.length; i-- > 0; ) value = (value << 8n) | BigInt(bytes[i] ?? 0);
-    if (value >> BigInt(bits)) throw malformed(`a number above ${bits} bits`);
+    if (value >> BigInt(bits)) throw malformed();
     return value;
   }
 

@@ -68,12 +68,9 @@ export class Decoder {
     const bytes = this.#buffer.subarray(0, this.#end);
     const head = decodeVarint(bytes, this.#begin);
     if (!head) return undefined;
-    if (head.value === 0) throw new ProtocolError('malformed_frame', 'a length of 0');
+    if (head.value === 0) throw new ProtocolError('malformed_frame');
     if (head.value > this.#max) {
-      throw new ProtocolError(
-        'frame_too_large',
-        `a frame of ${head.value} bytes, at most ${this.#max} are taken`,
-      );
+      throw new ProtocolError('frame_too_large');
     }
     const end = head.end + head.value;
     if (end > this.#end) return undefined;

@@ -89,6 +89,7 @@ export const MESSAGES = {
     session: optional(text),
     op: optional(u64),
     retry_after_ms: optional(u64),
+    address: appended(text),
   }),
   Draining: message(0x0b, 's', { reconnect_after_ms: u64, window_ms: u64, address: text }),
   Close: message(0x0c, 'b', { code: u32, text }),
@@ -235,11 +236,11 @@ export function encode(message: Message): Uint8Array {
 /** The message of a frame (without its length); `undefined` for one that is not known and may be skipped. */
 export function decode(frame: Uint8Array): Message | undefined {
   const head = decodeVarint(frame, 0);
-  if (!head) throw new ProtocolError('malformed_frame', 'a type that does not fit in its frame');
+  if (!head) throw new ProtocolError('malformed_frame');
   const name = byNumber.get(head.value);
   if (!name) {
     if (head.isOdd) return undefined;
-    throw new ProtocolError('unknown_message', `message type ${head.value} is not known`);
+    throw new ProtocolError('unknown_message', `message ${head.value}`);
   }
   return { type: name, ...MESSAGES[name].body.read(new Reader(frame.subarray(head.end))) } as Message;
 }

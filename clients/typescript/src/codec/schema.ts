@@ -20,7 +20,7 @@ export type Fields = Record<string, Type<never>>;
 /** The values of fields. */
 export type Values<F> = { [Name in keyof F]: Infer<F[Name]> };
 
-const outOfRange = (what: string) => new ProtocolError('malformed_message', `${what} is out of range`);
+const outOfRange = () => new ProtocolError('malformed_message');
 const least = new Uint8Array();
 /** More items than this are malformed. */
 const MAX_ITEMS = 4096;
@@ -44,7 +44,7 @@ export const u128: Type<bigint> = { ...u64, read: from => from.number(128) };
 export const bool: Type<boolean> = {
   read: from => {
     const byte = from.byte();
-    if (byte > 1) throw outOfRange('a bool');
+    if (byte > 1) throw outOfRange();
     return byte === 1;
   },
   write: (to, value) => to.byte(value ? 1 : 0),
@@ -75,7 +75,7 @@ export const optional = <T>(type: Type<T>): Type<T | undefined> => ({
 export const list = <T>(type: Type<T>): Type<T[]> => ({
   read: from => {
     const count = from.length();
-    if (count > MAX_ITEMS) throw outOfRange('a count');
+    if (count > MAX_ITEMS) throw outOfRange();
     return Array.from({ length: count }, () => type.read(from));
   },
   write: (to, value) => {
@@ -88,7 +88,7 @@ export const list = <T>(type: Type<T>): Type<T[]> => ({
 export const tag = <const Names extends readonly string[]>(...names: Names): Type<Names[number]> => ({
   read: from => {
     const name = names[Number(from.number(32))];
-    if (name === undefined) throw outOfRange('a tag');
+    if (name === undefined) throw outOfRange();
     return name;
   },
   write: (to, value) => to.number(BigInt(names.indexOf(value))),

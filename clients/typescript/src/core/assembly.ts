@@ -14,6 +14,8 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
 export const samePlace = (a: Position, b: Position): boolean =>
   a.epoch === b.epoch && a.version === b.version;
 
+const broken = () => new FaultError('a broken snapshot');
+
 export class Assembly {
   readonly at: Position;
   readonly #max: number;
@@ -29,16 +31,15 @@ export class Assembly {
   }
 
   begin(at: Position, size: bigint): void {
-    if (this.#size !== undefined || !samePlace(at, this.at))
-      throw new FaultError('a SnapshotBegin of another place');
-    if (size > this.#max) throw new FaultError('a snapshot larger than any document may be');
+    if (this.#size !== undefined || !samePlace(at, this.at)) throw broken();
+    if (size > this.#max) throw broken();
     this.#size = Number(size);
   }
 
   part(offset: bigint, part: Uint8Array): void {
-    if (this.#size === undefined) throw new FaultError('a SnapshotPart before SnapshotBegin');
+    if (this.#size === undefined) throw broken();
     if (offset !== BigInt(this.#length) || part.length > this.#size - this.#length) {
-      throw new FaultError("a snapshot's parts do not follow each other");
+      throw broken();
     }
     this.#parts.push(part.slice());
     this.#length += part.length;
@@ -47,9 +48,8 @@ export class Assembly {
 
   /** The whole text. */
   end(checksum: number): Uint8Array {
-    if (this.#size !== this.#length) throw new FaultError('a SnapshotEnd before all bytes came');
-    if ((this.#crc ^ 0xffffffff) >>> 0 !== checksum)
-      throw new FaultError("a snapshot's checksum does not match");
+    if (this.#size !== this.#length) throw broken();
+    if ((this.#crc ^ 0xffffffff) >>> 0 !== checksum) throw broken();
     const whole = new Uint8Array(this.#length);
     let at = 0;
     for (const part of this.#parts) {

@@ -1,6 +1,7 @@
 // What lives as long as one connection: the handshake, the decoder, signs of life. Never anything that a reconnect must
 // keep.
 
+import type { Stream } from '../api.ts';
 import { ProtocolError } from '../codec/error.ts';
 import { Decoder } from '../codec/frame.ts';
 import { decode, isFromServer, type Message, type MessageOf } from '../codec/message.ts';
@@ -10,40 +11,24 @@ export const VERSION = 1;
 /** Below this no `Hello` would fit. */
 const LEAST_CLIENT_FRAME = 16_384n;
 
+/** What may come only before the handshake is done, and all that may. */
+const BEFORE_ONLY = ['Welcome', 'Refused'];
+const BEFORE = [...BEFORE_ONLY, 'Ping', 'Pong', 'Close', 'Response'];
+
 /** Checks a message against the handshake: what may come before `Welcome`, and what `Welcome` may say. */
 export class Handshake {
   isDone = false;
 
   receive(message: Message): void {
-    const unexpected = (when: string) => new ProtocolError('unexpected_message', `${message.type} ${when}`);
-    if (!isFromServer(message.type)) throw unexpected('comes from clients only');
-    if (this.isDone) {
-      if (message.type === 'Welcome' || message.type === 'Refused') throw unexpected('twice');
-      return;
+    const { type } = message;
+    const isExpected = this.isDone ? !BEFORE_ONLY.includes(type) : BEFORE.includes(type);
+    if (!isExpected || !isFromServer(type)) throw new ProtocolError('unexpected_message', type);
+    if (type !== 'Welcome') return;
+    if (message.version !== VERSION) throw new ProtocolError('unsupported_version');
+    if (message.max_client_frame < LEAST_CLIENT_FRAME || !message.max_server_frame || !message.heartbeat_ms) {
+      throw new ProtocolError('invalid_field');
     }
-    switch (message.type) {
-      case 'Refused':
-      case 'Ping':
-      case 'Close':
-      case 'Pong':
-      case 'Response':
-        return;
-      case 'Welcome':
-        if (message.version !== VERSION) {
-          throw new ProtocolError('unsupported_version', `version ${message.version} was not offered`);
-        }
-        if (
-          message.max_client_frame < LEAST_CLIENT_FRAME ||
-          !message.max_server_frame ||
-          !message.heartbeat_ms
-        ) {
-          throw new ProtocolError('invalid_field', 'Welcome holds limits that nobody can keep to');
-        }
-        this.isDone = true;
-        return;
-      default:
-        throw unexpected('before Welcome');
-    }
+    this.isDone = true;
   }
 }
 
@@ -57,7 +42,7 @@ export class Connection {
   welcome: MessageOf<'Welcome'> | undefined;
   /** The round trip of the last `Ping`, and the time of `Hello` until then; milliseconds. */
   rtt: number | undefined;
-  readonly #decoder: Decoder;
+  readonly #decoders: [Decoder, Decoder];
   #lastHeard: number;
   #lastSaid: number;
   /** When a `Ping` went out into silence. */
@@ -70,13 +55,13 @@ export class Connection {
     this.since = now;
     this.#lastHeard = now;
     this.#lastSaid = now;
-    this.#decoder = new Decoder(maxFrame);
+    this.#decoders = [new Decoder(maxFrame), new Decoder(maxFrame)];
   }
 
-  heard(now: number, bytes: Uint8Array): void {
+  heard(now: number, bytes: Uint8Array, stream: Stream): void {
     this.#lastHeard = now;
     this.#pinged = undefined;
-    this.#decoder.push(bytes);
+    this.#decoders[stream].push(bytes);
   }
 
   said(now: number): void {
@@ -88,13 +73,17 @@ export class Connection {
     if (nonce === this.#nonce) this.rtt = now - this.#asked;
   }
 
-  /** The next message; those that are not known and may be skipped are skipped. */
-  next(): Message | undefined {
+  /** The next message of a stream; those that are not known and may be skipped are skipped. */
+  next(stream: Stream): Message | undefined {
     for (;;) {
-      const frame = this.#decoder.next();
+      const frame = this.#decoders[stream].next();
       if (!frame) return undefined;
       const message = decode(frame);
-      if (message) return message;
+      if (!message) continue;
+      // The session stream may be faster than the control stream, on which the handshake is.
+      if (stream === 0 || this.handshake.isDone || !isFromServer(message.type))
+        this.handshake.receive(message);
+      return message;
     }
   }
 

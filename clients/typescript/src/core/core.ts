@@ -15,31 +15,20 @@
 // - No update twice. (session, incarnation, counter) is the identity of an op. A counter is never used again, not after a
 //   crash either: an op is not sent before it is written down.
 
-import type { Json, Patch } from '../api.ts';
+import type { Json, Patch, Stream } from '../api.ts';
 import { utf8 } from '../codec/bytes.ts';
-import { errorCode, ProtocolError } from '../codec/error.ts';
+import { errorName, errorNumber, isRetryable, ProtocolError } from '../codec/error.ts';
 import { type ConflictPolicy, type DevicePolicy, encode, type Message } from '../codec/message.ts';
 import { apply, MAX_OPERATIONS } from '../document/apply.ts';
-import { Touches } from '../document/touches.ts';
-import { DisconnectedError, FaultError, RequestError, type ServerError } from '../error.ts';
-import type { Assembly } from './assembly.ts';
+import { overlaps, type Touch, tested } from '../document/touches.ts';
+import { DisconnectedError, FaultError, RequestError, ServerError } from '../error.ts';
 import { Backoff } from './backoff.ts';
 import { BUSY_BASE, BUSY_CAP, type Config, MAX_CLIENT_FRAME, UPDATE_OVERHEAD } from './config.ts';
 import { Connection, VERSION } from './connection.ts';
-import type { Command, Event, SessionEvent } from './event.ts';
+import type { Command, Event } from './event.ts';
 import { type Op, op } from './queue.ts';
 import { receive } from './receive.ts';
-import {
-  documentKey,
-  documentRecord,
-  META,
-  type MetaRecord,
-  opKey,
-  opRecord,
-  restore,
-  sessionKey,
-  sessionRecord,
-} from './records.ts';
+import { keyOf, meta, opEntry, parseKey, restore, sessionEntry } from './records.ts';
 import { type Request, Requests } from './requests.ts';
 import { Session, serverError } from './session.ts';
 
@@ -52,41 +41,14 @@ export interface Sending {
   lenient: boolean;
 }
 
-/** Counts since the core was made. Faults stay 0 as long as the server keeps the rules. */
-export interface Stats {
-  connections: number;
-  faults: number;
-  divergences: number;
-  resumed: number;
-  resets: number;
-  lost: number;
-  updatesSent: number;
-}
-
 type Link =
   /** No link. Without `retryAt` none is wanted. */
   | { state: 'offline'; retryAt: number | undefined }
   | { state: 'connecting' }
   | { state: 'on'; connection: Connection };
 
-/** A document that is asked for. */
-interface Get {
-  session: string;
-  /** The head of an answer whose document comes in parts. */
-  loading: { assembly: Assembly; activeDevice: string | undefined } | undefined;
-}
-
 export class Core {
   readonly config: Config;
-  readonly stats: Stats = {
-    connections: 0,
-    faults: 0,
-    divergences: 0,
-    resumed: 0,
-    resets: 0,
-    lost: 0,
-    updatesSent: 0,
-  };
   /** For the application; in order. */
   readonly events: Event[] = [];
   /** For the owner of the link; in order. */
@@ -94,15 +56,17 @@ export class Core {
 
   // What `receive.ts`, the other half of this class, needs too.
   /** @internal */ link: Link;
-  /** @internal */ readonly sessions = new Map<string, Session>();
-  /** @internal */ readonly gets = new Map<bigint, Get>();
+  /** The sessions that the application has, or had and that are not done yet. */
+  readonly sessions = new Map<string, Session>();
   /** @internal */ readonly asked = new Requests();
   /** @internal Whose sessions these are; `undefined` until a server has said so. */
   user: string | undefined;
 
   readonly #random: () => number;
   readonly #backoff: Backoff;
-  #drain: { at: number; address: string | undefined } | undefined;
+  #drain: { at: number; address: string } | undefined;
+  /** Where the next attempt goes: the server that has what this client wants. Empty: the usual. */
+  #elsewhere = '';
   /** The newest counter and what is unsent of sessions that were left: a counter is never used again. */
   readonly #left = new Map<string, Session>();
   #lastId = 0n;
@@ -119,14 +83,14 @@ export class Core {
    * there are any. `random` gives numbers from 0 to below 1: for pauses before reconnecting, and nothing else.
    */
   constructor(config: Config, random: () => number, entries: ReadonlyMap<string, unknown> = new Map()) {
-    const meta = entries.get(META) as MetaRecord | undefined;
-    this.config = meta ? { ...config, incarnation: BigInt(meta.incarnation) } : config;
+    const { meta, sessions } = restore(entries);
+    this.config = meta ? { ...config, incarnation: meta.incarnation } : config;
     this.user = meta?.user;
     this.#random = random;
     this.#backoff = new Backoff(config.times.backoffBase, config.times.backoffCap, random);
     this.link = { state: 'offline', retryAt: 0 };
-    if (config.persist && !meta) this.#urgent.add(META);
-    for (const [id, { last, wanted, replica, ops, unsent }] of restore(entries)) {
+    if (config.persist && !meta) this.#urgent.add(keyOf('meta'));
+    for (const [id, { last, wanted, replica, ops, unsent }] of sessions) {
       const session = this.#session(id, last);
       session.wanted = wanted;
       session.replica = replica;
@@ -144,7 +108,7 @@ export class Core {
    * random bits will do), so that a resend makes no second session. Returns the op's counter.
    */
   create(id: string, state: Json, conflict: ConflictPolicy, devices: DevicePolicy): bigint {
-    if (this.sessions.has(id)) throw new RequestError('already_exists', 'the session is already here');
+    if (this.sessions.has(id)) throw new RequestError('already_exists');
     const text = this.#text(state);
     const session = this.#enter(id);
     const counter = this.#push(session, { kind: 'create', state, text, conflict, devices }, state);
@@ -162,7 +126,7 @@ export class Core {
     const session = this.sessions.get(id);
     if (!session) return;
     session.wanted = false;
-    this.#dirty(this.#lazy, sessionKey(id));
+    this.#dirty(this.#lazy, keyOf('session', id));
     this.tidy(session, now);
   }
 
@@ -173,46 +137,44 @@ export class Core {
     const { queueOps, queueBytes } = this.config.limits;
     const ops = session.queue.length + session.unsent.length;
     if (ops >= queueOps || session.queue.bytes + session.unsentBytes + text.length > queueBytes) {
-      throw new RequestError('queue_full', `${ops} updates wait already`);
+      throw new RequestError('queue_full');
     }
-    if (patch.length > MAX_OPERATIONS)
-      throw new RequestError('too_large', `at most ${MAX_OPERATIONS} operations are taken`);
+    if (patch.length > MAX_OPERATIONS) throw new RequestError('too_large');
     const before = session.document;
-    if (before === undefined) throw new RequestError('not_ready', "the session's state is not here yet");
+    if (before === undefined) throw new RequestError('not_ready');
     const { document, touches } = attempt(() => apply(before, patch, sending.lenient));
-    const { durability, onConflict, lenient, after } = sending;
-    const on = this.#dependencies(session, patch, touches, after);
+    const [after, ...awaits] = this.#dependencies(session, patch, touches, sending.after);
     return this.#push(
       session,
       {
+        ...sending,
         kind: 'update',
         patch,
         text,
         touches,
         base: session.have,
-        durability,
-        onConflict,
-        lenient,
-        after: on[0],
-        awaits: on.slice(1),
+        after,
+        awaits,
         named: undefined,
       },
       document,
     );
   }
 
-  #dependencies(session: Session, patch: Patch, touches: Touches, after: Sending['after']): bigint[] {
+  #dependencies(
+    session: Session,
+    patch: Patch,
+    touches: readonly Touch[],
+    after: Sending['after'],
+  ): bigint[] {
     const { queue } = session;
     if (after === 'nothing') return [];
     if (after === 'all') return queue.dependencies(() => true);
-    const tested = Touches.tested(patch);
-    const on = queue.dependencies(older => touches.overlaps(older.touches) || tested.overlaps(older.touches));
+    const newer = [...touches, ...tested(patch)];
+    const on = queue.dependencies(older => overlaps(older.touches, newer));
     if (after === 'overlapping') return on;
     if (after <= 0n || after > queue.last || queue.wasRefused(after)) {
-      throw new RequestError(
-        'unknown_update',
-        `update ${after}, which this one builds on, was refused or never made`,
-      );
+      throw new RequestError('unknown_update');
     }
     if (queue.get(after)?.body.kind === 'update' && !on.includes(after)) on.push(after);
     return on;
@@ -222,13 +184,13 @@ export class Core {
   resend(id: string, counter: bigint): bigint {
     const session = this.#wanted(id);
     const unsent = session.unsent.find(unsent => unsent.counter === counter);
-    if (!unsent) throw new RequestError('unknown_update', `update ${counter} is not among the unsent ones`);
+    if (!unsent) throw new RequestError('unknown_update');
     const kept = session.unsent;
     session.unsent = kept.filter(other => other !== unsent);
     try {
-      const { patch, durability, onConflict, lenient } = unsent;
-      const made = this.update(id, patch, { durability, onConflict, lenient, after: 'overlapping' });
-      this.#dirty(this.#urgent, opKey(id, counter));
+      const { body } = unsent;
+      const made = this.update(id, body.patch, { ...body, after: 'overlapping' });
+      this.#dirty(this.#urgent, keyOf('op', id, counter));
       return made;
     } catch (error) {
       session.unsent = kept;
@@ -241,22 +203,13 @@ export class Core {
     const session = this.sessions.get(id) ?? this.#left.get(id);
     if (!session) return;
     session.unsent = session.unsent.filter(unsent => unsent.counter !== counter);
-    this.#dirty(this.#lazy, opKey(id, counter));
+    this.#dirty(this.#lazy, keyOf('op', id, counter));
   }
 
   /** Says whether a session may go to the device that asks for it (`handoff-requested`). */
   answerHandoff(handoff: string, accept: boolean): void {
-    if (!this.isConnected) throw new RequestError('offline', 'there is no connection');
+    if (!this.isConnected) throw new RequestError('offline');
     this.#said.push({ type: 'HandoffAnswer', handoff, accept });
-  }
-
-  /** Asks for a session's document once. A `document` event answers; asked again by itself after a lost connection. */
-  get(session: string): bigint {
-    if (this.gets.size >= this.config.limits.gets) throw tooMany(this.config.limits.gets);
-    const id = this.#nextId();
-    if (this.#connection) this.#said.push({ type: 'Get', id, session });
-    this.gets.set(id, { session, loading: undefined });
-    return id;
   }
 
   /** Asks by a route of REST, as soon as there is a connection; `answered` answers, in no order. */
@@ -273,7 +226,6 @@ export class Core {
   /** Nobody waits for this request or document any more. What was sent may have its effect all the same. */
   cancel(id: bigint): void {
     this.asked.remove(id);
-    this.gets.delete(id);
     this.sendRequests();
   }
 
@@ -285,11 +237,6 @@ export class Core {
   /** What the server said of itself on the present connection; and the last round trip, in milliseconds. */
   get connection(): Pick<Connection, 'welcome' | 'rtt'> | undefined {
     return this.#connection;
-  }
-
-  /** A session that the application has, or had and that is not done yet. */
-  session(id: string): Session | undefined {
-    return this.sessions.get(id);
   }
 
   /** Updates that are unsent; of a session that was left too. */
@@ -336,7 +283,7 @@ export class Core {
   handleConnected(now: number): void {
     this.#resetLink();
     this.link = { state: 'on', connection: new Connection(now, this.config.limits.maxServerFrame) };
-    const { token, device, incarnation, agent, notices, durable } = this.config;
+    const { config } = this;
     const resume: { kind: 'State'; topic: string; epoch: bigint; seq: bigint }[] = [];
     for (const session of this.sessions.values()) {
       const { have } = session;
@@ -346,23 +293,19 @@ export class Core {
       resume.push({ kind: 'State', topic: session.id, epoch: have.epoch, seq: have.version });
     }
     this.#control.push({
+      ...config,
       type: 'Hello',
       min_version: VERSION,
       max_version: VERSION,
       capabilities: 0n,
-      token,
-      device,
-      incarnation,
       scope: { kind: 'User', id: '' },
       resume,
-      agent,
-      resume_notices: notices,
-      resume_durable: durable,
+      resume_notices: config.notices,
+      resume_durable: config.durable,
     });
     // Requests need not wait for `Welcome`; updates wait for their session's `Resumed` or `Reset`, which says whether the
     // place that they were made for is still true.
     for (const id of this.sessions.keys()) this.ask(id, now);
-    for (const [id, { session }] of this.gets) this.#said.push({ type: 'Get', id, session });
   }
 
   /**
@@ -371,22 +314,21 @@ export class Core {
    */
   handleDisconnected(now: number, code: number | undefined, reason: string): void {
     if (this.link.state === 'offline') return;
-    const known = code === undefined ? undefined : errorCode(code);
-    if (known) this.ended(now, serverError(known.name, reason));
-    else this.lost(now, new DisconnectedError(reason || 'the link broke'));
+    if (code !== undefined)
+      this.ended(now, new ServerError(errorName(code), code, reason, isRetryable(code)));
+    else this.lost(now, new DisconnectedError(reason));
   }
 
   /** Bytes came, in any chunking. */
-  handleBytes(now: number, bytes: Uint8Array): void {
+  handleBytes(now: number, bytes: Uint8Array, stream: Stream = 0): void {
     if (this.link.state !== 'on') return;
     const { connection } = this.link;
-    connection.heard(now, bytes);
+    connection.heard(now, bytes, stream);
     try {
       // A message may have ended the connection.
       while (this.#connection === connection) {
-        const message = connection.next();
+        const message = connection.next(stream);
         if (!message) return;
-        connection.handshake.receive(message);
         receive(this, connection, now, message);
       }
     } catch (error) {
@@ -399,21 +341,22 @@ export class Core {
   handleTimeout(now: number): void {
     if (this.#drain && this.#drain.at <= now && this.link.state === 'on') {
       this.hangUp(0, 'draining');
-      this.lost(now, new DisconnectedError('the server is going down'));
+      this.lost(now, new DisconnectedError('draining'));
     }
     const { handshake, pong } = this.config.times;
     if (this.link.state === 'offline') {
       const { retryAt } = this.link;
       if (retryAt !== undefined && retryAt <= now) {
         this.link = { state: 'connecting' };
-        this.commands.push({ type: 'connect', address: this.#drain?.address });
+        this.commands.push({ type: 'connect', address: this.#drain?.address || this.#elsewhere });
         this.#drain = undefined;
+        this.#elsewhere = '';
       }
     } else if (this.link.state === 'on') {
       const pulse = this.link.connection.pulse(now, handshake, pong);
       if (pulse === 'dead') {
-        this.hangUp(errorCode('timed_out')?.number ?? 0, 'silence');
-        this.lost(now, new FaultError('no sign of life from the server'));
+        this.hangUp(errorNumber('timed_out'), 'silence');
+        this.lost(now, new FaultError('silence'));
       } else if (pulse !== 'fine') {
         this.#control.push({ type: 'Ping', nonce: pulse });
       }
@@ -438,12 +381,13 @@ export class Core {
 
   /**
    * The next frame to send; `undefined` when there is nothing to say. Ask for it only when the link takes it: what is not
-   * asked for yet stays in the queues, where it is bounded.
+   * asked for yet stays in the queues, where it is bounded. With `stream`: for this stream of two.
    */
-  transmit(now: number): Uint8Array | undefined {
+  transmit(now: number, stream?: Stream): Uint8Array | undefined {
     const connection = this.#connection;
     if (!connection) return undefined;
-    const message = this.#control.shift() ?? this.#said.shift() ?? this.#nextUpdate(connection);
+    let message = stream === 1 ? undefined : this.#control.shift();
+    if (stream !== 0) message ??= this.#said.shift() ?? this.#nextUpdate(connection);
     if (!message) return undefined;
     connection.said(now);
     return encode(message);
@@ -456,7 +400,6 @@ export class Core {
       this.#ready.delete(id);
       const message = this.sessions.get(id)?.nextMessage(this.config.limits.unconfirmedOps);
       if (message) {
-        this.stats.updatesSent++;
         // One op a turn, so that a session with many does not hold up the others.
         this.#ready.add(id);
         return message;
@@ -497,9 +440,9 @@ export class Core {
   /** What `takeWrites` gave is written down: the ops in it may be sent. */
   handleStored(written: ReadonlyMap<string, unknown>): void {
     for (const key of written.keys()) {
-      const [kind, id = '', counter = ''] = key.split(' ');
+      const { kind, id, counter } = parseKey(key);
       const session = kind === 'op' ? this.sessions.get(id) : undefined;
-      const op = session?.queue.get(BigInt(counter));
+      const op = session?.queue.get(counter);
       if (!session || !op) continue;
       op.stored = true;
       this.list(session);
@@ -507,15 +450,12 @@ export class Core {
   }
 
   #entry(key: string): unknown {
-    const [kind, id = '', counter = ''] = key.split(' ');
-    const { incarnation } = this.config;
-    if (kind === META)
-      return { incarnation: `0x${incarnation.toString(16)}`, user: this.user } satisfies MetaRecord;
+    const { kind, id, counter } = parseKey(key);
+    if (kind === 'meta') return meta(this.config.incarnation, this.user);
     const session = this.sessions.get(id) ?? this.#left.get(id);
     if (!session) return undefined;
-    if (kind === 'session') return sessionRecord(session);
-    if (kind === 'document') return this.sessions.has(id) ? documentRecord(session) : undefined;
-    return opRecord(session, BigInt(counter));
+    if (kind === 'session') return sessionEntry(session);
+    return kind === 'document' ? session.replica : opEntry(session, counter);
   }
 
   #dirty(keys: Set<string>, key: string): void {
@@ -546,7 +486,7 @@ export class Core {
 
   #wanted(id: string): Session {
     const session = this.sessions.get(id);
-    if (!session?.wanted) throw new RequestError('left', 'the session is not subscribed to');
+    if (!session?.wanted) throw new RequestError('left');
     return session;
   }
 
@@ -554,18 +494,11 @@ export class Core {
     return new Session(
       id,
       last,
-      event => this.#tell(id, event),
-      counter => this.#dirty(this.#lazy, counter === undefined ? documentKey(id) : opKey(id, counter)),
+      this.config,
+      event => this.events.push({ type: 'session', session: id, event }),
+      counter =>
+        this.#dirty(this.#lazy, counter === undefined ? keyOf('document', id) : keyOf('op', id, counter)),
     );
-  }
-
-  #tell(session: string, event: SessionEvent): void {
-    if (event.type === 'resumed') this.stats.resumed++;
-    if (event.type === 'reset') {
-      this.stats.resets++;
-      if (event.reason === 'Lost') this.stats.lost++;
-    }
-    this.events.push({ type: 'session', session, event });
   }
 
   /** Makes sure that the session is among those that the application wants. */
@@ -584,15 +517,15 @@ export class Core {
       this.sessions.set(id, session);
     }
     session.wanted = true;
-    this.#dirty(this.#lazy, sessionKey(id));
+    this.#dirty(this.#lazy, keyOf('session', id));
     return session;
   }
 
   #push(session: Session, body: Op['body'], document: Json): bigint {
     const counter = session.queue.last + 1n;
     session.push(op(counter, body, !this.config.persist), document);
-    this.#dirty(this.#urgent, opKey(session.id, counter));
-    this.#dirty(this.#urgent, sessionKey(session.id));
+    this.#dirty(this.#urgent, keyOf('op', session.id, counter));
+    this.#dirty(this.#urgent, keyOf('session', session.id));
     this.list(session);
     return counter;
   }
@@ -606,8 +539,8 @@ export class Core {
       left.unsent = session.unsent;
       this.#left.set(session.id, left);
     }
-    this.#dirty(this.#lazy, sessionKey(session.id));
-    this.#dirty(this.#lazy, documentKey(session.id));
+    this.#dirty(this.#lazy, keyOf('session', session.id));
+    this.#dirty(this.#lazy, keyOf('document', session.id));
   }
 
   /** Lists a session as one that may have something to send. */
@@ -625,8 +558,7 @@ export class Core {
     const request = this.#nextId();
     session.subscription = { state: 'asked', id: request };
     session.askedAt = now;
-    const { notices, durable } = this.config;
-    this.#said.push({ type: 'Subscribe', id: request, session: id, have: session.have, notices, durable });
+    this.#said.push({ ...this.config, type: 'Subscribe', id: request, session: id, have: session.have });
   }
 
   /** After anything happened to a session: lists it, and leaves it when nobody needs it any more. */
@@ -651,7 +583,7 @@ export class Core {
       this.ask(session.id, now);
     }
     if (this.#connection && waits(session) && session.askedAt + this.config.times.answer <= now) {
-      this.fault(now, new FaultError(`${session.id}: no answer to a subscription`));
+      this.fault(now, new FaultError(`${session.id}: no answer`));
     }
   }
 
@@ -677,13 +609,12 @@ export class Core {
 
   /** The connection is the server's and this user's. */
   welcomed(user: string): void {
-    this.stats.connections++;
     if (this.user !== undefined && this.user !== user) {
-      this.#forgetSessions(serverError('unauthenticated', 'another user has signed in'));
+      this.#forgetSessions(serverError('unauthenticated', 'another user'));
     }
     if (this.user !== user) {
       this.user = user;
-      this.#dirty(this.#lazy, META);
+      this.#dirty(this.#lazy, keyOf('meta'));
     }
     this.sendRequests();
     for (const session of this.sessions.values()) this.list(session);
@@ -692,34 +623,45 @@ export class Core {
   /** Forgets everything that belongs to one user: what is not answered is refused. */
   #forgetSessions(error: ServerError): void {
     for (const session of [...this.sessions.values(), ...this.#left.values()]) {
-      for (const { counter } of session.unsent) this.#dirty(this.#lazy, opKey(session.id, counter));
+      for (const { counter } of session.unsent) this.#dirty(this.#lazy, keyOf('op', session.id, counter));
       session.unsent = [];
     }
     for (const session of [...this.sessions.values()]) {
       session.end(error);
       this.leave(session);
     }
-    for (const request of this.gets.keys()) this.events.push({ type: 'document', request, answer: error });
-    this.gets.clear();
   }
 
   drainAt(now: number, after: number, window: number, address: string): void {
     const at = now + after + Math.floor(this.#random() * (window + 1));
-    this.#drain = { at, address: address || undefined };
+    this.#drain = { at, address };
     this.events.push({ type: 'draining', at });
+  }
+
+  /**
+   * Another server has the session. This client goes along when nothing that it wants is left here, since it has one
+   * connection; else it asks again from time to time, until the session can be had here.
+   */
+  moved(now: number, session: Session, error: ServerError, address: string): void {
+    session.beginAnew(true);
+    if (address && [...this.sessions.values()].every(({ isAway }) => isAway)) {
+      this.hangUp(0, error.code);
+      this.#elsewhere = address;
+      return this.lost(now, error);
+    }
+    this.pause(now, session, error.retryAfter);
+    this.events.push({ type: 'warning', error });
   }
 
   /** The server broke the protocol: reconnect and ask again. */
   fault(now: number, error: ProtocolError | FaultError): void {
-    this.stats.faults++;
     const name = error instanceof ProtocolError ? error.name : 'unexpected_message';
-    this.hangUp(errorCode(name)?.number ?? 0, error.message);
+    this.hangUp(errorNumber(name), error.message);
     this.lost(now, error);
   }
 
   /** A session's copy does not go together with what the server says. */
   doubt(session: Session): void {
-    this.stats.divergences++;
     session.distrusted = true;
   }
 
@@ -729,16 +671,12 @@ export class Core {
 
   /** Forgets everything that belongs to one connection. */
   #resetLink(): void {
-    this.#failRequests(
-      this.asked.onLinkLost(),
-      new DisconnectedError('the connection was lost before the answer came'),
-    );
+    this.#failRequests(this.asked.onLinkLost(), new DisconnectedError('no answer'));
     this.#control = [];
     this.#said = [];
     this.#ready = new Set();
-    for (const get of this.gets.values()) get.loading = undefined;
     for (const session of [...this.sessions.values()]) {
-      session.onLinkLost();
+      session.beginAnew();
       if (!session.wanted && !session.queue.length) this.leave(session);
     }
   }
@@ -785,8 +723,8 @@ export class Core {
 const waits = ({ subscription: { state } }: Session): boolean =>
   state === 'asked' || state === 'resuming' || state === 'leaving';
 
-const tooMany = (limit: number) => new RequestError('too_many', `${limit} is the limit`);
-const tooLarge = (max: number) => new RequestError('too_large', `at most ${max} bytes are taken`);
+const tooMany = (limit: number) => new RequestError('too_many', `at most ${limit}`);
+const tooLarge = (max: number) => new RequestError('too_large', `at most ${max} bytes`);
 
 function attempt<T>(apply: () => T): T {
   try {

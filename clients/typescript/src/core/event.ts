@@ -22,8 +22,6 @@ export type Event =
   | { type: 'draining'; at: number }
   /** The server reported something that belongs to no request. */
   | { type: 'warning'; error: Error }
-  /** The answer to `Core.get`. */
-  | { type: 'document'; request: bigint; answer: Fetched | ServerError }
   /** Something happened in a session. */
   | { type: 'session'; session: string; event: SessionEvent };
 
@@ -34,22 +32,15 @@ export interface Response {
   body: Uint8Array;
 }
 
-/** A document that was asked for once. */
-export interface Fetched {
-  at: Position;
-  document: Json;
-  activeDevice: string | undefined;
-}
-
 /** Something that happened in one session. */
 export type SessionEvent =
   /** The server's state was replaced by a snapshot. */
-  | { type: 'reset'; reason: Body<'Reset'>['reason']; at: Position; lastKept: bigint | undefined }
+  | { kind: 'reset'; reason: Body<'Reset'>['reason']; at: Position; lastKept: bigint | undefined }
   /** The subscription goes on where it was after a lost connection; what was missed follows. */
-  | { type: 'resumed'; at: Position; version: bigint }
+  | { kind: 'resumed'; at: Position; version: bigint }
   /** One change of the server's state. */
   | {
-      type: 'changed';
+      kind: 'changed';
       at: Position;
       patch: Patch;
       device: string;
@@ -58,32 +49,32 @@ export type SessionEvent =
       time: number;
     }
   /** The session was made. */
-  | { type: 'created'; counter: bigint; at: Position }
+  | { kind: 'created'; counter: bigint; at: Position }
   /**
    * An own update was applied. Comes again, with another place, when the server lost it in a crash and it was sent and
    * applied once more.
    */
-  | { type: 'accepted'; counter: bigint; at: Position; durable: boolean }
+  | { kind: 'accepted'; counter: bigint; at: Position; durable: boolean }
   /** An own update is on the server's disk, or it was not to be waited for. */
-  | { type: 'durable'; counter: bigint; at: Position }
+  | { kind: 'durable'; counter: bigint; at: Position }
   /** An own update has no effect; the optimistic document no longer contains it. */
-  | { type: 'refused'; counter: bigint; patch: Patch | undefined; error: RefusedError }
+  | { kind: 'refused'; counter: bigint; patch: Patch | undefined; error: RefusedError }
   /** Everything of the session up to here is on the server's disk. */
-  | { type: 'durable-up-to'; at: Position }
+  | { kind: 'durable-up-to'; at: Position }
   /** Who is attached, or which device is the active one, has changed. */
-  | { type: 'presence' }
-  | { type: 'handoff-requested'; handoff: string; user: string; device: string; expires: number }
-  | { type: 'handoff-completed'; handoff: string; from: string | undefined; user: string; device: string }
-  | { type: 'access-changed'; user: string; role: Body<'AccessChanged'>['role'] }
+  | { kind: 'presence' }
+  | { kind: 'handoff-requested'; handoff: string; user: string; device: string; expires: number }
+  | { kind: 'handoff-completed'; handoff: string; from: string | undefined; user: string; device: string }
+  | { kind: 'access-changed'; user: string; role: Body<'AccessChanged'>['role'] }
   /** The session was deleted; `ended` follows. */
-  | { type: 'deleted' }
+  | { kind: 'deleted' }
   /** Notices were dropped because this client was too slow; the presence follows, whole. */
-  | { type: 'notices-lagged'; missed: number }
+  | { kind: 'notices-lagged'; missed: number }
   /**
    * The subscription is over: the server refused it or took it back. What was not answered is refused. `document` is the
    * last that there was.
    */
-  | { type: 'ended'; error: ServerError; document: Json | undefined };
+  | { kind: 'ended'; error: ServerError; document: Json | undefined };
 
 /** Who is attached. */
 export interface Presence {
@@ -94,7 +85,7 @@ export interface Presence {
 
 /** What the owner of the link has to do. */
 export type Command =
-  /** Connect; then call `handleConnected`, or `handleDisconnected` when that fails. `address`: HOST:PORT, if not the usual. */
-  | { type: 'connect'; address: string | undefined }
+  /** Connect; then call `handleConnected`, or `handleDisconnected` when that fails. `address`: HOST:PORT; empty: the usual. */
+  | { type: 'connect'; address: string }
   /** Send `last` if that is possible at once, then end the link. No `handleDisconnected` is needed. */
   | { type: 'disconnect'; code: number; text: string; last: Uint8Array };

@@ -3,7 +3,7 @@
 
 import type { Json, Patch } from '../api.ts';
 import type { ConflictPolicy, DevicePolicy, Position, Body as Wire } from '../codec/message.ts';
-import type { Touches } from '../document/touches.ts';
+import type { Touch } from '../document/touches.ts';
 import { REFUSED } from './config.ts';
 
 export type Durability = Wire<'Update'>['durability'];
@@ -14,7 +14,7 @@ export interface Update {
   patch: Patch;
   /** The patch as it is sent. */
   text: Uint8Array;
-  touches: Touches;
+  touches: readonly Touch[];
   /** The place it was made for; `undefined` until the session, made offline, has a place. */
   base: Position | undefined;
   durability: Durability;

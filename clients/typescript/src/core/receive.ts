@@ -1,14 +1,11 @@
 // What comes from the server, message by message: the other half of `core.ts`. Never sends by itself: it queues.
 
-import { text as readText } from '../codec/bytes.ts';
-import { errorCode } from '../codec/error.ts';
-import type { Body, Message } from '../codec/message.ts';
-import { parseJson } from '../document/value.ts';
-import { FaultError, RefusedError, ServerError } from '../error.ts';
-import { Assembly } from './assembly.ts';
+import { errorName, isRetryable } from '../codec/error.ts';
+import type { Body, Message, MessageOf } from '../codec/message.ts';
+import { RefusedError, ServerError } from '../error.ts';
 import type { Connection } from './connection.ts';
 import type { Core } from './core.ts';
-import { Divergence, type Session, serverError } from './session.ts';
+import { Divergence, type Session, type SessionMessage, serverError } from './session.ts';
 
 /** Takes one message in. Throws `FaultError` when the server broke the rules. */
 export function receive(core: Core, connection: Connection, now: number, message: Message): void {
@@ -27,9 +24,8 @@ export function receive(core: Core, connection: Connection, now: number, message
       core.events.push({ type: 'ponged' });
       return;
     case 'Close': {
-      const code = errorCode(message.code);
-      const { name, retryable } = code ?? { name: 'closed', retryable: true };
-      return core.ended(now, new ServerError(name, message.code, message.text, retryable));
+      const { code, text } = message;
+      return core.ended(now, new ServerError(errorName(code), code, text, !code || isRetryable(code)));
     }
     case 'Draining': {
       const { reconnect_after_ms, window_ms, address } = message;
@@ -42,78 +38,35 @@ export function receive(core: Core, connection: Connection, now: number, message
     }
     case 'Error':
       return onError(core, now, message);
-    case 'Document':
-      return onDocument(core, message);
-    case 'SnapshotBegin':
-      return assembly(core, message.session)?.begin(message.at, message.size);
-    case 'SnapshotPart':
-      return assembly(core, message.session)?.part(message.offset, message.bytes);
-    case 'SnapshotEnd': {
-      const get = loadingGet(core, message.session);
-      if (get) return onGetEnd(core, get, message.checksum);
-      return within(core, now, message.session, session => session.onSnapshotEnd(message.checksum));
-    }
     default:
-      return onSession(core, now, message);
+      // What only clients say is refused before it gets here, and documents are not asked for.
+      return onSession(core, now, message as MessageOf<SessionMessage>);
   }
 }
 
 /** What is said about one session. Messages about sessions that were left are leftovers. */
-function onSession(core: Core, now: number, message: Message): void {
-  const { incarnation, limits } = core.config;
-  const to = (take: (session: Session) => void) =>
-    within(core, now, (message as { session: string }).session, take);
-  switch (message.type) {
-    case 'Created':
-      to(session => session.onCreated(message));
-      return core.ask(message.session, now);
-    case 'Resumed':
-      return to(session => session.onResumed(message));
-    case 'Reset':
-      return to(session => session.onReset(message, limits.maxDocument));
-    case 'Unsubscribed':
-      return to(session => {
-        const { state, id } = session.subscription;
-        if (state === 'leaving' && id === message.id) core.leave(session);
-      });
-    case 'Accepted':
-      return to(session => session.onAccepted(message, incarnation));
-    case 'Conflict':
-      return to(session => session.onConflict(message));
-    case 'Delta':
-      return to(session => session.onDelta(message, incarnation));
-    case 'Durable':
-      return to(session => session.onDurable(message.at));
-    case 'Presence':
-      return to(session => session.onPresence(message));
-    case 'DeviceJoined':
-      return to(session => session.onJoined(message));
-    case 'DeviceLeft':
-      return to(session => session.onLeft(message));
-    case 'HandoffRequested':
-      return to(session => session.onHandoffRequested(message));
-    case 'HandoffCompleted':
-      return to(session => session.onHandoffCompleted(message));
-    case 'Lagged':
-      to(session => session.onLagged(message));
-      // Subscribing again from where the client stands brings the presence anew.
-      return core.ask(message.session, now);
-    case 'AccessChanged':
-      to(session => session.onAccessChanged(message));
-      if (message.role === undefined && message.user === core.user) {
-        end(
-          core,
-          message.session,
-          serverError('not_found', 'this user is no member of the session any more'),
-        );
+function onSession(
+  core: Core,
+  now: number,
+  message: MessageOf<SessionMessage | 'Unsubscribed' | 'SessionDeleted'>,
+): void {
+  const { type, session: id } = message;
+  within(core, now, id, session => {
+    if (type === 'Unsubscribed') {
+      const { state, id } = session.subscription;
+      if (state === 'leaving' && id === message.id) core.leave(session);
+    } else if (type === 'SessionDeleted') {
+      core.events.push({ type: 'session', session: id, event: { kind: 'deleted' } });
+      end(core, id, serverError('not_found', 'deleted'));
+    } else {
+      (session[`on${type}`] as ((message: Message) => void) | undefined)?.(message);
+      // After `Lagged`: subscribing again from where the client stands brings the presence anew.
+      if (type === 'Created' || type === 'Lagged') core.ask(id, now);
+      if (type === 'AccessChanged' && message.role === undefined && message.user === core.user) {
+        end(core, id, serverError('not_found', 'no member any more'));
       }
-      return;
-    case 'SessionDeleted':
-      to(() => core.events.push({ type: 'session', session: message.session, event: { type: 'deleted' } }));
-      return end(core, message.session, serverError('not_found', 'the session was deleted'));
-    default:
-    // What only clients say is refused before it gets here.
-  }
+    }
+  });
 }
 
 /** Lets a session take something in. */
@@ -162,7 +115,9 @@ function onError(core: Core, now: number, message: Body<'Error'>): void {
   const error = errorOf(message);
   const { session: id, op, answers } = message;
   const session = id === undefined ? undefined : core.sessions.get(id);
-  if (id !== undefined && op !== undefined) {
+  if (session && error.code === 'moved') {
+    core.moved(now, session, error, message.address);
+  } else if (id !== undefined && op !== undefined) {
     if (session) onOpError(core, now, session, op, error);
   } else if (answers !== undefined) {
     onRequestError(core, now, answers, error);
@@ -186,16 +141,12 @@ function onOpError(core: Core, now: number, session: Session, counter: bigint, e
   }
   session.busyRounds = 0;
   const wasUnmade = session.isUnmade;
-  session.refuse(counter, new RefusedError({ code: error.code, number: error.number, text: error.message }));
+  session.refuse(counter, new RefusedError(error));
   if (wasUnmade && !session.replica && !session.queue.length) end(core, session.id, error);
   else core.tidy(session, now);
 }
 
 function onRequestError(core: Core, now: number, request: bigint, error: ServerError): void {
-  if (core.gets.delete(request)) {
-    core.events.push({ type: 'document', request, answer: error });
-    return;
-  }
   for (const session of core.sessions.values()) {
     if (session.subscription.id !== request) continue;
     if (session.subscription.state === 'leaving') core.leave(session);
@@ -214,46 +165,4 @@ function onSessionError(core: Core, now: number, session: Session, error: Server
     core.pause(now, session, error.retryAfter);
   }
   core.events.push({ type: 'warning', error });
-}
-
-// Documents that were asked for once.
-
-function onDocument(core: Core, { id, at, state, active_device }: Body<'Document'>): void {
-  const get = core.gets.get(id);
-  if (!get) return;
-  const loading = { assembly: new Assembly(at, core.config.limits.maxDocument), activeDevice: active_device };
-  if (state) answerGet(core, id, loading, state);
-  else get.loading = loading;
-}
-
-/** The `Get` to which the document in parts belongs, if the session's own snapshot is not what comes. */
-function loadingGet(core: Core, session: string): bigint | undefined {
-  if (core.sessions.get(session)?.assembly) return undefined;
-  for (const [id, get] of core.gets) if (get.session === session && get.loading) return id;
-  return undefined;
-}
-
-function assembly(core: Core, session: string): Assembly | undefined {
-  const get = loadingGet(core, session);
-  return get === undefined ? core.sessions.get(session)?.assembly : core.gets.get(get)?.loading?.assembly;
-}
-
-function onGetEnd(core: Core, id: bigint, checksum: number): void {
-  const loading = core.gets.get(id)?.loading;
-  if (loading) answerGet(core, id, loading, loading.assembly.end(checksum));
-}
-
-function answerGet(
-  core: Core,
-  request: bigint,
-  { assembly, activeDevice }: { assembly: Assembly; activeDevice: string | undefined },
-  text: Uint8Array,
-): void {
-  core.gets.delete(request);
-  try {
-    const document = parseJson(readText(text));
-    core.events.push({ type: 'document', request, answer: { at: assembly.at, document, activeDevice } });
-  } catch (error) {
-    throw new FaultError(`a document that cannot be read: ${(error as Error).message}`);
-  }
 }

@@ -1,193 +1,100 @@
 // What has to outlive the process so that no update is lost and none is made twice, as entries of a store: the incarnation,
-// each session's counter and document, each op that is not durable. Reads and writes nothing by itself.
+// each session's counter and document, each op that is not durable. Entries are what the core has, as structured clone
+// copies it; they are read by the same version of this file that wrote them. Reads and writes nothing by itself.
 
-import type { Json, Patch } from '../api.ts';
-import { utf8 } from '../codec/bytes.ts';
-import type { Position } from '../codec/message.ts';
-import { checkPatch } from '../document/apply.ts';
-import { type Touch, Touches } from '../document/touches.ts';
-import { freeze, parseJson } from '../document/value.ts';
-import { op as newOp, type Op } from './queue.ts';
-import type { Session, Unsent } from './session.ts';
+import { freeze } from '../document/value.ts';
+import type { Op } from './queue.ts';
+import type { Replica, Session, Unsent } from './session.ts';
 
-/** The key of what belongs to no session. */
-export const META = 'meta';
-/** Session ids have no spaces. */
-export const sessionKey = (id: string): string => `session ${id}`;
-export const documentKey = (id: string): string => `document ${id}`;
-export const opKey = (id: string, counter: bigint): string => `op ${id} ${counter}`;
+/** Grows when entries change their form: what an older version wrote is left alone, and nothing is resumed from it. */
+const FORMAT = 1;
+const META = 'meta';
 
-export interface MetaRecord {
-  incarnation: string;
-  /** Whose it is; absent until a server has said so. */
+/** What belongs to no session. */
+export interface Meta {
+  format: number;
+  incarnation: bigint;
+  /** Whose it is; `undefined` until a server has said so. */
   user: string | undefined;
 }
 
-interface SessionRecord {
-  /** The newest counter that was used. */
-  last: bigint;
-  /** Whether the application was subscribed. */
-  wanted: boolean;
+/** The key of an entry. Session ids have no spaces. */
+export const keyOf = (kind: 'meta' | 'session' | 'document' | 'op', id = '', counter?: bigint): string =>
+  kind === META ? META : counter === undefined ? `${kind} ${id}` : `${kind} ${id} ${counter}`;
+
+/** What a key is made of. */
+export function parseKey(key: string): { kind: string; id: string; counter: bigint } {
+  const [kind = '', id = '', counter = '0'] = key.split(' ');
+  return { kind, id, counter: BigInt(counter) };
 }
 
-interface DocumentRecord {
-  at: Position;
-  /** JSON text: what came out of a store is checked by reading it. */
-  text: string;
-}
-
-/** An op that is not durable, or an update that is unsent. */
-type OpRecord = { counter: bigint } & (
-  | {
-      kind: 'create';
-      text: string;
-      conflict: 'LastWriterWins' | 'Merge' | 'Reject';
-      devices: 'Many' | 'Exclusive' | 'Ask';
-    }
-  | { kind: 'given-up' }
-  | ({
-      kind: 'update';
-      base: Position | undefined;
-      touches: readonly Touch[];
-      after: bigint[];
-      /** The version that it made, when it was applied; whether the client's copy contained it. */
-      applied: bigint | undefined;
-      contained: boolean;
-    } & Sending)
-  | ({ kind: 'unsent' } & Sending)
-);
-
-interface Sending {
-  text: string;
-  durability: Unsent['durability'];
-  onConflict: Unsent['onConflict'];
-  lenient: boolean;
-}
-
-const sending = (of: Omit<Sending, 'text'> & { patch: Patch }): Sending => ({
-  text: JSON.stringify(of.patch),
-  durability: of.durability,
-  onConflict: of.onConflict,
-  lenient: of.lenient,
+export const meta = (incarnation: bigint, user: string | undefined): Meta => ({
+  format: FORMAT,
+  incarnation,
+  user,
 });
 
-export const sessionRecord = ({ queue, wanted }: Session): SessionRecord => ({ last: queue.last, wanted });
-
-export const documentRecord = ({ replica }: Session): DocumentRecord | undefined =>
-  replica && { at: replica.at, text: JSON.stringify(replica.document) };
-
-export function opRecord(session: Session, counter: bigint): OpRecord | undefined {
+/** An op that waits, or an update that is unsent. */
+export const opEntry = (session: Session, counter: bigint): Op | { unsent: Unsent } | undefined => {
   const unsent = session.unsent.find(unsent => unsent.counter === counter);
-  if (unsent) return { counter, kind: 'unsent', ...sending(unsent) };
-  const op = session.queue.get(counter);
-  if (!op) return undefined;
-  const { body } = op;
-  switch (body.kind) {
-    case 'create':
-      return {
-        counter,
-        kind: 'create',
-        text: JSON.stringify(body.state),
-        conflict: body.conflict,
-        devices: body.devices,
-      };
-    case 'given-up':
-      return { counter, kind: 'given-up' };
-    case 'update':
-      return {
-        counter,
-        kind: 'update',
-        ...sending(body),
-        base: body.base,
-        touches: body.touches.all,
-        after: body.after === undefined ? body.awaits : [body.after, ...body.awaits],
-        applied: op.progress === 'pending' ? undefined : op.version,
-        contained: op.progress === 'contained',
-      };
-  }
-}
+  return unsent ? { unsent } : session.queue.get(counter);
+};
+
+export const sessionEntry = ({ queue, wanted }: Session) => ({ last: queue.last, wanted });
 
 /** A session as it was written down. */
 export interface Restored {
   last: bigint;
   wanted: boolean;
-  replica: { document: Json; at: Position } | undefined;
+  replica: Replica | undefined;
   ops: Op[];
   unsent: Unsent[];
 }
 
-/** Puts the entries of a store together again. Throws when they were not made here. */
-export function restore(entries: ReadonlyMap<string, unknown>): Map<string, Restored> {
+/** Puts the entries of a store together again. */
+export function restore(entries: ReadonlyMap<string, unknown>): {
+  meta: Meta | undefined;
+  sessions: Map<string, Restored>;
+} {
+  const meta = entries.get(META) as Meta | undefined;
   const sessions = new Map<string, Restored>();
-  const records: { id: string; record: OpRecord }[] = [];
+  if (meta?.format !== FORMAT) return { meta: undefined, sessions };
   for (const [key, value] of entries) {
-    const [kind, id = ''] = key.split(' ');
-    if (kind === 'session') {
-      const { last, wanted } = value as SessionRecord;
-      sessions.set(id, { last, wanted, replica: undefined, ops: [], unsent: [] });
-    } else if (kind === 'op') {
-      records.push({ id, record: value as OpRecord });
-    }
+    const { kind, id } = parseKey(key);
+    if (kind !== 'session') continue;
+    const replica = entries.get(keyOf('document', id)) as Replica | undefined;
+    if (replica) freeze(replica.document);
+    sessions.set(id, { ...(value as ReturnType<typeof sessionEntry>), replica, ops: [], unsent: [] });
   }
-  for (const [id, session] of sessions) {
-    const document = entries.get(documentKey(id)) as DocumentRecord | undefined;
-    if (document) session.replica = { document: parseJson(document.text), at: document.at };
-  }
-  records.sort((a, b) => (a.record.counter < b.record.counter ? -1 : 1));
-  for (const { id, record } of records) {
+  for (const [key, value] of entries) {
+    const { kind, id } = parseKey(key);
     const session = sessions.get(id);
-    if (!session) throw new Error(`an update of the session ${id}, which is not there`);
-    if (record.kind === 'unsent') session.unsent.push(restoreUnsent(record));
-    else session.ops.push(restoreOp(record, session.replica?.at.version ?? 0n));
+    if (kind !== 'op' || !session) continue;
+    const entry = value as Op | { unsent: Unsent };
+    if ('unsent' in entry) {
+      freeze(entry.unsent.body.patch);
+      session.unsent.push(entry.unsent);
+    } else session.ops.push(restoreOp(entry, session.replica?.at.version ?? 0n));
   }
-  return sessions;
-}
-
-function restoreUnsent(record: OpRecord & { kind: 'unsent' }): Unsent {
-  const { counter, text, durability, onConflict, lenient } = record;
-  return { counter, patch: patchOf(text), size: utf8(text).length, durability, onConflict, lenient };
-}
-
-function restoreOp(record: Exclude<OpRecord, { kind: 'unsent' }>, have: bigint): Op {
-  const { counter } = record;
-  switch (record.kind) {
-    case 'given-up':
-      return newOp(counter, { kind: 'given-up' }, true);
-    case 'create': {
-      const { text, conflict, devices } = record;
-      return newOp(
-        counter,
-        { kind: 'create', state: parseJson(text), text: utf8(text), conflict, devices },
-        true,
-      );
-    }
-    case 'update': {
-      const { text, base, durability, onConflict, lenient, after, applied, contained } = record;
-      const op = newOp(
-        counter,
-        {
-          kind: 'update',
-          patch: patchOf(text),
-          text: utf8(text),
-          touches: new Touches(record.touches),
-          base,
-          durability,
-          onConflict,
-          lenient,
-          after: after[0],
-          awaits: after.slice(1),
-          named: undefined,
-        },
-        true,
-      );
-      // The document that was written down may be an older one: then the server is asked again.
-      if (applied !== undefined && contained && applied <= have) {
-        op.progress = 'contained';
-        op.version = applied;
-      }
-      return op;
-    }
+  for (const { ops, unsent } of sessions.values()) {
+    for (const all of [ops, unsent]) all.sort((a, b) => (a.counter < b.counter ? -1 : 1));
   }
+  return { meta, sessions };
 }
 
-const patchOf = (text: string): Patch => freeze(checkPatch(JSON.parse(text)));
+function restoreOp(op: Op, have: bigint): Op {
+  // The document that was written down may be an older one: then the server is asked again.
+  const isContained = op.progress === 'contained' && op.version <= have;
+  const body = { ...op.body };
+  if (body.kind === 'update') freeze(body.patch);
+  if (body.kind === 'create') freeze(body.state);
+  return {
+    ...op,
+    body,
+    progress: isContained ? 'contained' : 'pending',
+    confirmed: false,
+    durable: false,
+    skipped: false,
+    stored: true,
+  };
+}

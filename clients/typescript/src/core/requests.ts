@@ -2,7 +2,7 @@
 // route and reads no answer but the problems.
 
 import { text } from '../codec/bytes.ts';
-import { errorCode } from '../codec/error.ts';
+import { errorNumber } from '../codec/error.ts';
 import type { Body, MessageOf } from '../codec/message.ts';
 import { ServerError } from '../error.ts';
 import type { Response } from './event.ts';
@@ -103,7 +103,7 @@ export function problem(status: number, body: Uint8Array): ServerError {
   const after = said.retryAfterMs;
   return new ServerError(
     code,
-    errorCode(code)?.number ?? 0,
+    errorNumber(code),
     String(detail),
     said.retryable === true,
     typeof after === 'number' ? after : undefined,

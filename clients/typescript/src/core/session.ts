@@ -3,14 +3,15 @@
 
 import type { Json, Patch } from '../api.ts';
 import { text as readText, utf8 } from '../codec/bytes.ts';
-import { errorCode } from '../codec/error.ts';
-import type { Attached, Body, Message, MessageOf, Position } from '../codec/message.ts';
+import { errorNumber } from '../codec/error.ts';
+import type { Attached, Body, Message, Position } from '../codec/message.ts';
 import { apply, checkPatch } from '../document/apply.ts';
 import { equal, parseJson } from '../document/value.ts';
 import { FaultError, RefusedError, ServerError } from '../error.ts';
 import { Assembly } from './assembly.ts';
+import type { Config } from './config.ts';
 import type { Presence, SessionEvent } from './event.ts';
-import { durabilityOf, isOverlay, type Op, Queue } from './queue.ts';
+import { durabilityOf, isOverlay, type Op, Queue, type Update } from './queue.ts';
 
 /** Where the subscription stands on the present connection. With `id`: the request that it waits for. */
 export type Subscription =
@@ -26,19 +27,36 @@ export interface Replica {
 /** The client's copy does not go together with what the server says: it is fetched anew. */
 export class Divergence extends FaultError {}
 
+/** The messages about one session, each with the method that takes it. */
+type Handlers = { [N in SessionMessage as `on${N}`]: (message: Body<N>) => void };
+export type SessionMessage =
+  | 'Accepted'
+  | 'AccessChanged'
+  | 'Conflict'
+  | 'Created'
+  | 'Delta'
+  | 'DeviceJoined'
+  | 'DeviceLeft'
+  | 'Durable'
+  | 'HandoffCompleted'
+  | 'HandoffRequested'
+  | 'Lagged'
+  | 'Presence'
+  | 'Reset'
+  | 'Resumed'
+  | 'SnapshotBegin'
+  | 'SnapshotEnd'
+  | 'SnapshotPart';
+
 const EMPTY_PATCH = utf8('[]');
 
 /** An own update that was refused because another device is the active one. */
 export interface Unsent {
   counter: bigint;
-  patch: Patch;
-  size: number;
-  durability: 'Accepted' | 'Notify' | 'Durable';
-  onConflict: 'Merge' | 'Reject' | 'LastWriterWins' | undefined;
-  lenient: boolean;
+  body: Update;
 }
 
-export class Session {
+export class Session implements Handlers {
   readonly id: string;
   subscription: Subscription = { state: 'idle' };
   /** When the subscription was asked for, or its end. */
@@ -51,6 +69,8 @@ export class Session {
   readonly queue: Queue;
   /** Own updates that another device's being active kept from being applied; in counter order. */
   unsent: Unsent[] = [];
+  /** Another server has it, as this connection's said last. */
+  isAway = false;
   /** Nothing is sent before this time: the server was busy. */
   retryAt: number | undefined;
   /** Busy answers in a row. */
@@ -58,6 +78,7 @@ export class Session {
   presence: Presence = { seq: 0n, devices: [], activeDevice: undefined };
   /** Grows whenever the document may have changed. */
   revision = 0;
+  readonly #config: Config;
   #view: Json | undefined;
   #isStale = true;
   #loading: { assembly: Assembly; reason: Body<'Reset'>['reason']; lastKept: bigint | undefined } | undefined;
@@ -68,11 +89,13 @@ export class Session {
   constructor(
     id: string,
     last: bigint,
+    config: Config,
     tell: (event: SessionEvent) => void,
     touch: (counter?: bigint) => void,
   ) {
     this.id = id;
     this.queue = new Queue(last);
+    this.#config = config;
     this.#tell = tell;
     this.#touch = touch;
   }
@@ -128,11 +151,15 @@ export class Session {
   }
 
   get unsentBytes(): number {
-    return this.unsent.reduce((sum, { size }) => sum + size, 0);
+    return this.unsent.reduce((sum, { body }) => sum + body.text.length, 0);
   }
 
-  /** The connection is gone: everything unconfirmed is sent again on the next one, in order, with the same counters. */
-  onLinkLost(): void {
+  /**
+   * The connection is gone, or (`isAway`) another server has the session: everything unconfirmed is sent again, in order,
+   * with the same counters, once events come again.
+   */
+  beginAnew(isAway = false): void {
+    this.isAway = isAway;
     this.subscription = { state: 'idle' };
     this.#loading = undefined;
     this.retryAt = undefined;
@@ -193,18 +220,19 @@ export class Session {
     if (!replica || after !== replica.at.version) throw this.#gap(replica?.at.version ?? 0n, after + 1n);
     // The server takes the client's place for one of this epoch's line.
     replica.at = { epoch: max(replica.at.epoch, epoch), version: replica.at.version };
+    this.isAway = false;
     this.subscription = { state: 'live' };
     this.#touch();
-    this.#tell({ type: 'resumed', at: replica.at, version });
+    this.#tell({ kind: 'resumed', at: replica.at, version });
   }
 
-  onReset(reset: Body<'Reset'>, maxDocument: number): void {
+  onReset(reset: Body<'Reset'>): void {
     const { state } = this.subscription;
     const byItself = reset.id === undefined && (state === 'live' || state === 'loading');
     if (!byItself && !this.#answers(reset.id)) return;
     if (reset.state) return this.#load(reset.at, reset.state, reset.reason, reset.last_kept);
     this.subscription = { state: 'loading' };
-    const assembly = new Assembly(reset.at, maxDocument);
+    const assembly = new Assembly(reset.at, this.#config.limits.maxDocument);
     this.#loading = { assembly, reason: reset.reason, lastKept: reset.last_kept };
   }
 
@@ -214,12 +242,15 @@ export class Session {
     return state === 'asked' ? id === asked : state === 'resuming' && id === undefined;
   }
 
-  /** The document in parts that comes now. */
-  get assembly(): Assembly | undefined {
-    return this.#loading?.assembly;
+  onSnapshotBegin({ at, size }: Body<'SnapshotBegin'>): void {
+    this.#loading?.assembly.begin(at, size);
   }
 
-  onSnapshotEnd(checksum: number): void {
+  onSnapshotPart({ offset, bytes }: Body<'SnapshotPart'>): void {
+    this.#loading?.assembly.part(offset, bytes);
+  }
+
+  onSnapshotEnd({ checksum }: Body<'SnapshotEnd'>): void {
     const loading = this.#loading;
     if (!loading) return;
     this.#loading = undefined;
@@ -245,23 +276,24 @@ export class Session {
     }
     this.replica = { document, at };
     this.distrusted = false;
+    this.isAway = false;
     this.subscription = { state: 'live' };
     this.#loading = undefined;
     this.touched();
     this.#touch();
     // In this connection too: an answer that was on its way may have been conflated away with the events.
     this.queue.rewind();
-    this.#tell({ type: 'reset', reason, at, lastKept });
+    this.#tell({ kind: 'reset', reason, at, lastKept });
     this.#settle();
   }
 
   /** The session was deleted and made again: what the old one had confirmed went with it. */
   #forgetConfirmed(): void {
-    const error = new RefusedError(named('not_found', 'the session was deleted and made again'));
+    const error = new RefusedError(serverError('not_found', 'made again'));
     for (const op of [...this.queue]) {
       if (op.progress === 'pending') continue;
       this.#remove(op.counter);
-      this.#tell({ type: 'refused', counter: op.counter, patch: patchOf(op), error });
+      this.#tell({ kind: 'refused', counter: op.counter, patch: patchOf(op), error });
     }
   }
 
@@ -270,21 +302,21 @@ export class Session {
     this.#touch(counter);
   }
 
-  onDelta({ at, operations, device, origin, time_ms }: Body<'Delta'>, incarnation: bigint): void {
+  onDelta({ at, operations, device, origin, time_ms }: Body<'Delta'>): void {
     switch (this.subscription.state) {
       case 'live':
         break;
       case 'resuming':
       case 'loading':
-        throw new Divergence(`${this.id}: version ${at.version} came before the state that it belongs to`);
+        throw this.#gap(0n, at.version);
       default:
         // Left over from an earlier subscription of this connection.
         return;
     }
     const patch = this.#parsePatch(operations, at.version);
-    const own = origin.incarnation === incarnation;
+    const own = origin.incarnation === this.#config.incarnation;
     this.#advance(at, patch, own ? origin.counter : undefined);
-    this.#tell({ type: 'changed', at, patch, device, origin, own, time: Number(time_ms) });
+    this.#tell({ kind: 'changed', at, patch, device, origin, own, time: Number(time_ms) });
     if (own) this.#contain(origin.counter, at.version);
     this.#settle();
   }
@@ -315,7 +347,7 @@ export class Session {
     this.touched();
   }
 
-  onAccepted({ counter, at, durable, operations, changed }: Body<'Accepted'>, incarnation: bigint): void {
+  onAccepted({ counter, at, durable, operations, changed }: Body<'Accepted'>): void {
     this.busyRounds = 0;
     const op = this.queue.get(counter);
     if (!op) return;
@@ -327,8 +359,8 @@ export class Session {
       const patch = operations ? this.#parsePatch(operations, at.version) : patchOf(op);
       if (!patch) return;
       this.#advance(at, patch, counter);
-      const origin = { incarnation, counter };
-      this.#tell({ type: 'changed', at, patch, device: '', origin, own: true, time: 0 });
+      const origin = { incarnation: this.#config.incarnation, counter };
+      this.#tell({ kind: 'changed', at, patch, device: '', origin, own: true, time: 0 });
     }
     op.confirmed = true;
     op.durable ||= durable;
@@ -339,7 +371,7 @@ export class Session {
       op.progress = 'answered';
       op.version = at.version;
       this.#touch(counter);
-      this.#tell({ type: 'accepted', counter, at, durable: op.durable });
+      this.#tell({ kind: 'accepted', counter, at, durable: op.durable });
     }
     this.#settle();
   }
@@ -354,7 +386,7 @@ export class Session {
     op.version = version;
     op.confirmed = true;
     this.#touch(counter);
-    if (!isTold) this.#tell({ type: 'accepted', counter, at: this.#place(version), durable: op.durable });
+    if (!isTold) this.#tell({ kind: 'accepted', counter, at: this.#place(version), durable: op.durable });
     // `advance` left the view alone only where this op's leaving the overlay changes nothing.
     if (wasOverlay && op.skipped) this.touched();
   }
@@ -371,7 +403,7 @@ export class Session {
       }
       if (op.progress === 'contained' && (op.durable || durabilityOf(op) === 'Accepted')) {
         this.#remove(op.counter);
-        this.#tell({ type: 'durable', counter: op.counter, at: this.#place(op.version) });
+        this.#tell({ kind: 'durable', counter: op.counter, at: this.#place(op.version) });
       }
     }
   }
@@ -380,11 +412,11 @@ export class Session {
     return { epoch: this.replica?.at.epoch ?? 0n, version };
   }
 
-  onDurable(at: Position): void {
+  onDurable({ at }: Body<'Durable'>): void {
     for (const op of this.queue) {
       if (op.confirmed && op.progress !== 'pending' && op.version <= at.version) op.durable = true;
     }
-    this.#tell({ type: 'durable-up-to', at });
+    this.#tell({ kind: 'durable-up-to', at });
     this.#settle();
   }
 
@@ -404,14 +436,14 @@ export class Session {
       }
     }
     this.touched();
-    this.#tell({ type: 'created', counter, at });
+    this.#tell({ kind: 'created', counter, at });
     // A session is durable before its making is answered.
-    this.#tell({ type: 'durable', counter, at });
+    this.#tell({ kind: 'durable', counter, at });
   }
 
   onConflict({ counter, paths }: Body<'Conflict'>): void {
     this.busyRounds = 0;
-    this.refuse(counter, new RefusedError(named('conflict', 'others changed the same since'), paths));
+    this.refuse(counter, new RefusedError(serverError('conflict'), paths));
   }
 
   /** An own op is refused for good, and with it what builds on it. */
@@ -437,20 +469,15 @@ export class Session {
       const why =
         on === undefined
           ? error
-          : new RefusedError(
-              named('dependency_refused', `update ${on}, which it builds on, was refused: ${error.message}`),
-              [],
-              Number(on),
-            );
-      this.#tell({ type: 'refused', counter: op.counter, patch: patchOf(op), error: why });
+          : new RefusedError(serverError('dependency_refused', error.message), [], Number(on));
+      this.#tell({ kind: 'refused', counter: op.counter, patch: patchOf(op), error: why });
     }
   }
 
   /** Keeps an update that is fenced until the application sends or discards it. */
   #keep({ counter, body }: Op): void {
     if (body.kind !== 'update') return;
-    const { patch, text, durability, onConflict, lenient } = body;
-    this.unsent.push({ counter, patch, size: text.length, durability, onConflict, lenient });
+    this.unsent.push({ counter, body });
     this.unsent.sort((a, b) => (a.counter < b.counter ? -1 : 1));
   }
 
@@ -459,11 +486,11 @@ export class Session {
     for (const op of this.queue.drain()) {
       this.#touch(op.counter);
       if (op.body.kind === 'given-up') continue;
-      const refusal = new RefusedError({ code: error.code, number: error.number, text: error.message });
-      this.#tell({ type: 'refused', counter: op.counter, patch: patchOf(op), error: refusal });
+      const refusal = new RefusedError(error);
+      this.#tell({ kind: 'refused', counter: op.counter, patch: patchOf(op), error: refusal });
     }
     this.touched();
-    this.#tell({ type: 'ended', error, document: this.document });
+    this.#tell({ kind: 'ended', error, document: this.document });
   }
 
   // Notices.
@@ -472,13 +499,13 @@ export class Session {
     this.#present({ seq, devices, activeDevice: active_device });
   }
 
-  onJoined({ seq, device }: Body<'DeviceJoined'>): void {
+  onDeviceJoined({ seq, device }: Body<'DeviceJoined'>): void {
     if (seq > this.presence.seq) {
       this.#present({ ...this.presence, seq, devices: [...this.#without(device), device] });
     }
   }
 
-  onLeft({ seq, device, user }: Body<'DeviceLeft'>): void {
+  onDeviceLeft({ seq, device, user }: Body<'DeviceLeft'>): void {
     if (seq > this.presence.seq) {
       this.#present({ ...this.presence, seq, devices: this.#without({ device, user }) });
     }
@@ -487,22 +514,22 @@ export class Session {
   onHandoffRequested({ seq, handoff, user, device, expires_ms }: Body<'HandoffRequested'>): void {
     // Told again, with its place, to who comes while it waits for an answer: news all the same.
     this.presence = { ...this.presence, seq: max(this.presence.seq, seq) };
-    this.#tell({ type: 'handoff-requested', handoff, user, device, expires: Number(expires_ms) });
+    this.#tell({ kind: 'handoff-requested', handoff, user, device, expires: Number(expires_ms) });
   }
 
   onHandoffCompleted({ seq, handoff, from, user, device }: Body<'HandoffCompleted'>): void {
     if (seq <= this.presence.seq) return;
     this.#present({ ...this.presence, seq, activeDevice: device });
-    this.#tell({ type: 'handoff-completed', handoff, from, user, device });
+    this.#tell({ kind: 'handoff-completed', handoff, from, user, device });
   }
 
   onAccessChanged({ seq, user, role }: Body<'AccessChanged'>): void {
     this.presence = { ...this.presence, seq: max(this.presence.seq, seq) };
-    this.#tell({ type: 'access-changed', user, role });
+    this.#tell({ kind: 'access-changed', user, role });
   }
 
-  onLagged({ from, to }: MessageOf<'Lagged'>): void {
-    this.#tell({ type: 'notices-lagged', missed: Number(to - from) + 1 });
+  onLagged({ from, to }: Body<'Lagged'>): void {
+    this.#tell({ kind: 'notices-lagged', missed: Number(to - from) + 1 });
     if (this.subscription.state === 'live') this.subscription = { state: 'idle' };
   }
 
@@ -512,7 +539,7 @@ export class Session {
 
   #present(presence: Presence): void {
     this.presence = presence;
-    this.#tell({ type: 'presence' });
+    this.#tell({ kind: 'presence' });
   }
 
   #parse(text: Uint8Array, version: bigint): Json {
@@ -532,11 +559,11 @@ export class Session {
   }
 
   #gap(have: bigint, got: bigint): Divergence {
-    return new Divergence(`${this.id}: version ${have + 1n} should have come, ${got} came`);
+    return new Divergence(`${this.id}: ${got} after ${have}`);
   }
 
   #diverged(version: bigint, why: unknown): Divergence {
-    return new Divergence(`${this.id}: version ${version} does not apply: ${(why as Error).message}`);
+    return new Divergence(`${this.id}: ${version}: ${why}`);
   }
 }
 
@@ -544,9 +571,6 @@ export const max = (a: bigint, b: bigint): bigint => (a > b ? a : b);
 
 const patchOf = ({ body }: Op): Patch | undefined => (body.kind === 'update' ? body.patch : undefined);
 
-/** An error of the registry with a text of its own. */
-export const named = (code: string, text: string) => ({ code, number: errorCode(code)?.number ?? 0, text });
-
-/** The same, thrown. */
-export const serverError = (code: string, text: string): ServerError =>
-  new ServerError(code, errorCode(code)?.number ?? 0, text, errorCode(code)?.retryable);
+/** An error of the registry that this client says itself. */
+export const serverError = (code: string, text = ''): ServerError =>
+  new ServerError(code, errorNumber(code), text);

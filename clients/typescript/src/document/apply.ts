@@ -4,41 +4,41 @@
 import type { Json, Operation, Patch } from '../api.ts';
 import { PatchError } from './error.ts';
 import { covers, index, parts } from './pointer.ts';
-import { READING, Recorder, Touches, VALUE } from './touches.ts';
+import { READING, Recorder, type Touch, VALUE } from './touches.ts';
 import { type Container, equal, freeze, isContainer, member, setMember, shallow } from './value.ts';
 
 /** As the server has it, for own patches. */
 export const MAX_OPERATIONS = 1_000;
 
-const missing = (path: string) => new PatchError('path_not_found', `nothing is at ${path}`);
+const missing = (path: string) => new PatchError('path_not_found', path);
 
 /** What came of a patch. */
 export interface Applied {
   document: Json;
-  touches: Touches;
+  touches: readonly Touch[];
 }
 
 /** The document with the patch applied. Throws {@link PatchError}; the document given is never changed. */
 export function apply(document: Json, patch: Patch, lenient: boolean): Applied {
   const run = new Run(document, lenient);
   for (const operation of patch) run.operation(operation);
-  return { document: freeze(run.document), touches: new Touches(run.touches.touches) };
+  return { document: freeze(run.document), touches: run.touches.touches };
 }
 
 /** Checks that a value read from JSON is a patch. Throws {@link PatchError}. */
 export function checkPatch(value: unknown): Patch {
-  const wrong = (why: string) => new PatchError('invalid_patch', why);
-  if (!Array.isArray(value)) throw wrong('a patch is an array of operations');
+  const wrong = () => new PatchError('invalid_patch', 'no JSON Patch');
+  if (!Array.isArray(value)) throw wrong();
   for (const operation of value as Partial<Record<string, unknown>>[]) {
-    if (!isContainer(operation)) throw wrong('an operation is an object');
+    if (!isContainer(operation)) throw wrong();
     const of = (key: string) => member(operation as Container, key);
     const needs = { add: 'value', replace: 'value', test: 'value', move: 'from', copy: 'from', remove: 'op' };
     const need = Object.entries(needs).find(([op]) => op === of('op'))?.[1];
-    if (!need) throw wrong('`op` is one of add, remove, replace, move, copy, test');
-    if (of(need) === undefined) throw wrong(`an operation has no \`${need}\``);
+    if (!need) throw wrong();
+    if (of(need) === undefined) throw wrong();
     for (const pointer of need === 'from' ? ['path', 'from'] : ['path']) {
       const text = of(pointer);
-      if (typeof text !== 'string') throw wrong(`an operation has no \`${pointer}\``);
+      if (typeof text !== 'string') throw wrong();
       parts(text);
     }
   }
@@ -58,7 +58,7 @@ interface Place {
 class MissingParent extends PatchError {
   readonly depth: number;
   constructor(path: string, depth: number) {
-    super('path_not_found', `a parent of ${path} is missing`);
+    super('path_not_found', path);
     this.depth = depth;
   }
 }
@@ -91,8 +91,7 @@ class Run {
       case 'move': {
         const value = this.#find(operation.from);
         if (operation.from === path) return this.touches.push(path, READING);
-        if (covers(operation.from, path))
-          throw new PatchError('invalid_patch', 'a value cannot be moved into itself');
+        if (covers(operation.from, path)) throw new PatchError('invalid_patch', path);
         this.#remove(operation.from);
         return this.#add(path, value, false);
       }
@@ -105,8 +104,7 @@ class Run {
       case 'test': {
         const found = this.#find(path);
         this.touches.look(path);
-        if (!equal(found, operation.value))
-          throw new PatchError('test_failed', `another value is at ${path}`);
+        if (!equal(found, operation.value)) throw new PatchError('test_failed', path);
       }
     }
   }
@@ -203,7 +201,7 @@ class Run {
 
   #remove(path: string): void {
     const { container, key, value } = this.#place(path);
-    if (!container) throw new PatchError('path_not_found', 'the whole document cannot be removed');
+    if (!container) throw new PatchError('path_not_found', path);
     if (value === undefined) throw missing(path);
     this.touches.look(path);
     if (Array.isArray(container)) this.touches.removeItem(path, key as number);

@@ -10,7 +10,7 @@ export function record(document: Json, recipe: (draft: never) => unknown): Patch
   const drafting = new Drafting(document);
   const result = recipe(drafting.root as never);
   drafting.finish();
-  if (result instanceof Promise) throw new TypeError('a recipe is done when it returns: it cannot be async');
+  if (result instanceof Promise) throw new TypeError('a recipe cannot be async');
   return drafting.operations;
 }
 
@@ -22,6 +22,9 @@ interface Node {
   parent: Node | undefined;
   key: string | number;
 }
+
+/** The methods of arrays that change them. All others read, and work on a draft as they are. */
+const MUTATORS = new Set('push,pop,shift,unshift,splice,sort,reverse,fill,copyWithin'.split(','));
 
 class Drafting {
   readonly operations: Operation[] = [];
@@ -90,7 +93,7 @@ class Drafting {
   }
 
   #record(node: Node, make: (pointer: string) => Operation): void {
-    if (this.#finished) throw new TypeError('this draft is finished: its recipe has returned');
+    if (this.#finished) throw new TypeError('the recipe has returned');
     const pointer = this.#pointer(node);
     if (pointer === undefined) return;
     const operation = make(pointer);
@@ -111,9 +114,13 @@ class Drafting {
 
   /** What the recipe gives, as JSON: drafts become what they stand for. */
   #plain(value: unknown): Json {
-    const node = isContainer(value) ? this.#nodes.get(value) : undefined;
     // A draft's own copies are still being changed.
-    return freeze(toJson(node ? node.value : value, 0));
+    return freeze(toJson(this.#raw(value)));
+  }
+
+  /** What a draft stands for; anything else as it is. */
+  #raw(value: unknown): unknown {
+    return (isContainer(value) && this.#nodes.get(value)?.value) || value;
   }
 
   #set(node: Node, key: string, given: unknown): boolean {
@@ -128,104 +135,68 @@ class Drafting {
   }
 
   #setItem(node: Node, key: string, given: unknown): boolean {
-    const items = node.value as Json[];
-    if (key === 'length') {
-      const length = Number(given);
-      if (!(length <= items.length)) throw new TypeError('an array in a draft grows by push');
-      if (length < items.length) this.#splice(node, length, items.length - length, []);
-      return true;
-    }
-    const at = index(key);
-    if (at === undefined || at > items.length) throw new TypeError('an array has no holes and no names');
-    if (at === items.length) this.#splice(node, at, 0, [given]);
-    else if (!equal(items[at] as Json, this.#plain(given))) this.#splice(node, at, 1, [given]);
+    const items = (node.value as Json[]).slice() as unknown[];
+    const at = key === 'length' ? Number(given) : index(key);
+    // An array has no holes and no names.
+    if (at === undefined || !(at <= items.length)) throw new TypeError(`no array item: ${key}`);
+    if (key === 'length') items.length = at;
+    else items[at] = given;
+    this.#arrange(node, items);
     return true;
   }
 
   #delete(node: Node, key: string): boolean {
-    if (Array.isArray(node.value)) throw new TypeError('an array has no holes: use splice');
+    if (Array.isArray(node.value)) throw new TypeError('no array item');
     if (member(node.value, key) === undefined) return true;
     this.#record(node, at => ({ op: 'remove', path: child(at, key) }));
     delete this.#own<Record<string, Json>>(node)[key];
     return true;
   }
 
-  /** As `Array.prototype.splice`; what is exchanged one for one is replaced, what comes at the end is appended. */
-  #splice(node: Node, at: number, removed: number, given: unknown[]): unknown[] {
-    const items = given.map(item => this.#plain(item));
+  /**
+   * Makes an array's items these. What is between the items at the beginning and at the end that stay where they are is
+   * exchanged one for one; what is over is removed, what is new inserted, or appended at the end.
+   */
+  #arrange(node: Node, given: unknown[]): void {
     const before = node.value as Json[];
-    const taken = before.slice(at, at + removed).map((item, i) => this.#draft(item, node, at + i));
-    const exchanged = Math.min(removed, items.length);
-    if (removed > 1 && removed === before.length && !items.length) {
-      this.#record(node, path => ({ op: 'replace', path, value: [] }));
-      this.#own<Json[]>(node).length = 0;
-      return taken;
-    }
+    const items = given.map(item => this.#raw(item));
+    const isSame = (a: number, b: number) =>
+      items[a] === before[b] || equal(items[a] as Json, before[b] as Json);
+    const most = Math.min(items.length, before.length);
+    let begin = 0;
+    while (begin < most && isSame(begin, begin)) begin++;
+    let end = 0;
+    while (end < most - begin && isSame(items.length - 1 - end, before.length - 1 - end)) end++;
     const own = this.#own<Json[]>(node);
-    for (const [i, value] of items.entries()) {
-      const to = at + i;
-      const isReplaced = i < exchanged;
-      const name = !isReplaced && to === own.length ? '-' : to;
-      this.#record(node, path => ({ op: isReplaced ? 'replace' : 'add', path: child(path, name), value }));
-      own.splice(to, isReplaced ? 1 : 0, value);
+    const changed = items.slice(begin, items.length - end).map(item => this.#plain(item));
+    const exchanged = Math.min(changed.length, own.length - end - begin);
+    for (let at = own.length - end; at-- > begin + exchanged; ) {
+      this.#record(node, path => ({ op: 'remove', path: child(path, at) }));
+      own.splice(at, 1);
     }
-    for (let i = removed; i-- > exchanged; ) {
-      this.#record(node, path => ({ op: 'remove', path: child(path, at + i) }));
-      own.splice(at + i, 1);
+    for (const [i, value] of changed.entries()) {
+      const at = begin + i;
+      const op = i < exchanged ? 'replace' : 'add';
+      const name = op === 'add' && at === own.length ? '-' : at;
+      this.#record(node, path => ({ op, path: child(path, name), value }));
+      own.splice(at, i < exchanged ? 1 : 0, value);
     }
-    return taken;
   }
 
-  /** The methods of arrays that change them. All others read, and work on a draft as they are. */
-  #arrayMethod(node: Node, name: string): unknown {
-    const items = () => node.value as Json[];
-    const clamp = (at: number, most: number) =>
-      Math.min(Math.max(at < 0 ? items().length + at : at, 0), most);
-    switch (name) {
-      case 'push':
-        return (...given: unknown[]) => {
-          this.#splice(node, items().length, 0, given);
-          return items().length;
-        };
-      case 'unshift':
-        return (...given: unknown[]) => {
-          this.#splice(node, 0, 0, given);
-          return items().length;
-        };
-      case 'pop':
-        return () => (items().length ? this.#splice(node, items().length - 1, 1, [])[0] : undefined);
-      case 'shift':
-        return () => (items().length ? this.#splice(node, 0, 1, [])[0] : undefined);
-      case 'splice':
-        return (start: number, count?: number, ...given: unknown[]) => {
-          const at = clamp(Math.trunc(start) || 0, items().length);
-          const most = items().length - at;
-          const removed = count === undefined ? most : Math.min(Math.max(Math.trunc(count) || 0, 0), most);
-          return this.#splice(node, at, removed, given);
-        };
-      case 'sort':
-      case 'reverse':
-      case 'fill':
-      case 'copyWithin':
-        // Every index may change: the array is replaced.
-        return (...args: never[]) => {
-          const proxy = this.#proxies.get(node) as unknown[];
-          const changed = Array.from(proxy);
-          (Array.prototype[name] as (...args: never[]) => unknown).apply(changed, args);
-          const value = changed.map(item => this.#plain(item));
-          if (equal(value, items())) return proxy;
-          this.#record(node, path => ({ op: 'replace', path, value: freeze(value) }));
-          this.#own<Json[]>(node).splice(0, items().length, ...value);
-          return proxy;
-        };
-      default:
-        return undefined;
-    }
+  /** A method of arrays: on a copy of the items, whose changes are recorded. */
+  #arrayMethod(node: Node, method: (...args: unknown[]) => unknown): unknown {
+    return (...args: unknown[]) => {
+      const proxy = this.#proxies.get(node);
+      const items = [...(proxy as unknown[])];
+      const result = method.apply(items, args);
+      this.#arrange(node, items);
+      return result === items ? proxy : result;
+    };
   }
 
   #handler(node: Node): ProxyHandler<object> {
     const refuse = () => {
-      throw new TypeError('a draft is changed by assignment');
+      throw new TypeError('not in a draft');
     };
     return {
       get: (target, key) => {
@@ -234,10 +205,10 @@ class Drafting {
         if (Object.hasOwn(node.value, key)) {
           return this.#draft(member(node.value, key), node, isArray && key !== 'length' ? Number(key) : key);
         }
-        // An object's draft has no inherited members: nobody gets at a prototype by a name out of the document.
-        return isArray && key !== 'constructor' && key !== '__proto__'
-          ? (this.#arrayMethod(node, key) ?? Reflect.get(target, key))
-          : undefined;
+        // A draft has no inherited members but an array's methods: nobody gets at a prototype by a name out of the document.
+        if (!isArray || key === 'constructor' || key === '__proto__') return undefined;
+        const method = Reflect.get(target, key);
+        return MUTATORS.has(key) ? this.#arrayMethod(node, method) : method;
       },
       set: (_, key, value) => (typeof key === 'symbol' ? refuse() : this.#set(node, key, value)),
       deleteProperty: (_, key) => (typeof key === 'symbol' ? true : this.#delete(node, key)),
@@ -246,7 +217,7 @@ class Drafting {
       getOwnPropertyDescriptor: (_, key) => {
         if (typeof key === 'symbol' || !Object.hasOwn(node.value, key)) return undefined;
         const isLength = Array.isArray(node.value) && key === 'length';
-        const value = this.#draft(member(node.value, key), node, isLength ? key : key);
+        const value = this.#draft(member(node.value, key), node, key);
         return { value, writable: true, enumerable: !isLength, configurable: !isLength };
       },
       defineProperty: refuse,
@@ -261,7 +232,7 @@ const MAX_DEPTH = 64;
 
 /** A copy of a value as JSON. Members that are `undefined` are left out; what JSON cannot say is a `TypeError`. */
 export function toJson(value: unknown, depth = 0): Json {
-  if (depth > MAX_DEPTH) throw new TypeError('a value is nested too deep');
+  if (depth > MAX_DEPTH) throw new TypeError('nested too deep');
   switch (typeof value) {
     case 'string':
     case 'boolean':

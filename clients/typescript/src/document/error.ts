@@ -4,8 +4,8 @@
 export class PatchError extends Error {
   override readonly name: 'invalid_patch' | 'path_not_found' | 'test_failed';
 
-  constructor(name: 'invalid_patch' | 'path_not_found' | 'test_failed', why: string) {
-    super(why);
+  constructor(name: PatchError['name'], where: string) {
+    super(`${name}: ${where}`);
     this.name = name;
   }
 }

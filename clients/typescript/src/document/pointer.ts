@@ -8,10 +8,9 @@ const MAX_PARTS = 64;
 /** The parts of a pointer, unescaped. */
 export function parts(pointer: string): string[] {
   if (pointer === '') return [];
-  if (pointer[0] !== '/' || /~(?![01])/.test(pointer))
-    throw new PatchError('invalid_patch', `${pointer} is no JSON Pointer`);
+  if (pointer[0] !== '/' || /~(?![01])/.test(pointer)) throw new PatchError('invalid_patch', pointer);
   const parts = pointer.slice(1).split('/');
-  if (parts.length > MAX_PARTS) throw new PatchError('invalid_patch', 'a pointer has too many parts');
+  if (parts.length > MAX_PARTS) throw new PatchError('invalid_patch', pointer);
   return parts.map(part => part.replaceAll('~1', '/').replaceAll('~0', '~'));
 }
 

@@ -33,51 +33,23 @@ function overlapped(older: number, relation: Relation): number {
   }
 }
 
-/** The paths of one patch, ready to be compared with many others. */
-export class Touches {
-  readonly all: readonly Touch[];
-  /** The kinds at a path. */
-  #at: Map<string, number> | undefined;
-  /** The kinds inside of a path. */
-  readonly #inside = new Map<string, number>();
+/** What `test` operations look at, as touches: an update that tests what an earlier one wrote builds on it. */
+export const tested = (patch: Patch): Touch[] =>
+  patch.filter(operation => operation.op === 'test').map(({ path }) => [path, VALUE]);
 
-  constructor(all: readonly Touch[]) {
-    this.all = all;
-  }
+/** Pairs that are compared at most: what has more is taken to overlap, so that a chain may be longer than it has to be. */
+const MOST_PAIRS = 20_000;
 
-  /** What `test` operations look at: an update that tests what an earlier one wrote builds on it. */
-  static tested(patch: Patch): Touches {
-    return new Touches(patch.filter(operation => operation.op === 'test').map(({ path }) => [path, VALUE]));
-  }
-
-  #index(): Map<string, number> {
-    if (this.#at) return this.#at;
-    const at = new Map<string, number>();
-    for (const [pointer, kind] of this.all) {
-      at.set(pointer, (at.get(pointer) ?? 0) | kind);
-      for (let around = pointer; around; ) {
-        around = parent(around);
-        this.#inside.set(around, (this.#inside.get(around) ?? 0) | kind);
-      }
-    }
-    this.#at = at;
-    return at;
-  }
-
-  /** Whether this patch, the newer one, gets in the way of the older one's touches. */
-  overlaps(older: Touches): boolean {
-    const at = this.#index();
-    return older.all.some(([pointer, kind]) => {
-      if ((at.get(pointer) ?? 0) & overlapped(kind, 'same')) return true;
-      if ((this.#inside.get(pointer) ?? 0) & overlapped(kind, 'inside')) return true;
-      const around = overlapped(kind, 'around');
-      for (let above = pointer; above; ) {
-        above = parent(above);
-        if ((at.get(above) ?? 0) & around) return true;
-      }
-      return false;
-    });
-  }
+/** Whether the newer touches get in the way of the older ones. */
+export function overlaps(older: readonly Touch[], newer: readonly Touch[]): boolean {
+  if (older.length * newer.length > MOST_PAIRS) return true;
+  return newer.some(([path, kind]) =>
+    older.some(([pointer, before]) => {
+      const relation =
+        path === pointer ? 'same' : covers(pointer, path) ? 'inside' : covers(path, pointer) && 'around';
+      return relation && (overlapped(before, relation) & kind) !== 0;
+    }),
+  );
 }
 
 /** Notes touches while a patch is applied, before each edit. */

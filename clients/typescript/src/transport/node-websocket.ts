@@ -107,7 +107,7 @@ class NodeLink implements Link {
       if (this.#isClosed) return;
       switch (part.kind) {
         case 'data':
-          this.#handler.onBytes(part.bytes);
+          this.#handler.onBytes(part.bytes, 0);
           break;
         case 'ping':
           this.#write(0xa, part.bytes);
@@ -129,6 +129,8 @@ class NodeLink implements Link {
     this.#isClosed = true;
     this.#handler.onClose(code, reason);
   }
+
+  readonly streams = 1;
 
   get buffered(): number {
     return this.#socket?.writableLength ?? 0;

@@ -6,8 +6,8 @@ import type { Link, LinkHandler, Transport, TransportTarget } from '../api.ts';
 export const SUBPROTOCOL = 'syncbridge.v1';
 /** Browsers do not tell when a socket takes more again: it is looked at this often, in milliseconds, while it is full. */
 const DRAIN_POLL = 10;
-/** What a WebSocket close frame takes of a reason, bytes. */
-const MAX_REASON = 123;
+/** A close frame takes 123 bytes of a reason: so many characters, of three bytes at most in UTF-8. */
+const MAX_REASON = 41;
 
 /** The address of the WebSocket of a server. */
 export function socketUrl({ url }: TransportTarget): URL {
@@ -21,11 +21,7 @@ export const closeCode = (code: number): number => (code === 0 ? 1000 : 4000 + c
 export const codeOfClose = (close: number): number | undefined => (close >= 4000 ? close - 4000 : undefined);
 
 /** A reason that fits. */
-export function shorten(reason: string): string {
-  let short = reason.slice(0, MAX_REASON);
-  while (new TextEncoder().encode(short).length > MAX_REASON) short = short.slice(0, -1);
-  return short;
-}
+export const shorten = (reason: string): string => reason.slice(0, MAX_REASON);
 
 /** WebSocket in a page. */
 export const webSocket = (): Transport => ({
@@ -49,7 +45,7 @@ class BrowserLink implements Link {
       if (!this.#isClosed) handler.onOpen('websocket');
     };
     socket.onmessage = ({ data }) => {
-      if (!this.#isClosed && data instanceof ArrayBuffer) handler.onBytes(new Uint8Array(data));
+      if (!this.#isClosed && data instanceof ArrayBuffer) handler.onBytes(new Uint8Array(data), 0);
     };
     socket.onclose = ({ code, reason }) => {
       if (this.#isClosed) return;
@@ -57,6 +53,8 @@ class BrowserLink implements Link {
       handler.onClose(codeOfClose(code), reason || `WebSocket close ${code}`);
     };
   }
+
+  readonly streams = 1;
 
   get buffered(): number {
     return this.#socket.bufferedAmount;

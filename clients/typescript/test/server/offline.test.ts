@@ -6,12 +6,12 @@ import {
   type Client,
   type ConnectOptions,
   connect,
-  indexedDbStore,
-  memoryStore,
   type Session,
   type Status,
   type Store,
 } from '../../src/node.ts';
+import { indexedDbStore } from '../../src/store/indexeddb.ts';
+import { memoryStore } from '../../src/store/memory.ts';
 import { Server } from './server.ts';
 
 let server: Server;

@@ -5,16 +5,12 @@ import {
   type Change,
   type Client,
   type ConnectOptions,
-  completeHandoff,
   connect,
-  login,
-  logout,
-  memoryStore,
-  refresh,
-  register,
   type Session,
   type Tokens,
 } from '../../src/node.ts';
+import { completeHandoff, login, logout, refresh, register } from '../../src/service.ts';
+import { memoryStore } from '../../src/store/memory.ts';
 import { Server } from './server.ts';
 
 let server: Server;

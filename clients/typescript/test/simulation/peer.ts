@@ -42,7 +42,8 @@ export class Peer {
   readonly known = new Map<string, Known>();
   readonly seen = new Set<string>();
   readonly #random: Random;
-  readonly #persists: boolean;
+  /** Whether it writes down what it does; else its process never dies. */
+  readonly persists: boolean;
   /** What is written down, and what is being written. */
   #disk = new Map<string, unknown>();
   #writing: Map<string, unknown> | undefined;
@@ -51,7 +52,7 @@ export class Peer {
   constructor(name: number, random: Random, now: number) {
     this.name = name;
     this.#random = random;
-    this.#persists = !random.once(3);
+    this.persists = !random.once(3);
     this.core = this.#begin(BigInt(1 + name));
     this.core.restart(now);
   }
@@ -63,7 +64,7 @@ export class Peer {
       token: 'person',
       durable: random.once(2),
       notices: random.once(2),
-      persist: this.#persists,
+      persist: this.persists,
       times: {
         backoffBase: 10,
         backoffCap: 200,
@@ -73,7 +74,7 @@ export class Peer {
         pong: 300,
       },
     };
-    return new Core(settings, random.next, this.#disk);
+    return new Core(settings, random.next, structuredClone(this.#disk));
   }
 
   fail(session: string, what: string): never {
@@ -134,7 +135,7 @@ export class Peer {
         mark,
         fate: 'open',
         durability: sending.durability,
-        stored: !this.#persists,
+        stored: !this.persists,
       });
       this.#marks = mark;
     } catch (error) {
@@ -150,7 +151,7 @@ export class Peer {
     if (this.#writing) {
       for (const [key, value] of this.#writing) {
         if (value === undefined) this.#disk.delete(key);
-        else this.#disk.set(key, structuredClone(value));
+        else this.#disk.set(key, value);
         const [kind, session = '', counter = ''] = key.split(' ');
         const made = kind === 'op' ? this.known.get(session)?.made.get(BigInt(counter)) : undefined;
         if (made) made.stored = true;
@@ -158,7 +159,9 @@ export class Peer {
       this.core.handleStored(this.#writing);
       this.#writing = undefined;
     } else {
-      this.#writing = this.core.takeWrites(all);
+      const writes = this.core.takeWrites(all);
+      // As they are now, as a store would have them.
+      this.#writing = writes && structuredClone(writes);
     }
   }
 
@@ -168,7 +171,6 @@ export class Peer {
 
   /** The process dies, and another begins with what is written down. What was under way is written, or it is not. */
   die(now: number): void {
-    if (!this.#persists) return;
     if (this.#writing && this.#random.once(2)) this.write(true);
     this.#writing = undefined;
     this.seen.add('died');
@@ -176,7 +178,7 @@ export class Peer {
     for (const [session, known] of this.known) {
       // Its counters are free again: nobody was ever told of them.
       for (const [counter, made] of known.made) if (!made.stored) known.made.delete(counter);
-      known.have = this.core.session(session)?.replica?.at.version;
+      known.have = this.core.sessions.get(session)?.replica?.at.version;
       this.core.subscribe(session, now);
     }
   }
@@ -190,8 +192,7 @@ export class Peer {
           this.#told(event.session, event.event);
           break;
         case 'disconnected':
-          if (event.error instanceof FaultError && !/no sign of life/.test(event.error.message))
-            throw event.error;
+          if (event.error instanceof FaultError && !/silence/.test(event.error.message)) throw event.error;
           if (event.error instanceof ProtocolError) throw event.error;
           break;
         case 'denied':
@@ -201,14 +202,14 @@ export class Peer {
     }
     if (mistake === 'sends before it is written down') {
       for (const id of this.known.keys()) {
-        for (const op of this.core.session(id)?.queue ?? []) op.stored = true;
+        for (const op of this.core.sessions.get(id)?.queue ?? []) op.stored = true;
       }
     }
   }
 
   #told(session: string, event: SessionEvent): void {
     const known = this.#of(session);
-    switch (event.type) {
+    switch (event.kind) {
       case 'changed':
         if (known.have === undefined || event.at.version !== known.have + 1n) {
           this.fail(session, `${event.at.version} came after ${known.have}`);
@@ -235,7 +236,7 @@ export class Peer {
       case 'created':
       case 'accepted':
         this.#settle(session, known, event.counter, 'accepted');
-        if (event.type === 'created') known.have ??= event.at.version;
+        if (event.kind === 'created') known.have ??= event.at.version;
         break;
       case 'durable':
         this.#settle(session, known, event.counter, 'durable');
@@ -260,11 +261,24 @@ export class Peer {
     made.fate = fate;
   }
 
+  /** For people: what is open. */
+  get summary(): string {
+    const sessions = [...this.known.keys()].map(id => {
+      const session = this.core.sessions.get(id);
+      const ops = [...(session?.queue ?? [])].map(
+        op => `${op.counter} ${op.body.kind} ${op.progress} ${op.stored}`,
+      );
+      return `${id} ${session?.subscription.state} retry ${session?.retryAt} [${ops}]`;
+    });
+    const { link, connectAt, isWriting } = this;
+    return `client ${this.name} (link ${link}, connects at ${connectAt}, writing ${isWriting}): ${sessions.join('; ')}`;
+  }
+
   /** Whether nothing is open. */
   get isAtRest(): boolean {
     if (this.isWriting) return false;
     for (const id of this.known.keys()) {
-      const session = this.core.session(id);
+      const session = this.core.sessions.get(id);
       if (session?.subscription.state !== 'live' || session.queue.length) return false;
     }
     return true;

@@ -59,9 +59,9 @@ export class World {
     if (dice < 500) peer.edit(random.pick(SESSIONS));
     else if (dice < 530) this.#cut(peer);
     else if (dice < 545) peer.asleepUntil = this.#now + 5 + random.below(400);
-    else if (dice < 555) this.#die(peer);
-    else if (dice < 558) this.#crash();
-    else if (dice < 560) await this.#restart();
+    else if (dice < 560) await this.#die(peer);
+    else if (dice < 563) this.#crash();
+    else if (dice < 565) await this.#restart();
     await this.#turn();
   }
 
@@ -70,7 +70,12 @@ export class World {
     if (link) this.#step.cut = [...(this.#step.cut ?? []), link];
   }
 
-  #die(peer: Peer): void {
+  /** In the middle of an edit, which is the worst moment. */
+  async #die(peer: Peer): Promise<void> {
+    if (!peer.persists) return;
+    peer.edit(this.#random.pick(SESSIONS));
+    this.#pump(peer);
+    await this.#turn();
     this.#drop(peer);
     peer.connectAt = undefined;
     peer.die(this.#now);
@@ -208,7 +213,7 @@ export class World {
       const { idle } = await this.#turn();
       if (idle && this.#peers.every(peer => isIdle(peer) || peer.isAtRest)) break;
       if (turn > MOST_TURNS_TO_REST)
-        throw new Error(`no rest: ${this.#peers.filter(peer => !peer.isAtRest).map(({ name }) => name)}`);
+        throw new Error(`no rest: ${this.#peers.filter(peer => !peer.isAtRest).map(peer => peer.summary)}`);
     }
     this.#isResting = false;
   }
@@ -223,7 +228,7 @@ export class World {
       const { log } = document.live as { log: Record<string, number[]> };
       for (const peer of this.#peers) {
         const who = `client ${peer.name} in ${session}`;
-        const state = peer.core.session(session);
+        const state = peer.core.sessions.get(session);
         expect(state?.document, `${who}: its optimistic document`).toEqual(document.live);
         expect(Number(state?.replica?.at.version), `${who}: its version`).toBe(document.version);
         const marks = log[peer.name] ?? [];

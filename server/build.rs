@@ -9,7 +9,10 @@ const BUILT: &str = "../web/dist";
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed={BUILT}");
     let folder = fs::canonicalize(BUILT).map_err(|error| {
-        io::Error::new(error.kind(), format!("{BUILT}: {error}; it comes with the repository, or by `npm run build -w web`"))
+        io::Error::new(
+            error.kind(),
+            format!("{BUILT}: {error}; it comes with the repository, or by `npm run build -w web`"),
+        )
     })?;
     let mut files = Vec::new();
     list(&folder, "", &mut files)?;
@@ -29,7 +32,10 @@ fn main() -> io::Result<()> {
 fn list(folder: &Path, prefix: &str, files: &mut Vec<String>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let name = entry.file_name().into_string().map_err(|name| io::Error::other(format!("{} is not UTF-8", name.display())))?;
+        let name = entry
+            .file_name()
+            .into_string()
+            .map_err(|name| io::Error::other(format!("{} is not UTF-8", name.display())))?;
         let name = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
         if entry.file_type()?.is_dir() {
             list(&entry.path(), &name, files)?;

@@ -17,11 +17,8 @@ async fn get(http: &Http, path: &str, headers: &[(&str, &str)]) -> Answer {
 /// The scripts and styles that a page names.
 fn assets(page: &Answer) -> Vec<String> {
     let html = String::from_utf8(page.body.to_vec()).unwrap();
-    let mut found: Vec<String> = html
-        .split('"')
-        .filter(|part| part.starts_with("/assets/"))
-        .map(str::to_owned)
-        .collect();
+    let mut found: Vec<String> =
+        html.split('"').filter(|part| part.starts_with("/assets/")).map(str::to_owned).collect();
     found.sort();
     found.dedup();
     assert!(!found.is_empty(), "{html}");
@@ -59,7 +56,8 @@ async fn assets_have_their_hash_in_their_name_and_are_kept_for_good() {
             assert_eq!(answer.status, 200, "{asset}");
             assert_eq!(answer.header("cache-control"), Some("public, max-age=31536000, immutable"), "{asset}");
             let kind = answer.header("content-type").unwrap();
-            let wanted = if asset.ends_with(".js") { "text/javascript; charset=utf-8" } else { "text/css; charset=utf-8" };
+            let wanted =
+                if asset.ends_with(".js") { "text/javascript; charset=utf-8" } else { "text/css; charset=utf-8" };
             assert_eq!(kind, wanted, "{asset}");
             let (_, hash) = asset.rsplit_once('-').unwrap();
             assert!(hash.len() > 8, "{asset}");
@@ -96,7 +94,11 @@ async fn no_page_may_run_or_load_what_is_not_this_servers_and_none_holds_script_
         assert!(!html.contains("<style") && !html.contains(" style="), "{path}");
         assert!(!html.contains(" onload") && !html.contains(" onclick") && !html.contains(" onerror"), "{path}");
         assert!(!html.contains("http:") && !html.contains("https:"), "{path}");
-        assert!(html.split("<script").skip(1).all(|script| script.contains("src=\"/assets/") && script.contains("></script>")));
+        assert!(
+            html.split("<script")
+                .skip(1)
+                .all(|script| script.contains("src=\"/assets/") && script.contains("></script>"))
+        );
     }
 }
 
@@ -144,9 +146,15 @@ async fn head_says_what_get_would_and_nothing_else_can_be_done_with_a_page() {
 async fn what_is_no_page_and_no_asset_is_not_found() {
     let host = Host::new();
     let http = host.http();
-    for path in
-        ["/index.html", "/home/", "/home.html", "/assets/", "/assets/nothing.js", "/assets/../index.html", "/assets/%2e%2e/home"]
-    {
+    for path in [
+        "/index.html",
+        "/home/",
+        "/home.html",
+        "/assets/",
+        "/assets/nothing.js",
+        "/assets/../index.html",
+        "/assets/%2e%2e/home",
+    ] {
         let answer = get(&http, path, &[]).await;
         assert_eq!(answer.status, 404, "{path}");
         assert_eq!(answer.code(), "not_found", "{path}");

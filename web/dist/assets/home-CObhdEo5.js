@@ -1,1 +1,0 @@
-import{C as e,S as t,T as n,h as r}from"./mark-CpytaQ1O.js";import{t as i}from"./start-DtWTdFhU.js";var a=t();a===void 0?(n(()=>e),location.replace(`/`)):(r(),i(a));

@@ -42,7 +42,7 @@ export interface View {
   /** Somebody wants the session on another device, and this one is asked. */
   readonly asked: Asked | undefined;
   /** The device that the session has just moved to. */
-  readonly movedTo: string | undefined;
+  readonly movedTo: Moved | undefined;
   /** Something went wrong, in words for a person. */
   readonly trouble: string | undefined;
 }
@@ -51,6 +51,11 @@ export type DevicePolicy = 'many' | 'exclusive' | 'ask';
 
 export interface Asked {
   readonly handoff: string;
+  readonly device: string;
+}
+
+/** A handoff that was completed: another object for each. */
+export interface Moved {
   readonly device: string;
 }
 
@@ -85,7 +90,7 @@ export class Room {
   private readonly changes = new Changes();
   private policy: DevicePolicy = 'many';
   private asked: Asked | undefined;
-  private movedTo: string | undefined;
+  private movedTo: Moved | undefined;
   private trouble: string | undefined;
   private handing = false;
   /** By the user's list of devices. */
@@ -115,7 +120,7 @@ export class Room {
       this.changed();
     });
     show(() => this.state());
-    this.open(taken?.sessionId ?? chosenSession()).catch((error: unknown) => this.fail(error));
+    this.begin(taken?.sessionId ?? chosenSession()).catch((error: unknown) => this.fail(error));
     this.introduce().catch(() => {
       // A name is for people to recognise; without one, the id is shown.
     });
@@ -295,7 +300,7 @@ export class Room {
             break;
           case 'handoff-completed':
             this.asked = undefined;
-            if (change.device !== this.device) this.movedTo = change.device;
+            if (change.device !== this.device) this.movedTo = { device: change.device };
             this.devices().catch(() => {});
             break;
           case 'deleted':
@@ -358,6 +363,16 @@ export class Room {
       latency: client.status.rtt ?? null,
       pending: session?.pending ?? 0,
     };
+  }
+
+  /** Opens the session that this tab showed; the user's own list when that is there no more. */
+  private async begin(chosen: string | undefined): Promise<void> {
+    try {
+      await this.open(chosen);
+    } catch (error) {
+      if (chosen === undefined || !(error instanceof ServerError && error.code === 'not_found')) throw error;
+      await this.open(undefined);
+    }
   }
 
   /** The id of the user's own list, which is made when it does not exist. */

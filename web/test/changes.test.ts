@@ -1,6 +1,8 @@
 import type { Patch } from '@syncbridge/client';
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { Changes } from '../src/home/changes.ts';
+
+afterEach(() => vi.useRealTimers());
 
 const position = { epoch: 1, version: 2 };
 const delta = (operations: Patch, device = 'phone', time = 1_000) =>
@@ -12,6 +14,22 @@ test('a change marks its note with who made it and how long it took', () => {
   expect(changes.highlight('a/b')).toMatchObject({ device: 'phone', own: false, took: 12 });
   changes.taken([{ op: 'add', path: '/notes/c', value: {} }], 'here', 3);
   expect(changes.highlight('c')).toMatchObject({ device: 'here', own: true, took: 3 });
+});
+
+test('what somebody types is one highlight, and what comes later another', () => {
+  vi.useFakeTimers();
+  const changes = new Changes();
+  const type = (device: string) => {
+    changes.take(delta([{ op: 'replace', path: '/notes/a/text', value: 'x' }], device), 1_000);
+    return changes.highlight('a')?.id;
+  };
+  const first = type('phone');
+  vi.advanceTimersByTime(300);
+  expect(type('phone')).toBe(first);
+  expect(type('laptop')).not.toBe(first);
+  const second = type('laptop');
+  vi.advanceTimersByTime(600);
+  expect(type('laptop')).not.toBe(second);
 });
 
 test('a clock that is behind makes no negative times, and an unknown time none', () => {

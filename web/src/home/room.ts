@@ -76,6 +76,8 @@ export interface Listed {
 /** What the server says to a login that has ended. */
 const SIGNED_OUT: ReadonlySet<string> = new Set(['unauthenticated', 'token_expired', 'invalid_credentials']);
 
+/** Milliseconds between two pictures of the log. */
+const LOG = 200;
 /** The end of the session that carets are shared in. */
 const WHERE = '~where';
 
@@ -92,6 +94,8 @@ export class Room {
   private asked: Asked | undefined;
   private movedTo: Moved | undefined;
   private trouble: string | undefined;
+  private shown: { log: readonly Entry[]; at: number } = { log: [], at: 0 };
+  private later: ReturnType<typeof setTimeout> | undefined;
   private handing = false;
   /** By the user's list of devices. */
   private registered: Names = new Map();
@@ -150,7 +154,7 @@ export class Room {
       activeDevice,
       watching: this.policy !== 'many' && activeDevice !== undefined && activeDevice !== this.device,
       policy: this.policy,
-      log: this.changes.log,
+      log: this.log(),
       cursors: this.whereabouts?.cursors(devices) ?? NO_CURSORS,
       names: this.naming(devices),
       asked: this.asked,
@@ -327,6 +331,7 @@ export class Room {
   async close(): Promise<void> {
     this.leave();
     this.listeners.clear();
+    clearTimeout(this.later);
     if (this.frame !== undefined) cancelAnimationFrame(this.frame);
     await this.client.close();
   }
@@ -409,6 +414,22 @@ export class Room {
     await this.client.request('POST', '/devices', {
       body: { deviceId: this.device, name: deviceName(), platform },
     });
+  }
+
+  /** The log, another one at most every `LOG` milliseconds: nobody reads lines that are gone in the next frame. */
+  private log(): readonly Entry[] {
+    const { shown } = this;
+    const now = performance.now();
+    if (shown.log === this.changes.log) return shown.log;
+    if (now - shown.at >= LOG) {
+      this.shown = { log: this.changes.log, at: now };
+    } else {
+      this.later ??= setTimeout(() => {
+        this.later = undefined;
+        this.changed();
+      }, LOG);
+    }
+    return this.shown.log;
   }
 
   private ownName(): string {

@@ -8,14 +8,12 @@ export interface ServiceOptions {
   /** As in `ConnectOptions.url`. */
   url?: string;
   signal?: AbortSignal;
-  /** In place of the global `fetch`. */
-  fetch?: typeof fetch;
 }
 
 /** `http:` or `https:`, without a path. */
 export function origin(url?: string): URL {
   const given = url ?? (globalThis as { location?: { origin: string } }).location?.origin;
-  if (given === undefined) throw new TypeError('`url` is needed outside of a page');
+  if (given === undefined) throw new TypeError('no url');
   const parsed = new URL(given);
   parsed.protocol = parsed.protocol.replace('ws', 'http');
   return new URL(parsed.origin);
@@ -23,11 +21,11 @@ export function origin(url?: string): URL {
 
 /** Asks by a route of REST that needs no token. */
 export async function post<T>(path: string, body: unknown, options: ServiceOptions = {}): Promise<T> {
-  const response = await (options.fetch ?? fetch)(new URL(`/api/v1/${path}`, origin(options.url)), {
+  const response = await fetch(new URL(`/api/v1/${path}`, origin(options.url)), {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
-    ...(options.signal ? { signal: options.signal } : {}),
+    signal: options.signal ?? null,
   });
   const bytes = new Uint8Array(await response.arrayBuffer());
   if (!response.ok) throw problem(response.status, bytes);

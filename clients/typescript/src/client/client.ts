@@ -54,9 +54,6 @@ export function random128(): bigint {
   return crypto.getRandomValues(new BigUint64Array(2)).reduce((sum, part) => (sum << 64n) | part, 0n);
 }
 
-/** Draws numbers for pauses; nobody is harmed who guesses them. */
-const { random } = Math;
-
 export class ClientHandle implements Client {
   readonly core: Core;
   readonly #url: URL;
@@ -97,7 +94,8 @@ export class ClientHandle implements Client {
     config.durable = options.durable ?? false;
     config.persist = store !== undefined;
     if (options.agent) config.agent = options.agent;
-    this.core = new Core(config, random, entries);
+    // Pauses: nobody is harmed who guesses them.
+    this.core = new Core(config, Math.random, entries);
     signal?.addEventListener('abort', () => void this.close(), { signal: this.#closed.signal });
     // What is not written yet when a page goes away is written while it goes.
     const page = globalThis as Partial<Pick<Window, 'addEventListener'>>;
@@ -446,7 +444,7 @@ export class ClientHandle implements Client {
   }
 
   #setStatus(status: Status): void {
-    this.#status = Object.freeze(status);
+    this.#status = status;
     this.emit('status', status);
   }
 

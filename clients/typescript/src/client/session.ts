@@ -2,7 +2,6 @@
 
 import type {
   Attached,
-  Cancellable,
   Change,
   DeepReadonly,
   Handoff,
@@ -12,8 +11,6 @@ import type {
   Position,
   Presence,
   Session,
-  Stop,
-  StreamOptions,
   Unsent,
   Update,
   UpdateOptions,
@@ -26,13 +23,8 @@ import { record, toJson } from '../document/draft.ts';
 import { freeze } from '../document/value.ts';
 import { ClosedError, RequestError } from '../error.ts';
 import type { ClientHandle } from './client.ts';
-import { cancellable, deferred, Emitter } from './emitter.ts';
-import { conflated } from './frame.ts';
-import { Stream } from './stream.ts';
+import { Observed } from './observed.ts';
 import { UpdateHandle } from './update.ts';
-
-/** Changes that wait for one slow reader, unless it asks for another number. */
-const STREAM_LIMIT = 1_024;
 
 /** A place in numbers: versions and epochs stay below 2^53, which a million changes a second reach in 285 years. */
 export const position = ({ epoch, version }: WirePosition): Position => ({
@@ -48,27 +40,19 @@ type TagName<Name extends string> = Name extends `${infer First}_${infer Rest}`
   ? `${Capitalize<First>}${TagName<Rest>}`
   : Capitalize<Name>;
 
-interface Events {
-  change: Change;
-  state: undefined;
-  presence: Presence;
-  end: undefined;
-}
-
-export class SessionHandle<T = Json> implements Session<T> {
+export class SessionHandle<T = Json> extends Observed<T> implements Session<T> {
   readonly id: string;
   readonly #client: ClientHandle;
-  readonly #events = new Emitter<Events>();
   readonly #updates = new Map<bigint, UpdateHandle>();
   #revision = -1;
   #lastState: Json | undefined;
   #lastAt: Position | undefined;
   #presence: Presence = { devices: [], activeDevice: undefined };
   #error: Error | undefined;
-  readonly #notify = conflated(() => this.#events.emit('state', undefined));
   readonly handoff: Handoff;
 
   constructor(id: string, client: ClientHandle) {
+    super();
     this.id = id;
     this.#client = client;
     const path = `/sessions/${encodeURIComponent(id)}/handoff`;
@@ -134,86 +118,6 @@ export class SessionHandle<T = Json> implements Session<T> {
       .map(({ counter, body }) => ({ counter: Number(counter), operations: body.patch }));
   }
 
-  ready({ signal }: Cancellable = {}): Promise<DeepReadonly<T>> {
-    const { promise, resolve, reject } = deferred<DeepReadonly<T>>();
-    const look = () => {
-      const { state } = this;
-      if (state === undefined && !this.#error) return;
-      for (const stop of stops) stop();
-      if (state === undefined) reject(this.#error);
-      else resolve(state);
-    };
-    const stops = [this.#events.on('state', look), this.#events.on('end', look)];
-    look();
-    return cancellable(promise, signal, () => {
-      for (const stop of stops) stop();
-    });
-  }
-
-  subscribe(
-    listener: (state: DeepReadonly<T>, session: Session<T>) => void,
-    options: Cancellable = {},
-  ): Stop {
-    let told: DeepReadonly<T> | undefined;
-    const tell = () => {
-      const { state } = this;
-      if (state === undefined || state === told) return;
-      told = state;
-      listener(state, this);
-    };
-    const stop = this.#events.on('state', tell, options);
-    if (!options.signal?.aborted) tell();
-    return stop;
-  }
-
-  states(options: Cancellable = {}): AsyncIterableIterator<DeepReadonly<T>> {
-    return this.#iterate<DeepReadonly<T>>(
-      1,
-      () => [],
-      options,
-      push => this.subscribe(push),
-    );
-  }
-
-  stream({ limit = STREAM_LIMIT, signal }: StreamOptions = {}): AsyncIterableIterator<Change> {
-    const overflow = (items: Change[]): Change[] => {
-      const missed = items.reduce((sum, item) => sum + (item.kind === 'lagged' ? item.missed : 1), 0);
-      this.#client.emit('lagged', { session: this.id, what: 'changes', missed });
-      return [{ kind: 'lagged', missed }];
-    };
-    return this.#iterate(Math.max(1, limit), overflow, signal ? { signal } : {}, push => this.onChange(push));
-  }
-
-  #iterate<Item>(
-    limit: number,
-    overflow: (items: Item[]) => Item[],
-    { signal }: Cancellable,
-    listen: (push: (item: Item) => void) => Stop,
-  ): Stream<Item> {
-    const stops: Stop[] = [];
-    const end = () => stream.end();
-    const stream = new Stream<Item>(limit, overflow, () => {
-      for (const stop of stops) stop();
-      signal?.removeEventListener('abort', end);
-    });
-    stops.push(
-      listen(item => stream.push(item)),
-      this.#events.on('end', end),
-    );
-    if (this.#error || signal?.aborted) end();
-    else signal?.addEventListener('abort', end);
-    return stream;
-  }
-
-  onChange(listener: (change: Change) => void, options?: Cancellable): Stop {
-    return this.#events.on('change', listener, options);
-  }
-
-  onPresence(listener: (presence: Presence) => void, options: Cancellable = {}): Stop {
-    if (this.#presence.devices.length && !options.signal?.aborted) listener(this.#presence);
-    return this.#events.on('presence', listener, options);
-  }
-
   update(recipe: (draft: T) => void, options?: UpdateOptions): Update {
     const document = this.#core?.document;
     if (document === undefined) throw new RequestError('not_ready');
@@ -243,7 +147,7 @@ export class SessionHandle<T = Json> implements Session<T> {
   #made(counter: bigint, operations: Patch): Update {
     const update = new UpdateHandle(Number(counter), operations);
     this.#updates.set(counter, update);
-    this.#notify();
+    this.notify();
     this.#client.pump();
     return update;
   }
@@ -263,6 +167,10 @@ export class SessionHandle<T = Json> implements Session<T> {
     this.end(new ClosedError('left'));
   }
 
+  protected override lagged(missed: number): void {
+    this.#client.emit('lagged', { session: this.id, what: 'changes', missed });
+  }
+
   // For the client.
 
   /** The session is over. */
@@ -272,8 +180,8 @@ export class SessionHandle<T = Json> implements Session<T> {
     this.#error = error;
     for (const update of this.#updates.values()) update.onRefused(error);
     this.#updates.clear();
-    this.#events.emit('end', undefined);
-    this.#notify();
+    this.events.emit('end', undefined);
+    this.notify();
   }
 
   /** Whether the document is another one than at the last call: who listens is told soon. */
@@ -281,12 +189,12 @@ export class SessionHandle<T = Json> implements Session<T> {
     const revision = this.#core?.revision ?? this.#revision;
     if (revision === this.#revision) return;
     this.#revision = revision;
-    this.#notify();
+    this.notify();
   }
 
   /** Something happened. */
   take(event: SessionEvent): void {
-    const change = (change: Change) => this.#events.emit('change', change);
+    const change = (change: Change) => this.events.emit('change', change);
     switch (event.kind) {
       case 'changed': {
         const { at, patch, device, own, time } = event;
@@ -321,7 +229,7 @@ export class SessionHandle<T = Json> implements Session<T> {
         if (!presence) return;
         const devices: readonly Attached[] = presence.devices;
         this.#presence = { devices, activeDevice: presence.activeDevice };
-        return this.#events.emit('presence', this.#presence);
+        return this.events.emit('presence', this.#presence);
       }
       case 'handoff-requested':
       case 'handoff-completed':

@@ -214,9 +214,8 @@ export class Core {
 
   /** Asks by a route of REST, as soon as there is a connection; `answered` answers, in no order. */
   request(request: Request): bigint {
-    if (this.asked.length >= this.config.limits.requests) throw tooMany(this.config.limits.requests);
-    if (request.body.length > this.#maxFrame - UPDATE_OVERHEAD)
-      throw tooLarge(this.#maxFrame - UPDATE_OVERHEAD);
+    if (this.asked.length >= this.config.limits.requests) throw new RequestError('too_many');
+    this.#check(request.body);
     const id = this.#nextId();
     this.asked.push(id, request);
     this.sendRequests();
@@ -472,15 +471,15 @@ export class Core {
     return ++this.#lastId;
   }
 
-  /** Largest frame that the server takes, bytes. */
-  get #maxFrame(): number {
-    return Number(this.#connection?.welcome?.max_client_frame ?? MAX_CLIENT_FRAME);
+  /** Whether it fits into a frame that the server takes. */
+  #check(text: Uint8Array): void {
+    const max = Number(this.#connection?.welcome?.max_client_frame ?? MAX_CLIENT_FRAME);
+    if (text.length > max - UPDATE_OVERHEAD) throw new RequestError('too_large');
   }
 
   #text(value: Json | Patch): Uint8Array {
     const text = utf8(JSON.stringify(value));
-    const max = this.#maxFrame - UPDATE_OVERHEAD;
-    if (text.length > max) throw tooLarge(max);
+    this.#check(text);
     return text;
   }
 
@@ -509,7 +508,7 @@ export class Core {
         other => other.unsent.length && other.id !== id,
       ).length;
       const { sessions } = this.config.limits;
-      if (this.sessions.size + withUnsent >= sessions) throw tooMany(sessions);
+      if (this.sessions.size + withUnsent >= sessions) throw new RequestError('too_many');
       const left = this.#left.get(id);
       session = this.#session(id, left?.queue.last ?? 0n);
       session.unsent = left?.unsent ?? [];
@@ -722,9 +721,6 @@ export class Core {
 /** Whether a subscription's answer, or its end's, is awaited. */
 const waits = ({ subscription: { state } }: Session): boolean =>
   state === 'asked' || state === 'resuming' || state === 'leaving';
-
-const tooMany = (limit: number) => new RequestError('too_many', `at most ${limit}`);
-const tooLarge = (max: number) => new RequestError('too_large', `at most ${max} bytes`);
 
 function attempt<T>(apply: () => T): T {
   try {

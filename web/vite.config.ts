@@ -15,7 +15,9 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     // Whose work is in what is shipped.
     license: { fileName: 'licenses.txt' },
-    rolldownOptions: { input: { index: page('index'), home: page('home'), handoff: page('handoff') } },
+    rolldownOptions: {
+      input: { index: page('index'), home: page('home'), handoff: page('handoff'), console: page('console') },
+    },
   },
   server: {
     // `npm run dev` speaks to a server that runs beside it.

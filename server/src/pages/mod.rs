@@ -1,5 +1,6 @@
-//! The pages that people use (sign in, home, handoff), served from memory: what web/ builds is inside the program. They
-//! speak to the server by REST and `/ws` like every other client; nothing here knows a session or a token.
+//! The pages that people use (sign in, home, handoff) and the operators' console, served from memory: what web/ builds is
+//! inside the program. They speak to the server by REST and `/ws` like every other client; nothing here knows a session or
+//! a token.
 
 pub mod file;
 
@@ -30,12 +31,27 @@ const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-poli
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// The routes of the pages, and their templates: every asset is counted as one route.
-pub fn routes() -> (Router, Vec<String>) {
+/// The one page that is the operators'.
+const CONSOLE: &str = "console.html";
+
+/// Whom pages are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// People: the public listener.
+    People,
+    /// Operators: the admin listener, whose `/` is the console.
+    Operators,
+}
+
+/// The routes of these pages, and their templates: every asset is counted as one route.
+pub fn routes(whom: For) -> (Router, Vec<String>) {
     let mut router = Router::new();
     let mut templates = vec![format!("/{ASSETS}{{file}}")];
     for (name, bytes) in BUILT {
         let path = match *name {
+            CONSOLE if whom == For::People => continue,
+            CONSOLE => "/".to_owned(),
+            page if whom == For::Operators && page.ends_with(".html") => continue,
             "index.html" => "/".to_owned(),
             name => format!("/{}", name.strip_suffix(".html").unwrap_or(name)),
         };

@@ -13,6 +13,7 @@ mod raw;
 mod accounts;
 mod basics;
 mod client;
+mod console;
 mod frame;
 mod handoff;
 mod handoff_ways;

@@ -28,6 +28,7 @@ use crate::{
         Hub,
         survey::{Described, ShardSurvey, Wanted},
     },
+    pages,
     rest::bearer,
     session::ConnId,
 };
@@ -93,6 +94,7 @@ pub fn routes(console: Console) -> Router {
         .route("/api/sessions", get(sessions))
         .merge(acting)
         .with_state(console)
+        .merge(pages::routes(pages::For::Operators).0)
 }
 
 async fn only_with_token(State(console): State<Shared>, request: Request, next: Next) -> Result<Response, Refused> {

@@ -1,1 +1,0 @@
-import{C as e,E as t,g as n,w as r}from"./mark-1Yqnf6ZZ.js";import{t as i}from"./start-_J5daYrt.js";var a=e();a===void 0?(t(()=>r),location.replace(`/`)):(n(),i(a));

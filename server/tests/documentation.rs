@@ -154,10 +154,14 @@ fn every_test_and_file_that_the_stores_promises_name_is_there() {
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '…' || c == ':';
             let test = code.rsplit("::").next().unwrap_or(code);
             if code.chars().all(plain) && (test.contains('…') || test.matches('_').count() > 3) {
-                assert!(names.iter().any(|name| is_short_for(test, name)), "there is no test `{test}`, named in: {line}");
+                assert!(
+                    names.iter().any(|name| is_short_for(test, name)),
+                    "there is no test `{test}`, named in: {line}"
+                );
                 tests += 1;
             } else if code.contains('/') && code.ends_with(".rs") {
-                let there = ["storage", "storage/src", "."].iter().any(|base| repository.join(base).join(code).exists());
+                let there =
+                    ["storage", "storage/src", "."].iter().any(|base| repository.join(base).join(code).exists());
                 assert!(there, "there is no file `{code}`, named in: {line}");
                 files += 1;
             }

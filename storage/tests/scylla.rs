@@ -415,7 +415,7 @@ fn now_ms() -> u64 {
 }
 
 /// Everything that can be read of what [`fill`] made.
-fn everything(store: &dyn Engine) -> impl PartialEq + std::fmt::Debug {
+fn everything(store: &dyn Engine) -> impl PartialEq + std::fmt::Debug + use<> {
     let names = (0..12).map(|session| format!("session-{session}")).chain(["large".to_owned(), "gone".to_owned()]);
     let sessions: Vec<_> = names
         .map(|name| {

@@ -124,7 +124,14 @@ impl Revoked {
     /// # Errors
     /// As [`Revoked::load`].
     pub fn learn(&self, engine: &dyn Engine, now_ms: u64) -> Result<Learned, Error> {
-        let Self { families, devices } = Self::load(engine, now_ms)?;
+        let Self { families, devices, lost } = Self::load(engine, now_ms)?;
+        {
+            // Taken over once: who signed in again after that is not sent away a second time.
+            let mut known = self.lost.write();
+            if known.families.is_empty() && known.users.is_empty() {
+                *known = lost.into_inner();
+            }
+        }
         let mut learned = Learned::default();
         for (family, until) in families.into_inner() {
             if self.families.write().insert(family, until).is_none() {

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod banner;
+mod console;
 mod database;
 mod handoff;
 mod status;
@@ -97,6 +98,7 @@ pub struct Server {
     inboxes: Vec<Arc<Inbox>>,
     draining: watch::Sender<bool>,
     shards: Vec<JoinHandle<std::io::Result<()>>>,
+    drain_asked: Arc<tokio::sync::Notify>,
     admin_stop: watch::Sender<bool>,
     admin_thread: Option<JoinHandle<()>>,
     control: Option<control::Stop>,
@@ -128,10 +130,12 @@ pub fn serve(config: Config) -> Result<ExitCode, Error> {
     })?;
     let server = Server::start(config)?;
     banner::print(&server);
+    let drain_asked = Arc::clone(&server.drain_asked);
     runtime.block_on(async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = drain_asked.notified() => {}
         }
     });
     tracing::info!("going down: clients are told, what was accepted is made durable");
@@ -311,7 +315,9 @@ impl Server {
             })?
         });
         let (admin_stop, stopped) = watch::channel(false);
-        let router = admin::router(shown);
+        let drain_asked = Arc::new(tokio::sync::Notify::new());
+        let console = console::make(&config, listen, epoch, shown.clone(), &hub, &drain_asked)?;
+        let router = admin::router(shown).merge(admin::console::routes(console));
         let admin_thread = spawn("admin", move || serve_admin(admin_listener, &router, stopped))?;
         Ok(Self {
             listen,
@@ -324,6 +330,7 @@ impl Server {
             inboxes,
             draining,
             shards,
+            drain_asked,
             admin_stop,
             admin_thread: Some(admin_thread),
             control,

@@ -31,6 +31,17 @@ pub const MAX_SHARDS: usize = 256;
 /// An item is a pointer and a tag (≤64 B) and a shard drains all of it every turn: 65,536 × 64 B = 4 MiB a shard.
 pub const SHARD_INBOX: usize = 65_536;
 
+// ---- the operators' console ----------------------------------------------------------------------------------------
+
+/// Connections that a shard looks at in one turn for the console: at some 150 ns each, 0.3 ms.
+pub const SURVEY_STEP: usize = 2_048;
+/// How long the console waits for every shard.
+pub const SURVEY_WAIT: Duration = Duration::from_secs(5);
+/// Rows of one of its lists: some 500 bytes each, 100 KiB.
+pub const CONSOLE_ROWS: usize = 200;
+/// The longest profile that it takes, seconds.
+pub const PROFILE_SECONDS: u64 = 60;
+
 // ---- documents and updates -----------------------------------------------------------------------------------------
 
 /// Largest document, bytes of JSON text. Held about three times at most (document, form on the wire, checkpoint being
@@ -331,8 +342,6 @@ pub const HANDOFF_GONE: Duration = Duration::from_mins(10);
 pub const HANDOFF_OFFERS: usize = 65_536;
 /// Codes of one user that are good at a time; the oldest gives way. A person shows one on each of their devices.
 pub const HANDOFF_OFFERS_OF_USER: usize = 64;
-/// Rows that one read brings when a process begins: 1,024 × 300 B = 300 KiB.
-pub const HANDOFF_SCAN: usize = 1_024;
 /// Failed attempts to complete a handoff in a minute, from one address and for one session, before none is heard.
 pub const HANDOFF_FAILURES: u64 = 10;
 /// A server that shares its store reads the offers of the others when somebody presents a code that it does not know, and

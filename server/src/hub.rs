@@ -2,7 +2,8 @@
 //! it; `ask.rs`, `calls.rs`: the same, asked by no connection; `view.rs`: what REST shows of it; `quota.rs`: how many a
 //! user may make; `members.rs`: who may do what; `handoff.rs`: another device becomes active; `subscribe.rs`: how a
 //! subscription begins; `revoke.rs`: how it is ended; `care.rs`: what happens to it without anybody's asking;
-//! `ownership.rs`: which server has it.
+//! `ownership.rs`: which server has it;
+//! `survey.rs`: what operators see.
 
 mod ask;
 mod calls;
@@ -14,6 +15,7 @@ mod ownership;
 mod quota;
 mod revoke;
 mod subscribe;
+pub mod survey;
 mod view;
 mod work;
 

@@ -68,6 +68,8 @@ settings! {
         persist: Persist;
         /// Documents kept as they were.
         snapshots: Snapshots;
+        /// The operators' console.
+        console: Console;
         /// Going down.
         drain: Drain;
     }
@@ -269,6 +271,15 @@ settings! {
         /// Snapshots that one session may have. The oldest without a label gives way to a new one; when all have a label,
         /// the oldest.
         per_session: usize = defaults::SNAPSHOTS_PER_SESSION, 1..=100_000;
+    }
+}
+
+settings! {
+    /// The operators' console, on the admin listener.
+    Console {
+        /// A file with the token that lets operators act in the console: end connections, take profiles, drain. Without one
+        /// the console only shows.
+        token_file: Option<PathBuf> = None;
     }
 }
 

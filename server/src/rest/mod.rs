@@ -45,6 +45,7 @@ use crate::{
     config::Config,
     handoff::Handoffs,
     hub::Hub,
+    pages,
     session::Now,
     snapshot::Snapshots,
 };
@@ -89,11 +90,13 @@ pub fn router(api: Api, shown: Shown) -> (Router, Arc<[String]>) {
     let operators_own = ["/health", "/ready", "/metrics"].map(str::to_owned);
     let description = description::complete(description, api.config.http.public_url.get());
     let (docs, docs_own) = docs::routes(&description);
-    let templates = description.paths.paths.into_keys().chain(operators_own).chain(docs_own).collect();
+    let (pages, pages_own) = pages::routes(pages::For::People);
+    let templates = description.paths.paths.into_keys().chain(operators_own).chain(docs_own).chain(pages_own).collect();
     let open = api.config.open;
     let routes = routes
         .with_state(api)
         .merge(docs)
+        .merge(pages)
         .merge(operators(shown, open))
         .method_not_allowed_fallback(async || {
             let what = "this route exists, but not with this method; `Allow` names those it has";

@@ -20,7 +20,7 @@ use crate::transport::{tls::ShortLived, webtransport::PATH};
 
 /// The routes of this file.
 pub fn routes() -> Vec<Route> {
-    vec![routes!(read)]
+    vec![routes!(webtransport)]
 }
 
 /// What the server has for it.
@@ -62,7 +62,7 @@ struct Hash {
 /// Where sessions of WebTransport are opened, and by which hashes a browser knows the server when no certificate is
 /// configured.
 #[utoipa::path(get, path = "/webtransport", responses((status = 200, body = Told)), security(()))]
-async fn read(State(api): State<Api>, headers: HeaderMap) -> Response {
+async fn webtransport(State(api): State<Api>, headers: HeaderMap) -> Response {
     let offer = &api.webtransport;
     let published = offer.browsers.as_ref().map(|browsers| browsers.published());
     let hash = |hash: &_| Hash { algorithm: "sha-256", value: format!("{hash}") };

@@ -18,7 +18,7 @@ use crate::{
     fanout::{Form, Ring, TopicId},
     hub::Session,
     session::ConnId,
-    transport::{Link as _, pipe::Pipe},
+    transport::{Link as _, path::Probe, pipe::Pipe},
 };
 
 /// A connection that comes to a shard from outside its own listeners.
@@ -270,6 +270,8 @@ pub struct Conn {
     pub id: ConnId,
     /// The socket that the sweep may write to; negative when only the connection's own task may.
     pub fd: RawFd,
+    /// Who knows how the way to the client is.
+    pub probe: Probe,
     /// Its protocol machine.
     pub core: connection::Core,
     /// How frames are put.

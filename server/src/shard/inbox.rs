@@ -14,7 +14,10 @@ use syncbridge_codec::ErrorCode;
 use super::{conn::Adopted, core::Activation};
 use crate::{
     fanout::{Event, TopicId},
-    hub::Revocation,
+    hub::{
+        Revocation,
+        survey::{ShardSurvey, Survey},
+    },
     session::ConnId,
 };
 
@@ -38,6 +41,8 @@ pub enum Item {
     Close(ConnId, ErrorCode, &'static str),
     /// Something is taken back: end what it names, then acknowledge.
     Revoke(Arc<Revocation>),
+    /// Operators look over the connections: those from this place on are still to be looked at; the figures so far.
+    Survey(Arc<Survey>, Option<Box<(u32, ShardSurvey)>>),
     /// A new connection from outside the shard's own listeners.
     Adopt(Box<Adopted>),
     /// The server goes down: tell everybody, then end every connection.

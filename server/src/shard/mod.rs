@@ -17,6 +17,7 @@ mod requests;
 pub mod routed;
 pub mod runtime;
 mod say;
+mod survey;
 mod task;
 mod told;
 mod wheel;

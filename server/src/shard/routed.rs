@@ -201,6 +201,7 @@ pub(super) mod tests {
             peer,
             fd: -1,
             framing: Framing::Streams,
+            probe: crate::transport::path::Probe::None,
             confirmed,
             identity: None,
         })

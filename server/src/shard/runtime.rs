@@ -232,7 +232,7 @@ async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Resul
         tokio::select! {
             _ = seconds.tick() => {
                 local.with(Shard::tick);
-                local.shard.borrow().report();
+                local.shard.borrow().report(busy());
             }
             // One shard looks after the sessions, which belong to none.
             _ = unload.tick(), if index == 0 => {
@@ -263,8 +263,13 @@ async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Resul
     if timeout(Duration::from_millis(defaults::LINGER_MS), endpoint.wait_idle()).await.is_err() {
         tracing::debug!("some QUIC peers did not answer the end of their connection");
     }
-    local.shard.borrow().report();
+    local.shard.borrow().report(busy());
     Ok(())
+}
+
+/// How long this thread's runtime has worked since it began.
+fn busy() -> Duration {
+    tokio::runtime::Handle::current().metrics().worker_total_busy_duration(0)
 }
 
 type Draining = tokio::sync::watch::Receiver<bool>;
@@ -362,7 +367,10 @@ async fn accept_quic(local: Rc<Local>, endpoint: quinn::Endpoint, door: Door, mu
                 Ok(Accepted::Native(link)) => link,
                 Ok(Accepted::Http3(arrival)) => match door.admit(arrival).await {
                     Ok(link) => link,
-                    Err(refused) => return tracing::debug!(%refused, "no session of WebTransport"),
+                    Err(refused) => {
+                        local.with(|shard| shard.metrics().no_session.of(refused.reason()).increment());
+                        return tracing::debug!(%refused, "no session of WebTransport");
+                    }
                 },
                 Err(error) => return tracing::debug!(%error, "a QUIC handshake failed"),
             };

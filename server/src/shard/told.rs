@@ -41,6 +41,7 @@ impl Shard {
                     }
                 }
                 Item::Revoke(revocation) => self.revoke(&revocation),
+                Item::Survey(survey, begun) => self.survey(&survey, begun),
                 Item::Adopt(adopted) => self.adopted.push(*adopted),
                 Item::Drain(frame) => {
                     self.draining = Some(frame.clone());

@@ -279,7 +279,8 @@ fn whatever_comes_the_server_serves_the_others() {
         println!("seed {seed}");
         let mut random = fastrand::Rng::with_seed(seed);
         for n in 0..60 {
-            let bytes: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(random.usize(1..200)).collect();
+            let length = random.usize(1..200);
+            let bytes: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
             let (raw, session) = match n % 3 {
                 0 => (Raw::new(host).await, None),
                 1 => (Raw::greeted(host).await, None),

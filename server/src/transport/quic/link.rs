@@ -8,14 +8,10 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use quinn::{
-    Connection, ConnectionError, Incoming, ReadError, RecvStream, SendStream, VarInt, WriteError, ZeroRttAccepted,
-    crypto::rustls::HandshakeData,
-};
+use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, VarInt, WriteError, ZeroRttAccepted};
 use syncbridge_codec::{
     Decoder, ErrorCode,
     frame::frame_size,
@@ -23,10 +19,14 @@ use syncbridge_codec::{
 };
 
 use super::{
+    accepted::is_complete,
     admission::Place,
     arrivals::{self, Arrivals, Opened},
 };
-use crate::transport::webtransport::{self, Session};
+use crate::transport::{
+    path::Probe,
+    webtransport::{self, Session},
+};
 
 /// Largest `StreamOpen` that is read: today's has 3 bytes, the rest is room for fields to come.
 const MAX_STREAM_OPEN: usize = 128;
@@ -82,58 +82,6 @@ impl From<WriteError> for LinkError {
     }
 }
 
-/// Figures of a link, for the console.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LinkStats {
-    /// Round trip, smoothed.
-    pub rtt: Duration,
-    /// Bytes that may be under way at once.
-    pub congestion_window: u64,
-    /// Packets sent.
-    pub sent_packets: u64,
-    /// Packets taken for lost.
-    pub lost_packets: u64,
-}
-
-/// A connection that was accepted, by what the client wants to speak on it.
-#[derive(Debug)]
-pub enum Accepted {
-    /// Frames, and nothing around them.
-    Native(QuicLink),
-    /// HTTP/3: whether it gets a session of WebTransport is for [`webtransport::Door`] to say.
-    Http3(Http3Arrival),
-}
-
-/// A connection that speaks HTTP/3, whose handshake may not be complete.
-pub struct Http3Arrival {
-    connection: Connection,
-    handshake: ZeroRttAccepted,
-    place: Option<Place>,
-}
-
-impl fmt::Debug for Http3Arrival {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http3Arrival").field("remote", &self.connection.remote_address()).finish_non_exhaustive()
-    }
-}
-
-impl Http3Arrival {
-    /// What has come is not to be trusted before [`Http3Arrival::confirmed`].
-    pub const fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
-    /// Waits until the handshake is complete, and gives its place back.
-    ///
-    /// # Errors
-    /// It failed.
-    pub async fn confirmed(self) -> Result<(), ConnectionError> {
-        self.handshake.await;
-        drop(self.place);
-        if is_complete(&self.connection) { Ok(()) } else { Err(self.connection.closed().await) }
-    }
-}
-
 /// One of the client's streams.
 struct Stream {
     send: SendStream,
@@ -185,55 +133,9 @@ impl fmt::Debug for QuicLink {
     }
 }
 
-/// Accepts a connection. Ready as soon as the client's first flight is read: what came as 0-RTT data can be read at
-/// once, answers may be sent, and [`QuicLink::confirmed`] says when the client has proved that it is no replay.
-///
-/// # Errors
-/// [`LinkError::Lost`] when the handshake fails.
-pub fn accept(incoming: Incoming) -> impl Future<Output = Result<Accepted, LinkError>> + Send + use<> {
-    handshake(incoming, None)
-}
-
-/// As [`accept`]; `place` is given back with the end of the handshake. Begins at once: an `Incoming` is large, and the
-/// future should not be, because it lies in the link's task for good.
-pub(super) fn handshake(
-    incoming: Incoming,
-    place: Option<Place>,
-) -> impl Future<Output = Result<Accepted, LinkError>> + Send + use<> {
-    let connecting = incoming.accept();
-    async move {
-        let mut connecting = connecting?;
-        let data = connecting.handshake_data().await?;
-        let protocol = data.downcast::<HandshakeData>().ok().and_then(|data| data.protocol);
-        match connecting.into_0rtt() {
-            Ok((connection, handshake)) => match protocol.as_deref() {
-                Some(syncbridge_codec::ALPN) => Ok(Accepted::Native(QuicLink::native(connection, handshake, place))),
-                Some(webtransport::ALPN) => Ok(Accepted::Http3(Http3Arrival { connection, handshake, place })),
-                _ => Err(refuse(&connection, ErrorCode::UnsupportedVersion, "this is not spoken here".to_owned())),
-            },
-            // quinn lets a server go on before the end of the handshake, always.
-            Err(connecting) => {
-                drop(connecting);
-                Err(LinkError::Lost(ConnectionError::LocallyClosed))
-            }
-        }
-    }
-}
-
-/// Whether the handshake is whole: it resolves when the connection is lost as well, but keying material is there only
-/// after all of it.
-fn is_complete(connection: &Connection) -> bool {
-    connection.close_reason().is_none()
-        || connection.export_keying_material(&mut [0; 32], b"syncbridge handshake", &[]).is_ok()
-}
-
-fn refuse(connection: &Connection, code: ErrorCode, text: String) -> LinkError {
-    connection.close(VarInt::from_u32(code as u32), text.as_bytes());
-    LinkError::Refused { code, text }
-}
-
 impl QuicLink {
-    fn native(connection: Connection, handshake: ZeroRttAccepted, place: Option<Place>) -> Self {
+    /// The streams of a client that speaks nothing but frames; `place` is held until the handshake is complete.
+    pub(super) fn native(connection: Connection, handshake: ZeroRttAccepted, place: Option<Place>) -> Self {
         let arrivals = arrivals::plain(&connection);
         Self { handshake: Some(handshake), confirmed: false, place, ..Self::new(connection, arrivals) }
     }
@@ -395,15 +297,9 @@ impl QuicLink {
         self.connection.remote_address()
     }
 
-    /// Figures for the console.
-    pub fn stats(&self) -> LinkStats {
-        let path = self.connection.stats().path;
-        LinkStats {
-            rtt: path.rtt,
-            congestion_window: path.cwnd,
-            sent_packets: path.sent_packets,
-            lost_packets: path.lost_packets,
-        }
+    /// Knows how the way to the client is. It must be gone before the link is dropped, or the connection stays open.
+    pub fn probe(&self) -> Probe {
+        Probe::Quic(self.connection.clone())
     }
 
     fn stream(&mut self, class: Class) -> Option<&mut Stream> {

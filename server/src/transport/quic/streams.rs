@@ -14,7 +14,7 @@ use bytes::Bytes;
 use syncbridge_codec::message::{Class, Transport};
 
 use super::{LinkError, QuicLink};
-use crate::transport::{Framing, Link, Output, Received};
+use crate::transport::{Framing, Link, Output, Received, path::Probe};
 
 /// See the file's head.
 pub struct Streams {
@@ -47,6 +47,10 @@ impl Link for Streams {
 
     fn framing(&self) -> Framing {
         Framing::Streams
+    }
+
+    fn probe(&self) -> Probe {
+        self.link.probe()
     }
 
     fn confirmed(&self) -> bool {

@@ -50,9 +50,35 @@ pub enum Refused {
     Late(Duration),
 }
 
+/// Why a client got no session, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The connection ended on the way.
+    Lost,
+    /// It took too long.
+    Late,
+    /// It does not speak HTTP/3 as it should.
+    Broken,
+    /// It asked for what there is not.
+    Request,
+    /// It is a page of an origin that may not.
+    Origin,
+}
+
 impl Refused {
     fn broken(code: VarInt, what: &str, error: &dyn std::fmt::Display) -> Self {
         Self::Broken { code, text: format!("{what}: {error}") }
+    }
+
+    /// The same in one word, for counting.
+    pub const fn reason(&self) -> Refusal {
+        match self {
+            Self::Lost(_) => Refusal::Lost,
+            Self::Late(_) => Refusal::Late,
+            Self::Broken { .. } => Refusal::Broken,
+            Self::Answered { status: StatusCode::FORBIDDEN, .. } => Refusal::Origin,
+            Self::Answered { .. } => Refusal::Request,
+        }
     }
 
     fn code(&self) -> VarInt {

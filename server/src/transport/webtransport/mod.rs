@@ -13,7 +13,7 @@ mod capsule;
 mod door;
 mod session;
 
-pub use door::{Door, Refused};
+pub use door::{Door, Refusal, Refused};
 pub(super) use session::Session;
 
 use quinn::{ReadExactError, RecvStream, VarInt};

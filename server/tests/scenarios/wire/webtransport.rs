@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use quinn::{Endpoint, crypto::rustls::QuicClientConfig};
+use quinn::{ConnectionError, Endpoint, crypto::rustls::QuicClientConfig};
 use rustls::{
     CertificateError, DigitallySignedStruct, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -110,10 +110,12 @@ async fn next(stream: &mut Option<RecvStream>) -> Result<Option<Bytes>, ReadErro
 
 async fn closed(session: &Session) -> End {
     let patience = tokio::time::timeout(Duration::from_secs(20), session.closed());
-    match patience.await.expect("streams end because the session does") {
+    let ended = patience.await.expect("streams end because the session does");
+    match ended {
         SessionError::WebTransportError(WebTransportError::Closed(code, text)) => End { code: Some(code), text },
-        // Both ends give a silent connection up by themselves, and have nobody left to tell.
-        SessionError::ConnectionError(quinn::ConnectionError::TimedOut) => {
+        // Both ends give a silent connection up by themselves, and have nobody left to tell. Whichever way a connection
+        // ends without a word from the peer, this client then says that it has closed it.
+        SessionError::ConnectionError(ConnectionError::TimedOut | ConnectionError::LocallyClosed) => {
             End { code: Some(ErrorCode::TimedOut as u32), text: "timed out".to_owned() }
         }
         other => End { code: None, text: other.to_string() },

@@ -1,12 +1,14 @@
 //! Named points at which a test ends the process, as `kill -9` would there, and small sizes that bring those points about
 //! often. Only in builds with debug assertions: a release has nothing of it.
 //!
-//! `TORTURE_POINT=NAME:N` ends the process when it comes by NAME for the Nth time. `TORTURE_SIZES=SEGMENT,FLUSH,MS` takes
-//! the place of the sizes of segments and flushes, in bytes, and of the time until a flush.
+//! `TORTURE_POINT=FILE`: once FILE says `NAME:N`, the process ends when it comes by NAME for the Nth time from then on.
+//! `TORTURE_SIZES=SEGMENT,FLUSH,MS` takes the place of the sizes of segments and flushes, in bytes, and of the time until a
+//! flush.
 
 #[cfg(debug_assertions)]
 mod on {
     use std::{
+        path::PathBuf,
         sync::{
             OnceLock,
             atomic::{AtomicU64, Ordering},
@@ -16,24 +18,17 @@ mod on {
 
     use crate::engine::embedded::Options;
 
-    struct Wanted {
-        point: String,
-        left: AtomicU64,
-    }
-
-    fn wanted() -> Option<&'static Wanted> {
-        static WANTED: OnceLock<Option<Wanted>> = OnceLock::new();
-        let read = || {
-            let text = std::env::var("TORTURE_POINT").ok()?;
-            let (point, times) = text.rsplit_once(':')?;
-            Some(Wanted { point: point.to_owned(), left: AtomicU64::new(times.parse().ok()?) })
-        };
-        WANTED.get_or_init(read).as_ref()
-    }
-
     /// True when the process is to end here.
     pub fn is_due(point: &str) -> bool {
-        wanted().is_some_and(|wanted| wanted.point == point && wanted.left.fetch_sub(1, Ordering::Relaxed) == 1)
+        static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+        static PASSED: AtomicU64 = AtomicU64::new(0);
+        let Some(file) = FILE.get_or_init(|| std::env::var_os("TORTURE_POINT").map(PathBuf::from)) else {
+            return false;
+        };
+        // A file that is not there yet, or half written, names no point.
+        let Ok(wanted) = std::fs::read_to_string(file) else { return false };
+        let Some((name, times)) = wanted.trim().rsplit_once(':') else { return false };
+        name == point && times.parse().is_ok_and(|times| PASSED.fetch_add(1, Ordering::Relaxed) + 1 >= times)
     }
 
     pub fn reach(point: &str) {

@@ -28,10 +28,11 @@ test-server *ARGS:
 test-client *ARGS:
     cargo test -p syncbridge-client {{ARGS}}
 
-# Kill -9 under load, 500 times; 100 takeovers from owners that stand still
+# Kill -9 under load, 500 times; 100 takeovers from owners that stand still, at the store and between servers
 torture:
     SYNCBRIDGE_KILLS=500 cargo test --release -p syncbridge-storage --test kill
     SYNCBRIDGE_TAKEOVERS=100 cargo test --release -p syncbridge-storage --test takeover
+    SYNCBRIDGE_TAKEOVERS=100 cargo test --release -p syncbridge --test cluster -- --nocapture an_owner_that_stood_still
     SYNCBRIDGE_TORTURE_KILLS=500 cargo test --release -p syncbridge --test torture -- --nocapture kill
     SYNCBRIDGE_SEEDS=5000 SYNCBRIDGE_FIRST=1000 cargo test --release -p syncbridge --test simulation -- --nocapture whatever_breaks
 

@@ -134,6 +134,8 @@ errors! {
     RateLimited = 302, "rate_limited", retryable: true, fatal: false, http: 429;
     /// The client does not read what it is sent.
     TooSlow = 303, "too_slow", retryable: true, fatal: true, http: 408;
+    /// Another server has the session; `Error.address` says which, as soon as it is known.
+    Moved = 304, "moved", retryable: true, fatal: false, http: 503;
     /// A fault of the server.
     Internal = 500, "internal", retryable: true, fatal: false, http: 500;
     /// The store failed; nothing more is accepted until the operator has looked.

@@ -477,6 +477,10 @@ messages! {
         op: Option<u64>,
         /// When to try again.
         retry_after_ms: Option<u64>,
+        .. appended {
+            /// With `moved`: HOST:PORT of the server that has the session; empty: ask again here.
+            address: ByteString,
+        }
     }
 
     /// The server is going down: go on elsewhere, spread over the window.

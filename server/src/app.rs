@@ -2,6 +2,7 @@
 
 mod accounts;
 mod banner;
+mod console;
 mod database;
 mod handoff;
 mod status;
@@ -45,7 +46,7 @@ use crate::{
         runtime::Parts,
     },
     snapshot::{self, Snapshots},
-    transport::{memory, quic, tcp, tls},
+    transport::{memory, origin, quic, tcp, tls, webtransport},
 };
 
 /// Why the server did not start, or how it failed.
@@ -97,6 +98,7 @@ pub struct Server {
     inboxes: Vec<Arc<Inbox>>,
     draining: watch::Sender<bool>,
     shards: Vec<JoinHandle<std::io::Result<()>>>,
+    drain_asked: Arc<tokio::sync::Notify>,
     admin_stop: watch::Sender<bool>,
     admin_thread: Option<JoinHandle<()>>,
     control: Option<control::Stop>,
@@ -128,10 +130,12 @@ pub fn serve(config: Config) -> Result<ExitCode, Error> {
     })?;
     let server = Server::start(config)?;
     banner::print(&server);
+    let drain_asked = Arc::clone(&server.drain_asked);
     runtime.block_on(async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = drain_asked.notified() => {}
         }
     });
     tracing::info!("going down: clients are told, what was accepted is made durable");
@@ -173,7 +177,7 @@ impl Server {
         let metrics = Metrics::new(count);
         let persist = Persist::new(
             persist::Bounds {
-                busy_age_ms: config.persist.busy_age_ms,
+                busy_age_ms: config.busy_age_ms(),
                 max_queued: config.persist.queue,
                 max_bytes: config.persist.queue_bytes,
             },
@@ -205,9 +209,14 @@ impl Server {
         let files = config.tls.cert.as_ref().zip(config.tls.key.as_ref());
         let files = files.map(|(certificate, key)| tls::Files { certificate: certificate.clone(), key: key.clone() });
         let identity = tls::Identity::load_or_create(&config.data, files.as_ref())?;
+        // Browsers trust a configured certificate as any other; one that pins itself must be short-lived for them.
+        let browsers = match files {
+            Some(_) => None,
+            None => Some(Arc::new(tls::ShortLived::load_or_create(&config.data, clock::now().wall_ms / 1_000)?)),
+        };
         let quic_config = quic::Config {
             keys: quic::Keys::load_or_create(&config.data).map_err(Error::Data)?,
-            tls: tls::quic_config(&identity, defaults::TLS_SESSIONS)?,
+            tls: tls::quic_config(&identity, browsers.clone(), defaults::TLS_SESSIONS)?,
             idle_timeout: Duration::from_millis(3 * config.connection.heartbeat_ms),
             kernel_steering: true,
         };
@@ -226,6 +235,11 @@ impl Server {
         let epoch = hub.epoch();
         let writer = Arc::clone(&persist);
         spawn("checkpoints", move || Hub::write_checkpoints(&writer, &checkpoints, clock::now))?;
+
+        if hub.shares_store() {
+            let hub = Arc::downgrade(&hub);
+            spawn("ownership", move || Hub::keep_ownership(&hub))?;
+        }
 
         let config = Arc::new(config);
         let now_ms = clock::now().wall_ms;
@@ -257,10 +271,13 @@ impl Server {
             snapshots: Snapshots::new(Arc::clone(&hub), snapshot_bounds(&config), clock::now),
             config: Arc::clone(&config),
             once: rest::idempotency::Once::with_data_folder(&config.data).map_err(Error::Data)?,
+            webtransport: rest::webtransport::Offer { listen, browsers: browsers.clone() },
             clock: clock::now,
         });
         let (router, templates) = rest::router(api, shown.clone());
         let (draining, drained) = watch::channel(false);
+        let header_limit = Duration::from_secs(config.limits.header_seconds);
+        let door = webtransport::Door::new(Arc::new(origin::Pages::new(&config.http)), header_limit);
         let processors = shard::pin::allowed();
         let mut shards = Vec::with_capacity(count);
         for (index, (tcp, quic)) in tcp.into_iter().zip(quic).enumerate() {
@@ -273,11 +290,12 @@ impl Server {
                 tcp,
                 tls: acceptor.clone(),
                 quic,
+                door: door.clone(),
                 router: router.clone(),
                 templates: Arc::clone(&templates),
                 http: config.http.clone(),
                 echo: config.echo,
-                handshake: Duration::from_secs(config.limits.header_seconds),
+                handshake: header_limit,
                 clock: clock::now,
                 draining: drained.clone(),
             };
@@ -288,12 +306,18 @@ impl Server {
             let (config, hub, drained) = (Arc::clone(&config), Arc::clone(&hub), drained.clone());
             spawn("accounts", move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                runtime.block_on(accounts::look_after(&config, &hub, &authenticator, &devices, clock::now, drained));
+                runtime.block_on(async {
+                    let accounts =
+                        accounts::look_after(&config, &hub, &authenticator, &devices, clock::now, drained.clone());
+                    tokio::join!(accounts, rotate_certificates(browsers.as_deref(), clock::now, drained));
+                });
                 Ok(())
             })?
         });
         let (admin_stop, stopped) = watch::channel(false);
-        let router = admin::router(shown);
+        let drain_asked = Arc::new(tokio::sync::Notify::new());
+        let console = console::make(&config, listen, epoch, shown.clone(), &hub, &drain_asked)?;
+        let router = admin::router(shown).merge(admin::console::routes(console));
         let admin_thread = spawn("admin", move || serve_admin(admin_listener, &router, stopped))?;
         Ok(Self {
             listen,
@@ -306,6 +330,7 @@ impl Server {
             inboxes,
             draining,
             shards,
+            drain_asked,
             admin_stop,
             admin_thread: Some(admin_thread),
             control,
@@ -349,6 +374,8 @@ impl Server {
         {
             tracing::error!("the admin listener's thread came to a bad end");
         }
+        self.hub.end_ownership();
+        // Whatever was this server's is free from here on.
         let closed = self.persist.engine().close();
         let failure = self.persist.failure().or_else(|| closed.err().map(|error| error.to_string()));
         Stopped { all_durable: flushed && failure.is_none(), all_told, failure }
@@ -422,16 +449,31 @@ fn authenticate(authenticator: Arc<Authenticator>, metrics: Arc<Metrics>) -> Arc
             metrics.denied.increment();
             (denied.code(), denied.to_string())
         })?;
-        let device = actor.device.unwrap_or_else(|| hello.device.clone());
+        let device = actor.device.unwrap_or_else(|| (&*hello.device).into());
         let session = (hello.scope.kind == message::ScopeKind::Session).then(|| (&*hello.scope.id).into());
-        Ok(Identity {
-            user: (&*actor.user).into(),
-            device: (&*device).into(),
-            incarnation: hello.incarnation,
-            session,
-            family: actor.family.map(|family| (&*family).into()),
-        })
+        Ok(Identity { user: actor.user, device, incarnation: hello.incarnation, session, family: actor.family })
     })
+}
+
+/// Sees to the browsers' certificates until the server goes down.
+async fn rotate_certificates(
+    browsers: Option<&tls::ShortLived>,
+    clock: fn() -> Now,
+    mut draining: watch::Receiver<bool>,
+) {
+    let Some(browsers) = browsers else { return };
+    let mut every = tokio::time::interval(defaults::CERTIFICATES_EVERY);
+    loop {
+        tokio::select! {
+            _ = every.tick() => match browsers.rotate(clock().wall_ms / 1_000) {
+                Ok(true) => tracing::info!("browsers get the next certificate, and the hash of the one after it is published"),
+                Ok(false) => {}
+                // The one that is served is valid for two more days.
+                Err(error) => tracing::error!(%error, "the browsers' next certificate cannot be made"),
+            },
+            _ = draining.wait_for(|draining| *draining) => return,
+        }
+    }
 }
 
 fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>, Error> {

@@ -31,6 +31,17 @@ pub const MAX_SHARDS: usize = 256;
 /// An item is a pointer and a tag (≤64 B) and a shard drains all of it every turn: 65,536 × 64 B = 4 MiB a shard.
 pub const SHARD_INBOX: usize = 65_536;
 
+// ---- the operators' console ----------------------------------------------------------------------------------------
+
+/// Connections that a shard looks at in one turn for the console: at some 150 ns each, 0.3 ms.
+pub const SURVEY_STEP: usize = 2_048;
+/// How long the console waits for every shard.
+pub const SURVEY_WAIT: Duration = Duration::from_secs(5);
+/// Rows of one of its lists: some 500 bytes each, 100 KiB.
+pub const CONSOLE_ROWS: usize = 200;
+/// The longest profile that it takes, seconds.
+pub const PROFILE_SECONDS: u64 = 60;
+
 // ---- documents and updates -----------------------------------------------------------------------------------------
 
 /// Largest document, bytes of JSON text. Held about three times at most (document, form on the wire, checkpoint being
@@ -155,6 +166,28 @@ pub const RING_BYTES: usize = 64 * KIB;
 /// New updates get `Busy` when the oldest one that is not durable is this old. Newest accepted and newest durable must
 /// lie ≤50 ms apart: 25 ms of queueing, and as much for the fsync that is already running.
 pub const BUSY_AGE: Duration = Duration::from_millis(25);
+/// The same where the store is a database: a commit there is four turns between its nodes, and may meet a pause of their
+/// garbage collection, which Cassandra by its own setting keeps below 300 ms. At 25 ms each of them would refuse the
+/// updates of everybody; 500 ms let one pass. That much more is lost when this process is killed (never what was durable).
+pub const BUSY_AGE_DATABASE: Duration = Duration::from_millis(500);
+/// `Busy.retry_after_ms` at most: a database that was away for a minute need not be asked for every few milliseconds, and
+/// one that is back is used within a second.
+pub const BUSY_RETRY_MOST: Duration = Duration::from_secs(1);
+/// When to try again what the store could not be read for: it was tried for seconds already.
+pub const STORE_RETRY_MS: u64 = 1_000;
+/// A server whose oldest commit waits for this long is not ready: longer than a stall of a disk or a database that runs.
+pub const READY_AGE: Duration = Duration::from_secs(2);
+
+/// When to ask another server, or the same one again, for a session that this one does not have: a lease is 10 s, and most
+/// who ask are sent to its owner at once.
+pub const MOVED_RETRY_MS: u64 = 1_000;
+/// When to try again while a server does not know whether a session is still its own, or who has it: it looks every
+/// [`OWNERSHIP_CHECK`], and a look is a few milliseconds.
+pub const OWNERSHIP_RETRY_MS: u64 = 100;
+/// How often a server looks whether its lease was over for a moment.
+pub const OWNERSHIP_CHECK: Duration = Duration::from_millis(50);
+/// Sessions that a server asks the store about at a time when its lease was over: 10,000 at 3 ms each are then 2 s.
+pub const OWNERSHIP_THREADS: usize = 16;
 /// Commits that wait: the log takes about 650,000 small ones a second, 16,250 in [`BUSY_AGE`]; the next power of two.
 pub const PERSIST_QUEUE: usize = 16_384;
 /// Bytes of commits that wait. A disk of 1 GB/s writes 25 MB in [`BUSY_AGE`]; a few documents of 4 MiB more must fit.
@@ -280,8 +313,14 @@ pub const SEEN_PENDING: usize = 65_536;
 pub const SEEN_EVERY: Duration = Duration::from_secs(10);
 /// How often it is looked whether somebody exchanged the signing key: some small files are read.
 pub const KEYS_EVERY: Duration = Duration::from_secs(2);
+/// How often a server that shares its store reads what the others revoked: 512 small reads, so 50 a second. For so long a
+/// token that another server ended is still good here.
+pub const LEARN_EVERY: Duration = Duration::from_secs(10);
 /// How often revocations are looked through for those that concern no token any more.
 pub const FORGET_EVERY: Duration = Duration::from_mins(1);
+/// How often it is looked whether it is time for the browsers' next certificate: it may be late by so much, and each is
+/// valid for two days longer than it is served. Often, because a machine that slept wakes up late.
+pub const CERTIFICATES_EVERY: Duration = Duration::from_mins(1);
 /// For how long others may keep our public keys: a new one is asked for when a token names it, so an hour would do; a
 /// dropped one is gone after that long.
 pub const JWKS_MAX_AGE: Duration = Duration::from_mins(5);
@@ -305,6 +344,9 @@ pub const HANDOFF_OFFERS: usize = 65_536;
 pub const HANDOFF_OFFERS_OF_USER: usize = 64;
 /// Failed attempts to complete a handoff in a minute, from one address and for one session, before none is heard.
 pub const HANDOFF_FAILURES: u64 = 10;
+/// A server that shares its store reads the offers of the others when somebody presents a code that it does not know, and
+/// no more often than this: a guess costs a read of all of them.
+pub const HANDOFF_LEARN: Duration = Duration::from_secs(1);
 /// How long the active device has to let a session go (`ask`): a person looks at the other device and decides.
 pub const HANDOFF_ANSWER: Duration = Duration::from_mins(1);
 

@@ -1,7 +1,9 @@
 //! The map of live sessions, and who shares it. `make.rs`: how a session comes into memory; `work.rs`: what clients ask of
 //! it; `ask.rs`, `calls.rs`: the same, asked by no connection; `view.rs`: what REST shows of it; `quota.rs`: how many a
 //! user may make; `members.rs`: who may do what; `handoff.rs`: another device becomes active; `subscribe.rs`: how a
-//! subscription begins; `revoke.rs`: how it is ended; `care.rs`: what happens to it without anybody's asking.
+//! subscription begins; `revoke.rs`: how it is ended; `care.rs`: what happens to it without anybody's asking;
+//! `ownership.rs`: which server has it;
+//! `survey.rs`: what operators see.
 
 mod ask;
 mod calls;
@@ -9,9 +11,11 @@ mod care;
 mod handoff;
 mod make;
 mod members;
+mod ownership;
 mod quota;
 mod revoke;
 mod subscribe;
+pub mod survey;
 mod view;
 mod work;
 
@@ -27,6 +31,7 @@ use std::{
 use bytestring::ByteString;
 use care::Timer;
 use dashmap::DashMap;
+use ownership::Ownership;
 use parking_lot::Mutex;
 use quota::Quotas;
 use syncbridge_codec::ErrorCode;
@@ -47,9 +52,10 @@ use crate::{
     admin::Metrics,
     auth::seen::Seen,
     connection::Identity,
+    defaults,
     fanout::TopicId,
     persist::Persist,
-    session::{self, ConnId, Core, epoch},
+    session::{self, ConnId, Core, Now, epoch},
     shard::inbox::{Inbox, Item},
 };
 
@@ -107,16 +113,27 @@ pub struct Fault {
     pub text: String,
     /// When to try again.
     pub retry_after_ms: Option<u64>,
+    /// With [`ErrorCode::Moved`]: the server that has it, if that is known.
+    pub address: Option<ByteString>,
 }
 
 impl Fault {
     /// A fault without a time to try again.
     pub fn new(code: ErrorCode, text: impl Into<String>) -> Self {
-        Self { code, text: text.into(), retry_after_ms: None }
+        Self { code, text: text.into(), retry_after_ms: None, address: None }
+    }
+
+    /// The same may be tried again after so long.
+    pub fn busy(text: impl Into<String>, retry_after_ms: u64) -> Self {
+        Self { retry_after_ms: Some(retry_after_ms), ..Self::new(ErrorCode::Busy, text) }
     }
 
     /// Rows that are no session's own cannot be read. Logged, for the client can do nothing about it.
     pub(crate) fn unreadable(error: &syncbridge_storage::Error) -> Self {
+        if let syncbridge_storage::Error::Unavailable { .. } = error {
+            tracing::warn!(%error, "a read of the store failed");
+            return Self::busy("the database is not available", defaults::STORE_RETRY_MS);
+        }
         tracing::error!(%error, "a read of the store failed");
         Self::new(ErrorCode::StorageFailed, "the store cannot be read")
     }
@@ -178,6 +195,8 @@ pub struct Hub {
     /// Sessions whose active device is asked about a handoff, by the handoff's id.
     asked: DashMap<ByteString, Arc<Session>>,
     timers: Mutex<BinaryHeap<Reverse<Timer>>>,
+    /// What is known of whose the sessions are, when others share the store.
+    ownership: Option<Ownership>,
     draining: AtomicBool,
     open: bool,
     bounds: Bounds,
@@ -203,7 +222,7 @@ impl Hub {
         bounds: Bounds,
         metrics: Arc<Metrics>,
     ) -> (Arc<Self>, std::sync::mpsc::Receiver<Checkpoint>) {
-        let (checkpoints, receiver) = std::sync::mpsc::sync_channel(crate::defaults::CHECKPOINT_QUEUE);
+        let (checkpoints, receiver) = std::sync::mpsc::sync_channel(defaults::CHECKPOINT_QUEUE);
         let hub = Arc::new(Self {
             sessions: DashMap::new(),
             stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
@@ -220,6 +239,7 @@ impl Hub {
             large_views: Arc::default(),
             asked: DashMap::new(),
             timers: Mutex::default(),
+            ownership: persist.engine().is_shared().then(Ownership::default),
             draining: AtomicBool::new(false),
             open,
             bounds,
@@ -280,13 +300,20 @@ impl Hub {
     }
 
     /// Whether everything works; each reason why not, for `/ready`.
-    pub fn complaints(&self) -> Vec<String> {
+    pub fn complaints(&self, now: Now) -> Vec<String> {
         let mut complaints = Vec::new();
         if self.draining.load(Ordering::Relaxed) {
             complaints.push("draining".to_owned());
         }
         if let Some(cause) = self.persist.failure() {
             complaints.push(format!("storage failed: {cause}"));
+        }
+        let (waiting, age_ms) = self.persist.backlog(now);
+        if waiting > 0 && age_ms >= defaults::ms(defaults::READY_AGE) {
+            complaints.push(format!("storage is behind: {waiting} commits wait, the oldest for {age_ms} ms"));
+        }
+        if !self.is_certain() {
+            complaints.push("ownership: the lease ended, and what was taken meanwhile is not known yet".to_owned());
         }
         complaints
     }

@@ -12,6 +12,7 @@ pub mod defaults;
 pub mod fanout;
 pub mod handoff;
 pub mod hub;
+pub mod pages;
 pub mod persist;
 pub mod rest;
 pub mod secret;

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     admin::Metrics,
+    defaults,
     hub::{Hub, Session},
     session::Now,
 };
@@ -149,7 +150,11 @@ impl Persist {
         (age >= self.bounds.busy_age_ms
             || self.depth.load(Ordering::Relaxed) >= self.bounds.max_queued
             || self.bytes.load(Ordering::Relaxed) >= self.bounds.max_bytes)
-            .then_some(Refusal::Busy { retry_after_ms: self.bounds.busy_age_ms })
+            .then(|| {
+                let most = defaults::ms(defaults::BUSY_RETRY_MOST).max(self.bounds.busy_age_ms);
+                // What stands still for long is asked for more rarely.
+                Refusal::Busy { retry_after_ms: (age / 2).clamp(self.bounds.busy_age_ms, most) }
+            })
     }
 
     /// (commits that are not durable, age of the oldest in milliseconds).

@@ -280,39 +280,14 @@ fn people_get_code_link_and_a_qr_code_without_colours_and_are_told_what_is_wrong
     wrong(&["handoff", "start", "demo", "--token", "nonsense"], 3, "unauthenticated");
 }
 
-/// A keyspace on the Cassandra that `scripts/cassandra` starts; it is removed afterwards.
-struct Keyspace(syncbridge_storage::engine::scylla::Options);
-
-impl Keyspace {
-    fn new() -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/cassandra");
-        let started = Command::new(script).arg("start").output().expect("scripts/cassandra can be run");
-        assert!(started.status.success(), "this test needs a real Cassandra: {}", stderr(&started));
-        Self(syncbridge_storage::engine::scylla::Options {
-            contact_points: vec![stdout(&started).trim().to_owned()],
-            keyspace: format!("cli{:016x}", fastrand::u64(..)),
-            ..Default::default()
-        })
-    }
-}
-
-impl Drop for Keyspace {
-    fn drop(&mut self) {
-        if let Err(error) = syncbridge_storage::engine::scylla::destroy(&self.0) {
-            eprintln!("{} stays: {error}", self.0.keyspace);
-        }
-    }
-}
-
 #[test]
 fn a_server_on_a_cql_database_has_everything_that_was_durable_after_a_kill() {
     let folder = tempfile::tempdir().expect("a folder");
-    let keyspace = Keyspace::new();
+    let keyspace = support::cassandra::Keyspace::new();
     let data = folder.path().join("data");
-    let setup = support::server::Setup::new(&data)
-        .set("storage.engine", "cassandra")
-        .set("storage.cassandra.contact_points", &keyspace.0.contact_points[0])
-        .set("storage.cassandra.keyspace", &keyspace.0.keyspace)
+    // Who comes back to an address is who was there: it need not wait until its lease of before is over.
+    let setup = keyspace
+        .of(support::server::Setup::with_lasting_port(&data))
         // Other tests keep this machine busy: what the database is late with is waited for.
         .set("persist.busy_age_ms", 1_000);
     let sets: Vec<&str> = setup.arguments.iter().map(String::as_str).collect();

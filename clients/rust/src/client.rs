@@ -17,7 +17,7 @@ use crate::{
     session::SessionHandle,
     shared::{Readiness, Shared},
     status::{Phase, Status},
-    transport::{Connector, Target, TargetError},
+    transport::{Connector, targets},
     update::UpdateHandle,
 };
 
@@ -92,7 +92,7 @@ impl Client {
     fn begin(config: Config, signed_in: bool) -> Result<Self, Error> {
         let Config { server, token, tokens, device, transport, trust, notices, durable, limits, times, import } =
             config;
-        let target: Target = server.parse().map_err(|error: TargetError| Error::Config(error.to_string()))?;
+        let targets = targets(&server).map_err(|error| Error::Config(error.to_string()))?;
         check_device(&device)?;
         let (incarnation, seed) = draw()?;
         let config = core::Config {
@@ -109,8 +109,8 @@ impl Client {
             None => Core::new(config, seed),
             Some(export) => Core::import(config, seed, &export).map_err(|error| Error::Config(error.to_string()))?,
         };
-        let authority = ByteString::from(target.to_string());
-        let connector = Connector::new(target, transport, trust, limits.max_server_frame);
+        let authority = ByteString::from(targets.first().map(ToString::to_string).unwrap_or_default());
+        let connector = Connector::new(targets, transport, trust, limits.max_server_frame);
         let shared = Arc::new(Shared::new(core, connector, authority, tokens));
         tokio::spawn(driver::run(Arc::clone(&shared)));
         Ok(Self { keep: Arc::new(Keep { shared }) })

@@ -10,7 +10,8 @@ use crate::{
 /// Where the server is, who the client is, and its bounds.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `HOST:PORT`, `ws://HOST:PORT` or `wss://HOST:PORT`; see [`crate::transport::Target`].
+    /// `HOST:PORT`, `ws://HOST:PORT` or `wss://HOST:PORT`; see [`crate::transport::Target`]. Several that share a store,
+    /// between commas: they are tried in this order.
     pub server: String,
     /// An access token from elsewhere; empty under `--open` only. It is not renewed.
     pub token: String,

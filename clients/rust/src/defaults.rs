@@ -55,6 +55,9 @@ pub const BATCH_BYTES: usize = 64 << 10;
 pub const RACE_DELAY_MS: u64 = 200;
 /// One attempt to reach a server by one transport.
 pub const CONNECT_MS: u64 = 10_000;
+/// How long another server that one of ours named is tried before those that this client was told of: several times a
+/// handshake around the world.
+pub const ELSEWHERE_MS: u64 = 2_000;
 /// A 0-RTT connection whose handshake is not confirmed within this time is given up.
 pub const EARLY_CONFIRM_MS: u64 = 3_000;
 /// How long WebSocket, having won while QUIC failed, is tried first.

@@ -149,6 +149,7 @@ pub const MESSAGES: &[Row] = &[
             may("session", "sessionId"),
             may("op", "counter"),
             may("retry_after_ms", "retryAfterMs"),
+            may("address", "address"),
         ],
     ),
     row(

@@ -84,7 +84,7 @@ pub fn samples() -> Vec<(&'static str, &'static str, Value)> {
             "an update that has to wait",
             json!({
                 "code": 300, "name": "busy", "text": "the commit queue is full", "retryable": true, "answers": null,
-                "session": "todo", "op": "18", "retry_after_ms": "30",
+                "session": "todo", "op": "18", "retry_after_ms": "30", "address": "",
             }),
         ),
         (
@@ -92,7 +92,7 @@ pub fn samples() -> Vec<(&'static str, &'static str, Value)> {
             "a request for a session that there is not",
             json!({
                 "code": 203, "name": "not_found", "text": "no such session", "retryable": false, "answers": "5",
-                "session": "shopping", "op": null, "retry_after_ms": null,
+                "session": "shopping", "op": null, "retry_after_ms": null, "address": "",
             }),
         ),
         (
@@ -100,7 +100,16 @@ pub fn samples() -> Vec<(&'static str, &'static str, Value)> {
             "an update that builds on a refused one",
             json!({
                 "code": 206, "name": "dependency_refused", "text": "update 19 was refused", "retryable": false,
-                "answers": null, "session": "todo", "op": "20", "retry_after_ms": null,
+                "answers": null, "session": "todo", "op": "20", "retry_after_ms": null, "address": "",
+            }),
+        ),
+        (
+            "Error",
+            "a session that another server has",
+            json!({
+                "code": 304, "name": "moved", "text": "another server has the session", "retryable": true,
+                "answers": "6", "session": "todo", "op": null, "retry_after_ms": "1000",
+                "address": "10.0.0.2:7400",
             }),
         ),
         (

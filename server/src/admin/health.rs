@@ -27,6 +27,8 @@ pub struct Gauges {
     pub oldest_uncommitted_ms: u64,
     /// Whether the store failed and takes nothing more.
     pub poisoned: bool,
+    /// Whether it is known that the sessions in memory are this server's.
+    pub ownership_known: bool,
     /// Whether the server is going down.
     pub draining: bool,
     /// The store's own figures.

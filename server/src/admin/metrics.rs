@@ -27,6 +27,7 @@ use super::{
     Status, process,
     requests::{CLASSES, METHODS, Requests},
 };
+use crate::transport::webtransport::Refusal;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -110,6 +111,20 @@ impl Label for ResetReason {
     }
 }
 
+impl Label for Refusal {
+    const KEY: &'static str = "reason";
+    const VALUES: &'static [Self] = &[Self::Lost, Self::Late, Self::Broken, Self::Request, Self::Origin];
+    fn label(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Late => "late",
+            Self::Broken => "broken",
+            Self::Request => "request",
+            Self::Origin => "origin",
+        }
+    }
+}
+
 impl Label for ErrorCode {
     const KEY: &'static str = "code";
     const VALUES: &'static [Self] = Self::ALL;
@@ -126,6 +141,10 @@ pub struct Shard {
     pub opened: By<Transport>,
     /// Connections that ended, by transport.
     pub closed: By<Transport>,
+    /// Time that its thread worked, microseconds.
+    pub busy_us: Counter,
+    /// Clients of HTTP/3 that got no session of WebTransport, by reason.
+    pub no_session: By<Refusal>,
     /// Messages received.
     pub received: Counter,
     /// Bytes sent.
@@ -147,14 +166,14 @@ pub struct Shard {
 }
 
 /// Upper ends of the buckets of [`Latency`], microseconds.
-const BUCKETS: [u64; 16] = [
+pub(super) const BUCKETS: [u64; 16] = [
     50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 25_000, 35_000, 50_000, 75_000, 100_000, 250_000, 1_000_000,
 ];
 
 /// How long things took.
 #[derive(Debug, Default)]
 pub struct Latency {
-    counts: [AtomicU64; BUCKETS.len() + 1],
+    pub(super) counts: [AtomicU64; BUCKETS.len() + 1],
     sum_us: AtomicU64,
 }
 
@@ -197,6 +216,8 @@ pub struct Metrics {
     pub shards: Box<[Shard]>,
     /// From an update's being applied to its being durable.
     pub commit_latency: Latency,
+    /// Sessions that another server took, or had already.
+    pub sessions_lost: Counter,
     /// Tokens that were not taken.
     pub denied: Counter,
     /// Passwords that argon2 was run for.
@@ -212,6 +233,7 @@ impl Metrics {
         Arc::new(Self {
             shards,
             commit_latency: Latency::default(),
+            sessions_lost: Counter::default(),
             denied: Counter::default(),
             passwords: Counter::default(),
             requests: parking_lot::Mutex::default(),
@@ -223,6 +245,15 @@ impl Metrics {
         let requests = Arc::new(Requests::new(templates));
         self.requests.lock().push(Arc::clone(&requests));
         requests
+    }
+
+    /// How long HTTP requests took, of all routes.
+    pub(super) fn request_latency(&self) -> Latency {
+        let all = Latency::default();
+        for shard in &*self.requests.lock() {
+            shard.routes().for_each(|(_, route)| all.add(&route.latency));
+        }
+        all
     }
 
     /// All figures in the `OpenMetrics` text format.
@@ -254,6 +285,10 @@ impl Collector for Scrape {
         let mut out = Out(encoder);
         out.by("syncbridge_connections_opened", "Connections that were taken", metrics, |shard| &shard.opened)?;
         out.by("syncbridge_connections_closed", "Connections that ended", metrics, |shard| &shard.closed)?;
+        let busy = metrics.total(|shard| &shard.busy_us) as f64 / 1e6;
+        out.sum("syncbridge_shards_busy", "Time that the shards' threads worked", &Unit::Seconds, busy)?;
+        let help = "Clients of HTTP/3 that got no session of WebTransport";
+        out.by("syncbridge_webtransport_refused", help, metrics, |shard| &shard.no_session)?;
         out.count("syncbridge_messages_received", "Messages received", metrics.total(|shard| &shard.received))?;
         out.sum("syncbridge_sent", "Bytes sent", &Unit::Bytes, metrics.total(|shard| &shard.sent_bytes))?;
         out.count("syncbridge_sends", "System calls that sent them", metrics.total(|shard| &shard.sends))?;
@@ -280,6 +315,10 @@ impl Collector for Scrape {
         let help = "Age of the oldest commit that is not durable";
         out.metric("syncbridge_commit_oldest_age", help, Some(&Unit::Seconds), &ConstGauge::new(age))?;
         out.gauge("syncbridge_poisoned", "1 when the store failed and takes nothing more", u64::from(now.poisoned))?;
+        let help = "0 while it is not known whether the sessions in memory are still this server's";
+        out.gauge("syncbridge_ownership_known", help, u64::from(now.ownership_known))?;
+        let help = "Sessions in memory that another server took";
+        out.count("syncbridge_sessions_lost", help, metrics.sessions_lost.get())?;
         out.gauge("syncbridge_draining", "1 while the server is going down", u64::from(now.draining))?;
         out.count("syncbridge_storage_commits", "Commits that are durable", now.storage.commits)?;
         out.count("syncbridge_storage_syncs", "Times the disk was asked to keep", now.storage.syncs)?;

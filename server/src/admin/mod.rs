@@ -1,6 +1,7 @@
-//! The operators' listener: `/metrics`, `/healthz`, `/readyz`. Only routes and figures; who listens is wired in `app.rs`.
-//! Never shows a document, a token or a user.
+//! The operators' listener: the console, `/metrics`, `/healthz`, `/readyz`. Only routes and figures; who listens is wired in
+//! `app.rs`. Never shows a document or a token.
 
+pub mod console;
 pub mod health;
 pub mod metrics;
 mod process;
@@ -9,6 +10,7 @@ pub mod requests;
 use std::sync::Arc;
 
 use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
+pub use console::Console;
 pub use health::{Gauges, Status};
 pub use metrics::Metrics;
 
@@ -21,7 +23,7 @@ pub struct Shown {
     pub status: Arc<dyn Status>,
 }
 
-/// The routes of the admin listener.
+/// The routes of the admin listener, but for those of the console.
 pub fn router(shown: Shown) -> Router {
     Router::new()
         .route("/metrics", get(metrics))

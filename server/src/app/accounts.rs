@@ -19,7 +19,7 @@ use crate::{
     },
     config::Config,
     defaults,
-    hub::Hub,
+    hub::{Hub, Revoked, off_shard},
     session::Now,
 };
 
@@ -70,12 +70,29 @@ pub(super) fn make(
     Ok((accounts, devices))
 }
 
+/// What other servers revoked is revoked here too.
+async fn learn_revoked(hub: &Arc<Hub>, authenticator: &Arc<Authenticator>, now: Now) {
+    let (of, known) = (Arc::clone(hub), Arc::clone(authenticator));
+    let learned = off_shard(move || known.revoked().learn(&**of.engine(), now.wall_ms)).await;
+    let learned = match learned {
+        Ok(Ok(learned)) => learned,
+        Ok(Err(error)) => return tracing::warn!(%error, "what other servers revoked cannot be read now"),
+        Err(fault) => return tracing::warn!(?fault, "what other servers revoked cannot be read now"),
+    };
+    for family in learned.families {
+        hub.revoke(Revoked::Login(family.to_string().into())).await;
+    }
+    for (user, device) in learned.devices {
+        hub.revoke(Revoked::Device { user, device }).await;
+    }
+}
+
 /// Looks after them until the server goes down: takes exchanged keys, writes down which devices were seen, forgets what
 /// was revoked long ago. Nobody waits for any of it.
 pub(super) async fn look_after(
     config: &Config,
-    hub: &Hub,
-    authenticator: &Authenticator,
+    hub: &Arc<Hub>,
+    authenticator: &Arc<Authenticator>,
     devices: &Devices,
     clock: fn() -> Now,
     mut draining: watch::Receiver<bool>,
@@ -88,6 +105,7 @@ pub(super) async fn look_after(
     let mut keys = tokio::time::interval(defaults::KEYS_EVERY);
     let mut seen = tokio::time::interval(defaults::SEEN_EVERY);
     let mut forget = tokio::time::interval(defaults::FORGET_EVERY);
+    let mut learn = tokio::time::interval(defaults::LEARN_EVERY);
     loop {
         tokio::select! {
             _ = keys.tick() => match Keys::create_or_load(&config.data, clock().wall_ms / 1_000) {
@@ -96,6 +114,7 @@ pub(super) async fn look_after(
                 Err(error) => tracing::warn!(%error, "the signing keys cannot be read again"),
             },
             _ = seen.tick() => settle().await,
+            _ = learn.tick(), if hub.shares_store() => learn_revoked(hub, authenticator, clock()).await,
             _ = forget.tick() => authenticator.revoked().forget(clock().wall_ms / 1_000),
             _ = draining.wait_for(|draining| *draining) => break,
         }

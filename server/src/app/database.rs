@@ -55,7 +55,7 @@ pub fn options(config: &Config) -> Result<scylla::Options, Error> {
         keyspace: of.keyspace.clone(),
         credentials,
         tls,
-        address: config.http.public_url.get().map_or_else(|| config.listen.to_string(), str::to_owned),
+        address: config.advertised().unwrap_or_default(),
         lease: std::time::Duration::from_secs(of.lease_seconds),
         ..scylla::Options::default()
     })

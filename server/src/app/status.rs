@@ -34,7 +34,7 @@ impl std::fmt::Debug for Running {
 
 impl Status for Running {
     fn complaints(&self) -> Vec<String> {
-        self.hub.complaints()
+        self.hub.complaints((self.clock)())
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -48,6 +48,7 @@ impl Status for Running {
             uncommitted: uncommitted as u64,
             oldest_uncommitted_ms,
             poisoned: self.persist.failure().is_some(),
+            ownership_known: self.hub.is_certain(),
             draining: self.hub.is_draining(),
             storage: self.persist.engine().stats(),
             handovers: self.steering.handovers().iter().map(|shard| (shard.hops, shard.drops)).collect(),

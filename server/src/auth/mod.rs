@@ -23,7 +23,6 @@ pub mod user;
 
 use std::sync::Arc;
 
-use bytestring::ByteString;
 use cache::Cache;
 pub use key::{KeyError, SigningKey};
 pub use keys::{Jwks, Keys};
@@ -45,11 +44,11 @@ const PLACEHOLDER_TOKEN: &str = "test-token-";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
     /// The user's id, 1–128 bytes.
-    pub user: ByteString,
+    pub user: Arc<str>,
     /// The device that the token was made for; it beats the one that a client names.
-    pub device: Option<ByteString>,
+    pub device: Option<Arc<str>>,
     /// The login that the token came of, if it came of one.
-    pub family: Option<ByteString>,
+    pub family: Option<Arc<str>>,
     /// Unix seconds from which on the token is no longer good; `None` for development users.
     pub expires_at: Option<u64>,
     /// Unix seconds when the token was made; 0 for development users.

@@ -56,6 +56,15 @@ impl Lost {
     }
 }
 
+/// What another server revoked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// Logins that are over.
+    pub families: Vec<FamilyId>,
+    /// Devices that were removed, with their users.
+    pub devices: Vec<(Arc<str>, Arc<str>)>,
+}
+
 /// A user's removed devices, for tokens that came of no login: those have no family to be revoked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Removed {
@@ -109,6 +118,40 @@ impl Revoked {
         }
         *loaded.lost.write() = lost;
         Ok(loaded)
+    }
+
+    /// Learns what other servers revoked since, where they share a store: the logins and the devices that are over by that.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// As [`Revoked::load`].
+    pub fn learn(&self, engine: &dyn Engine, now_ms: u64) -> Result<Learned, Error> {
+        let Self { families, devices, lost } = Self::load(engine, now_ms)?;
+        {
+            // Taken over once: who signed in again after that is not sent away a second time.
+            let mut known = self.lost.write();
+            if known.families.is_empty() && known.users.is_empty() {
+                *known = lost.into_inner();
+            }
+        }
+        let mut learned = Learned::default();
+        for (family, until) in families.into_inner() {
+            if self.families.write().insert(family, until).is_none() {
+                learned.families.push(family);
+            }
+        }
+        for (user, theirs) in devices.into_inner() {
+            let mut devices = self.devices.write();
+            let ours = devices.entry(Arc::clone(&user)).or_default();
+            ours.all = ours.all.max(theirs.all);
+            for (device, at) in theirs.at {
+                if ours.at.get(&device).is_none_or(|known| *known < at) {
+                    ours.at.insert(Arc::clone(&device), at);
+                    learned.devices.push((Arc::clone(&user), device));
+                }
+            }
+        }
+        Ok(learned)
     }
 
     /// Whether the token that an actor came with was ended before its time.

@@ -241,14 +241,14 @@ static SHARED: std::sync::LazyLock<SigningKey> = std::sync::LazyLock::new(key);
 #[test]
 fn open_lets_in_who_has_no_token_or_a_placeholder_and_still_refuses_bad_ones() {
     let auth = Authenticator::new(Keys::only(key()), Revoked::default(), true);
-    assert_eq!(auth.authenticate("", NOW).unwrap().user, "dev");
-    assert_eq!(auth.authenticate("test-token-17", NOW).unwrap().user, "dev-17");
+    assert_eq!(auth.authenticate("", NOW).unwrap().user.as_ref(), "dev");
+    assert_eq!(auth.authenticate("test-token-17", NOW).unwrap().user.as_ref(), "dev-17");
     for bad in ["test-token-", "test-token-a b", "test-token-ü", "test-token", "other"] {
         assert!(auth.authenticate(bad, NOW).is_err(), "{bad}");
     }
     assert!(auth.authenticate(&format!("test-token-{}", "9".repeat(65)), NOW).is_err());
     let real = auth.key().issue("ann", None, None, HOUR, NOW).unwrap();
-    assert_eq!(auth.authenticate(&real, NOW).unwrap().user, "ann");
+    assert_eq!(auth.authenticate(&real, NOW).unwrap().user.as_ref(), "ann");
     assert_eq!(auth.authenticate(&real, NOW + 3600), Err(Denied::Expired));
 }
 
@@ -263,7 +263,7 @@ fn the_key_is_kept_in_the_data_folder_with_mode_0600_and_signs_for_the_next_proc
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(std::fs::read_to_string(&file).unwrap().starts_with("-----BEGIN PRIVATE KEY-----\n"));
     let second = with_data_folder(folder.path()).unwrap();
-    assert_eq!(second.authenticate(&token, NOW).unwrap().user, "ann");
+    assert_eq!(second.authenticate(&token, NOW).unwrap().user.as_ref(), "ann");
 }
 
 #[test]

@@ -15,9 +15,11 @@ use std::{net::SocketAddr, path::PathBuf};
 pub use http::{Networks, Origins, PublicUrl};
 pub use load::{Loaded, Origin, Problem, Sources};
 pub use print::{markdown, toml};
+#[cfg(test)]
+pub(crate) use setting::Value;
 pub use setting::{Fault, Setting};
 use setting::{Node, Place, settings};
-pub use storage::{ContactPoints, Engine};
+pub use storage::{Advertise, ContactPoints, Engine};
 
 use crate::defaults::{self, ms};
 
@@ -44,6 +46,8 @@ settings! {
         log: Log;
         /// Where sessions are kept.
         storage: Storage;
+        /// Several servers on one store.
+        cluster: Cluster;
         /// The certificate of the public listener.
         tls: Tls;
         /// HTTP from outside.
@@ -64,6 +68,8 @@ settings! {
         persist: Persist;
         /// Documents kept as they were.
         snapshots: Snapshots;
+        /// The operators' console.
+        console: Console;
         /// Going down.
         drain: Drain;
     }
@@ -110,8 +116,8 @@ settings! {
 settings! {
     /// The certificate of the public listener.
     Tls {
-        /// A PEM file with the certificate chain. Without one, TCP is plain and QUIC uses a self-signed certificate
-        /// whose fingerprint is printed.
+        /// A PEM file with the certificate chain. Without one, TCP is plain, QUIC uses a self-signed certificate whose
+        /// fingerprint is printed, and WebTransport a short-lived one whose hash `/api/v1/webtransport` tells.
         cert: Option<PathBuf> = None;
         /// A PEM file with the certificate's private key.
         key: Option<PathBuf> = None;
@@ -121,11 +127,11 @@ settings! {
 settings! {
     /// HTTP from outside.
     Http {
-        /// Where clients find the server, for links that it makes: in QR codes, in the OpenAPI document. Empty: where
-        /// the request came to.
+        /// Where clients find the server, for links that it makes: in QR codes, in the OpenAPI document, for
+        /// WebTransport. Empty: where the request came to.
         public_url: PublicUrl = PublicUrl::default();
-        /// Origins whose pages may use the routes (CORS): a list between commas, or `*` for all, then without
-        /// credentials of the browser. Empty: only pages of the server's own origin.
+        /// Origins whose pages may use the routes (CORS) and open sessions of WebTransport: a list between commas, or
+        /// `*` for all, then without credentials of the browser. Empty: only pages of the server's own origin.
         cors_origins: Origins = Origins::default();
         /// Addresses and networks of proxies whose `X-Forwarded-For` is believed: a list between commas. Empty: it is
         /// ignored.
@@ -235,10 +241,21 @@ settings! {
 }
 
 settings! {
+    /// Several servers on one store (`storage.engine` `scylla`): docs/CLUSTER.md.
+    Cluster {
+        /// Where clients reach this server: other servers send them there when it has the session that they ask for. Empty:
+        /// `listen`, if that is one address, else clients are sent nowhere and ask again.
+        advertise: Advertise = Advertise::default();
+    }
+}
+
+settings! {
     /// Commits on their way to storage.
     Persist {
-        /// New updates are answered `busy` when the oldest one that is not durable is older than this many milliseconds.
-        busy_age_ms: u64 = ms(defaults::BUSY_AGE), 1..=1_000;
+        /// New updates are answered `busy` when the oldest one that is not durable is older than this many milliseconds:
+        /// about so much of what was accepted, and not yet durable, is lost when the server is killed. 0: 25 with
+        /// `storage.engine` `embedded` and `memory`, 500 with `scylla`, which lets a database's pauses pass.
+        busy_age_ms: u64 = 0, 0..=10_000;
         /// Commits that may wait; more are answered `busy`.
         queue: usize = defaults::PERSIST_QUEUE, 1..=1_048_576;
         /// Bytes of commits that may wait; more are answered `busy`.
@@ -254,6 +271,15 @@ settings! {
         /// Snapshots that one session may have. The oldest without a label gives way to a new one; when all have a label,
         /// the oldest.
         per_session: usize = defaults::SNAPSHOTS_PER_SESSION, 1..=100_000;
+    }
+}
+
+settings! {
+    /// The operators' console, on the admin listener.
+    Console {
+        /// A file with the token that lets operators act in the console: end connections, take profiles, drain. Without one
+        /// the console only shows.
+        token_file: Option<PathBuf> = None;
     }
 }
 
@@ -290,6 +316,21 @@ impl Config {
             0 => std::thread::available_parallelism().map_or(1, usize::from).min(defaults::MAX_SHARDS),
             given => given,
         }
+    }
+
+    /// Age of the oldest commit that is not durable at which updates are `busy`, milliseconds.
+    pub const fn busy_age_ms(&self) -> u64 {
+        match (self.persist.busy_age_ms, self.storage.engine) {
+            (0, Engine::Embedded | Engine::Memory) => ms(defaults::BUSY_AGE),
+            (0, Engine::Scylla) => ms(defaults::BUSY_AGE_DATABASE),
+            (given, _) => given,
+        }
+    }
+
+    /// Where other servers send this one's clients; `None`: nowhere.
+    pub fn advertised(&self) -> Option<String> {
+        let listens = !self.listen.ip().is_unspecified() && self.listen.port() != 0;
+        self.cluster.advertise.get().map(str::to_owned).or_else(|| listens.then(|| self.listen.to_string()))
     }
 
     /// What cannot be together, each as (the path to blame, why).

@@ -57,10 +57,7 @@ impl Value for ContactPoints {
 
     fn parse(text: &str) -> Result<Self, Option<String>> {
         let nodes: Vec<_> = items(text).map(str::to_owned).collect();
-        let is_node = |node: &&String| {
-            node.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-        };
-        match nodes.iter().find(|node| !is_node(node)) {
+        match nodes.iter().find(|node| !is_place(node)) {
             Some(wrong) => Err(Some(format!("{wrong:?} is not HOST:PORT"))),
             None if nodes.is_empty() => Err(Some("there is none".to_owned())),
             None => Ok(Self(nodes)),
@@ -72,9 +69,54 @@ impl Value for ContactPoints {
     }
 }
 
+/// Where clients reach a server, if that is given.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Advertise(Option<String>);
+
+impl Advertise {
+    /// `HOST:PORT`.
+    pub fn get(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl Value for Advertise {
+    const KIND: &'static str = "a place such as sync-1.example:7400";
+    const QUOTED: bool = true;
+
+    fn parse(text: &str) -> Result<Self, Option<String>> {
+        match text.trim() {
+            "" => Ok(Self(None)),
+            place if is_place(place) => Ok(Self(Some(place.to_owned()))),
+            wrong => Err(Some(format!("{wrong:?} is not HOST:PORT"))),
+        }
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(self.0.clone().unwrap_or_default())
+    }
+}
+
+fn is_place(text: &str) -> bool {
+    text.len() <= 255
+        && text
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_advertised_by_host_and_port_or_not_at_all() {
+        for text in ["sync-1.example:7400", "[2001:db8::1]:7400", ""] {
+            assert_eq!(Advertise::parse(text).expect("a place").text().as_deref(), Some(text));
+        }
+        for wrong in ["sync-1.example", ":7400", "a:b", "a:0", "a:70000"] {
+            assert!(Advertise::parse(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn contact_points_are_nodes_between_commas() {

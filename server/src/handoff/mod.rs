@@ -6,13 +6,14 @@
 //! tokens, the device → tell. Whatever goes wrong before the commit gives the claim back; from the commit on it runs to
 //! its end though nobody may wait for it any more.
 //!
-//! Read `code.rs` (what is presented), `offer.rs` and `offers.rs` (what is remembered), `moving.rs` (the way above). Which device may write is `session/`'s rule.
+//! Read `code.rs` (what is presented), `offer.rs` and `offers.rs` (what is remembered), `moving.rs` (the way above), `shared.rs` (servers that share a store). Which device may write is `session/`'s rule.
 
 mod code;
 mod moving;
 mod offer;
 mod offers;
 pub mod qr;
+mod shared;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -48,6 +49,8 @@ pub struct Handoffs {
     accounts: Arc<Accounts>,
     devices: Arc<Devices>,
     offers: Mutex<Offers>,
+    /// When the last look at the offers of others began.
+    learned: tokio::sync::Mutex<Option<tokio::time::Instant>>,
     of_address: Limiter,
     for_session: Limiter,
     key: hmac::Key,
@@ -111,6 +114,7 @@ impl Handoffs {
             accounts,
             devices,
             offers: Mutex::new(offers),
+            learned: tokio::sync::Mutex::default(),
             of_address: limiter(),
             for_session: limiter(),
             key: hmac::Key::new(hmac::HMAC_SHA256, secret),
@@ -181,7 +185,12 @@ impl Handoffs {
     }
 
     /// Takes the offer that somebody presents, unless too many attempts from there failed.
-    fn claim(self: &Arc<Self>, presented: &str, address: IpAddr, session: Option<&Session>) -> Result<Claim, Fault> {
+    async fn claim(
+        self: &Arc<Self>,
+        presented: &str,
+        address: IpAddr,
+        session: Option<&Session>,
+    ) -> Result<Claim, Fault> {
         let now = (self.clock)();
         let heard = |ms| {
             let fault = Fault::new(ErrorCode::RateLimited, "too many attempts to complete a handoff failed");
@@ -194,14 +203,13 @@ impl Handoffs {
             self.of_address.give_back(by_address);
             heard(ms)
         })?;
-        let found = Presented::parse(presented).ok_or(Missed::Unknown).and_then(|presented| {
-            let digest = presented.digest(&self.key);
-            let offer = self.offers.lock().claim(&digest, now.wall_ms)?;
-            let claim = Claim { handoffs: Arc::clone(self), offer };
-            // A token of another session is as good as none.
-            let fits = session.is_none_or(|session| session.id == claim.offer.session);
-            if fits { Ok(claim) } else { Err(Missed::Unknown) }
-        });
+        let found = match Presented::parse(presented) {
+            None => Err(Missed::Unknown),
+            Some(presented) => self.claim_shared(&presented.digest(&self.key)).await?,
+        };
+        // A token of another session is as good as none.
+        let fits = |claim: &Claim| session.is_none_or(|session| session.id == claim.offer.session);
+        let found = found.and_then(|claim| if fits(&claim) { Ok(claim) } else { Err(Missed::Unknown) });
         if !matches!(found, Err(Missed::Unknown)) {
             // Who has a code that was good once has not guessed it.
             self.of_address.give_back(by_address);

@@ -70,7 +70,7 @@ impl Handoffs {
         address: IpAddr,
     ) -> Result<(Moved, Tokens), Fault> {
         check_device(device)?;
-        let claim = self.claim(presented, address, None)?;
+        let claim = self.claim(presented, address, None).await?;
         let session = self.session(&claim).await?;
         let offer = &claim.offer;
         let to = DeviceOf { user: Arc::clone(&offer.user), device: device.into() };
@@ -116,7 +116,7 @@ impl Handoffs {
         let (claim, id, unasked) = if trial {
             (None, crate::hub::random(), active.clone())
         } else {
-            let claim = self.claim(presented, address, Some(session))?;
+            let claim = self.claim(presented, address, Some(session)).await?;
             let id = claim.offer.id;
             (Some(claim), id, Some(itself))
         };

@@ -1,5 +1,6 @@
 //! Every offer that is remembered, in memory: which are good, which are being taken, which are gone. The store holds the
-//! same, for the next process. One process owns them, so who claims an offer here has it alone. Never reads a clock.
+//! same, for the next process, and for others (`shared.rs`). The process that has an offer's session has the offer, so who
+//! claims it here has it alone. Never reads a clock.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -94,6 +95,21 @@ impl Offers {
         self.ends.insert((offer.forgotten_ms(), offer.id));
         self.all.insert(offer.id, Entry { offer, claimed: false });
         Ok(gave_way)
+    }
+
+    /// Adds what others made, and what others used is used here too. Nothing changes of what is being taken right now.
+    pub fn learn(&mut self, others: Self, now_ms: u64) {
+        for Entry { offer, .. } in others.all.into_values() {
+            match self.all.get(&offer.id) {
+                Some(known) if offer.used && !known.claimed => drop(self.use_up(offer.id)),
+                Some(_) => {}
+                None => {
+                    if self.add(offer, now_ms).is_err() {
+                        tracing::warn!("more handoffs were offered than this server keeps; one is forgotten");
+                    }
+                }
+            }
+        }
     }
 
     /// Takes an offer: nobody else gets it until [`Offers::give_back`], or ever after [`Offers::use_up`].
@@ -207,6 +223,23 @@ mod tests {
         assert!(offers.use_up(1).unwrap().used);
         assert_eq!(offers.claim(&code, 10), Err(Missed::Gone));
         assert_eq!(offers.claim(&digest(1, 2), 10), Err(Missed::Unknown));
+    }
+
+    #[test]
+    fn what_others_offered_and_used_is_learned_and_what_is_being_taken_stays() {
+        let (mut here, mut there) = (offers(), offers());
+        for id in 1..=2 {
+            here.add(offer(id, "ann"), 0).unwrap();
+            there.add(offer(id, "ann"), 0).unwrap();
+            there.use_up(id);
+        }
+        there.add(offer(3, "bob"), 0).unwrap();
+        here.claim(&digest(1, 1), 10).unwrap();
+        here.learn(there, 10);
+        assert_eq!(here.claim(&digest(1, 2), 10), Err(Missed::Gone));
+        assert_eq!(here.claim(&digest(1, 3), 10).unwrap().id, 3);
+        here.give_back(1);
+        assert_eq!(here.claim(&digest(1, 1), 10).unwrap().id, 1, "who has it decides");
     }
 
     #[test]

@@ -76,6 +76,7 @@ impl Future for Call {
                     code: ErrorCode::from_number(error.code).unwrap_or(ErrorCode::Internal),
                     text: error.text.to_string(),
                     retry_after_ms: error.retry_after_ms,
+                    address: Some(error.address).filter(|address| !address.is_empty()),
                 }),
                 Ok(Some(message)) => Ok(message),
                 _ => Err(lost()),

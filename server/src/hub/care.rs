@@ -10,7 +10,7 @@ use bytes::Bytes;
 use syncbridge_codec::{ErrorCode, Message, message};
 use syncbridge_storage::{Outcome, Write};
 
-use super::{Checkpoint, Hub, Live, Session};
+use super::{Checkpoint, Fault, Hub, Live, Session};
 use crate::{
     connection::Identity,
     persist::Persist,
@@ -67,12 +67,16 @@ impl Hub {
     pub fn unload_idle(&self, now: Now) {
         self.sessions.retain(|_, session| {
             // Nobody else holds it, and nobody can find it while its part of the map is locked.
-            Arc::strong_count(session) > 1
+            let stays = Arc::strong_count(session) > 1
                 || session.live.try_lock().is_none_or(|live| {
                     live.interest.iter().any(|interest| interest.state > 0)
                         || !live.core.is_quiet()
                         || now.mono_ms.saturating_sub(live.used_ms) < self.bounds.unload_after_ms
-                })
+                });
+            if !stays {
+                self.give_up(&session.id);
+            }
+            stays
         });
     }
 
@@ -107,21 +111,39 @@ impl Hub {
 
     /// The store took a commit of this session not: it belongs to somebody else, or the id was taken.
     pub fn lost(&self, session: &Arc<Session>, outcome: Outcome) {
-        let (code, text) = match outcome {
-            Outcome::Exists => (ErrorCode::AlreadyExists, "the id is taken"),
-            _ => (ErrorCode::NotFound, "the session belongs to another server now"),
+        let fault = match outcome {
+            Outcome::Disowned => Fault::moved(None),
+            // Nobody asked for it to be made, or it was made long ago: it is the one that they meant.
+            Outcome::Exists if session.live.lock().core.is_made_or_open() => Fault::moved(None),
+            Outcome::Exists => Fault::new(ErrorCode::AlreadyExists, "the id is taken"),
+            _ => Fault::new(ErrorCode::NotFound, "the session is not there any more as this server knew it"),
         };
-        tracing::warn!(session = &*session.id, ?outcome, "a session left this server");
-        let mut error = message::Error::new(code, text);
-        error.session = Some(session.id.as_ref().into());
-        let frame = Message::from(error).to_frame();
+        self.leave(session, &fault);
+    }
+
+    /// A session is no longer this server's: whoever waits for its commits, or is subscribed, is told, once.
+    pub(super) fn leave(&self, session: &Arc<Session>, fault: &Fault) {
+        let frame = Message::from(message::Error {
+            session: Some(session.id.as_ref().into()),
+            retry_after_ms: fault.retry_after_ms,
+            address: fault.address.clone().unwrap_or_default(),
+            ..message::Error::new(fault.code, fault.text.as_str())
+        });
         let mut live = session.live.lock();
-        live.over = true;
+        if std::mem::replace(&mut live.over, true) {
+            return;
+        }
+        self.metrics.sessions_lost.increment();
+        tracing::warn!(session = &*session.id, why = fault.text, "a session left this server");
         self.sessions.remove_if(&session.id, |_, found| Arc::ptr_eq(found, session));
         let mut answers = Vec::new();
-        live.core.abandon(code, &mut answers);
+        live.core.abandon(fault.code, &mut answers);
         self.hand_out(session, &mut live, &mut answers, Now::default());
-        self.end_topic(session, &live, &frame);
+        let (topic, frame) = (session.state_topic(), frame.to_frame());
+        let moved = fault.code == ErrorCode::Moved;
+        for (inbox, _) in self.inboxes.iter().zip(&live.interest).filter(|(_, interest)| interest.state > 0) {
+            inbox.push(if moved { Item::Moved(topic, frame.clone()) } else { Item::End(topic, frame.clone()) });
+        }
     }
 
     /// What a member is told of a session that was deleted, durably; `None` when it was not, or for a stranger.

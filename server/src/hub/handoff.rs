@@ -11,7 +11,7 @@ use syncbridge_codec::{
 use syncbridge_document::Value;
 use syncbridge_storage::Write;
 
-use super::{Call, Fault, Hub, Session};
+use super::{Call, Fault, Hub, Session, ownership::Found};
 use crate::{
     auth::access::Operation,
     connection::Identity,
@@ -48,7 +48,11 @@ impl Hub {
             return Ok(Some(session));
         }
         let _stripe = self.stripe(id);
-        self.load_in_stripe(id, now)
+        match self.load_in_stripe(id, now)? {
+            Found::Here(session) => Ok(Some(session)),
+            Found::Elsewhere(address) => Err(Fault::moved(Some(address))),
+            Found::Nowhere => Ok(None),
+        }
     }
 
     /// The active device, for somebody who wants to take its place.

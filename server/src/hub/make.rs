@@ -9,9 +9,9 @@ use base64::Engine as _;
 use parking_lot::{Mutex, MutexGuard};
 use syncbridge_codec::{ErrorCode, message};
 use syncbridge_document::Value;
-use syncbridge_storage::Write;
+use syncbridge_storage::{Taken, Write};
 
-use super::{Fault, Hub, Interest, Live, STRIPES, Session};
+use super::{Fault, Hub, Interest, Live, STRIPES, Session, ownership::Found};
 use crate::{
     auth::access::{self, Decision, Operation, Resource},
     connection::Identity,
@@ -25,21 +25,26 @@ impl Hub {
         self.stripes[(hash % STRIPES as u64) as usize].lock()
     }
 
-    pub(super) fn load_in_stripe(&self, id: &str, now: Now) -> Result<Option<Arc<Session>>, Fault> {
+    /// A session from the store. It is this server's from then on.
+    pub(super) fn load_in_stripe(&self, id: &str, now: Now) -> Result<Found, Fault> {
         if let Some(session) = self.find(id) {
-            return Ok(Some(session));
+            return Ok(Found::Here(session));
         }
+        let epoch = match self.take(id)? {
+            Taken::Owned { epoch } => epoch,
+            Taken::Held { address } => return Ok(Found::Elsewhere(address.into())),
+        };
         let Some(stored) = self.engine().load(id).map_err(|error| Fault::unreadable_session(&error))? else {
-            return Ok(None);
+            return Ok(Found::Nowhere);
         };
         let id: Arc<str> = id.into();
-        let core = Core::restore(Arc::clone(&id), stored, self.epoch(), self.bounds.session).map_err(|damaged| {
+        let core = Core::restore(Arc::clone(&id), stored, epoch, self.bounds.session).map_err(|damaged| {
             tracing::error!(session = &*id, %damaged, "a stored session cannot be restored");
             Fault::new(ErrorCode::SessionDamaged, damaged.to_string())
         })?;
         let session = self.wrap(id, core, now);
         self.sessions.insert(Arc::clone(&session.id), Arc::clone(&session));
-        Ok(Some(session))
+        Ok(Found::Here(session))
     }
 
     pub(super) fn wrap(&self, id: Arc<str>, core: Core, now: Now) -> Arc<Session> {
@@ -88,15 +93,21 @@ impl Hub {
         };
         let writer = Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn };
         let _stripe = self.stripe(&id);
-        if let Some(session) = self.load_in_stripe(&id, now)? {
-            // Ids are global: that one is taken is said to strangers too, and nothing else of it; also to who made it and
-            // may not see it any more.
-            return self.run(&session, now, |live, out| {
-                Self::check(who, Operation::Get, &session, live)
-                    .map_err(|_| Fault::new(ErrorCode::AlreadyExists, "the session's id is taken"))?;
-                live.core.create_again(&writer, create, now, out);
-                Ok(())
-            });
+        // Ids are global: that one is taken is said to strangers too, and nothing else of it; also to who made it and
+        // may not see it any more.
+        let taken = || Fault::new(ErrorCode::AlreadyExists, "the session's id is taken");
+        match self.load_in_stripe(&id, now)? {
+            Found::Here(session) => {
+                return self.run(&session, now, |live, out| {
+                    Self::check(who, Operation::Get, &session, live).map_err(|_| taken())?;
+                    live.core.create_again(&writer, create, now, out);
+                    Ok(())
+                });
+            }
+            Found::Elsewhere(address) => {
+                return Err(self.elsewhere(&id, who, Operation::Get, address)?.unwrap_or_else(taken));
+            }
+            Found::Nowhere => {}
         }
         let state = Value::parse(&create.state, &self.bounds.session.document)
             .map_err(|invalid| Fault::new(work::invalid_code(&invalid), invalid.to_string()))?;
@@ -121,8 +132,12 @@ impl Hub {
             return Ok(Some(session));
         }
         let _stripe = self.stripe(id);
-        if let Some(session) = self.load_in_stripe(id, now)? {
-            return Ok(Some(session));
+        match self.load_in_stripe(id, now)? {
+            Found::Here(session) => return Ok(Some(session)),
+            Found::Elsewhere(address) => {
+                return self.elsewhere(id, who, operation, address)?.map_or(Ok(None), Err);
+            }
+            Found::Nowhere => {}
         }
         let decision = access::may(&who.user, operation, Resource::Missing { open: self.open });
         if decision != Decision::AllowedOnceMade || !syncbridge_codec::id::is_session(id) {

@@ -23,6 +23,8 @@ pub enum Revoked {
         /// The login.
         family: Arc<str>,
     },
+    /// The same, when it was another server that ended it, and the user is not known: a login's name is drawn at random.
+    Login(Arc<str>),
     /// The connections of one device.
     Device {
         /// The user.
@@ -57,6 +59,7 @@ impl Revocation {
     pub fn ends(&self, who: &Identity) -> bool {
         match &self.what {
             Revoked::Family { user, family } => who.user == *user && who.family.as_ref() == Some(family),
+            Revoked::Login(family) => who.family.as_ref() == Some(family),
             Revoked::Device { user, device } => who.user == *user && who.device == *device,
             Revoked::Member { .. } | Revoked::Nothing => false,
         }

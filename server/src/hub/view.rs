@@ -6,6 +6,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use axum::http::HeaderValue;
 use bytes::Bytes;
 use syncbridge_codec::{
     SNAPSHOT_PART,
@@ -14,13 +15,15 @@ use syncbridge_codec::{
 use syncbridge_document::Value;
 
 use super::{Fault, Hub, Live, Session};
-use crate::{auth::access::Operation, connection::Identity, defaults::LARGE_VIEWS_BYTES};
+use crate::{auth::access::Operation, connection::Identity, defaults::LARGE_VIEWS_BYTES, rest::etag};
 
 /// A session's representation.
 #[derive(Debug, Clone)]
 pub struct View {
     /// The document's place.
     pub at: Position,
+    /// Its entity tag.
+    pub tag: HeaderValue,
     /// The body: JSON.
     pub body: Bytes,
 }
@@ -164,7 +167,7 @@ fn render(at: Position, revision: u64, document: &Value, head: &str, tail: &str)
     document.write_json(&mut body);
     let state = head.len()..body.len();
     body.extend_from_slice(tail.as_bytes());
-    Kept { view: View { at, body: body.into() }, revision, state, charge: None }
+    Kept { view: View { tag: etag::of(&at), at, body: body.into() }, revision, state, charge: None }
 }
 
 /// The policy's name in REST and flat JSON.

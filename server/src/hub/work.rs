@@ -50,19 +50,11 @@ impl Hub {
     /// [`Fault`]: not now, or not any more.
     pub(crate) fn accepting(&self, now: Now) -> Result<(), Fault> {
         if self.draining.load(Ordering::Relaxed) {
-            return Err(Fault {
-                code: ErrorCode::Busy,
-                text: "the server is going down".into(),
-                retry_after_ms: Some(defaults::DRAIN_RETRY_MS),
-            });
+            return Err(Fault::busy("the server is going down", defaults::DRAIN_RETRY_MS));
         }
         match self.persist.refusal(now) {
-            None => Ok(()),
-            Some(Refusal::Busy { retry_after_ms }) => Err(Fault {
-                code: ErrorCode::Busy,
-                text: "the disk is behind".into(),
-                retry_after_ms: Some(retry_after_ms),
-            }),
+            None => self.certain(),
+            Some(Refusal::Busy { retry_after_ms }) => Err(Fault::busy("the store is behind", retry_after_ms)),
             Some(Refusal::Failed) => {
                 Err(Fault::new(ErrorCode::StorageFailed, "the store failed; an operator has to look"))
             }
@@ -119,11 +111,9 @@ impl Hub {
     ) -> Result<Option<Preparation>, Fault> {
         let writer = Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn };
         let accepting = match self.inbox(conn) {
-            Some(inbox) if inbox.len() > self.bounds.max_inbox => Err(Fault {
-                code: ErrorCode::Busy,
-                text: "the server is behind".into(),
-                retry_after_ms: Some(defaults::INBOX_RETRY_MS),
-            }),
+            Some(inbox) if inbox.len() > self.bounds.max_inbox => {
+                Err(Fault::busy("the server is behind", defaults::INBOX_RETRY_MS))
+            }
             _ => self.accepting(now),
         };
         self.run(session, now, |live, out| {
@@ -163,8 +153,11 @@ impl Hub {
 
     /// Asks the one function that decides, about a session that is in memory.
     pub(super) fn check(who: &Identity, operation: Operation, session: &Session, live: &Live) -> Result<(), Fault> {
-        if live.over || live.core.is_deleted() {
+        if live.core.is_deleted() {
             return Err(Fault::not_found(&session.id));
+        }
+        if live.over {
+            return Err(Fault::moved(None));
         }
         match access::may(&who.user, operation, Resource::Session(live.core.meta())) {
             Decision::Allowed => Ok(()),

@@ -5,10 +5,10 @@ use axum::extract::State;
 use serde::Serialize;
 use syncbridge_codec::message;
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::{
-    Api, Caller, Path, Problem, Query,
+    Api, Caller, Path, Problem, Query, Route,
     page::{Page, Wanted},
     sessions::find,
     time::rfc3339,
@@ -16,8 +16,8 @@ use super::{
 use crate::{auth::access::Operation, session::Present};
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(attached))
+pub fn routes() -> Vec<Route> {
+    vec![routes!(attached)]
 }
 
 /// What a device is connected by.

@@ -9,9 +9,9 @@ use axum::{
 use serde::Deserialize;
 use syncbridge_codec::ErrorCode;
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
-use super::{Api, Caller, Json, Peer, Problem};
+use super::{Api, Caller, Json, Peer, Problem, Route};
 use crate::auth::{
     accounts::{Change, Login, Registration},
     family::FamilyId,
@@ -20,14 +20,8 @@ use crate::auth::{
 };
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(register))
-        .routes(routes!(login))
-        .routes(routes!(refresh))
-        .routes(routes!(logout))
-        .routes(routes!(me))
-        .routes(routes!(change_password))
+pub fn routes() -> Vec<Route> {
+    vec![routes!(register), routes!(login), routes!(refresh), routes!(logout), routes!(me), routes!(change_password)]
 }
 
 /// Who registers.

@@ -25,15 +25,15 @@ impl Deref for Caller {
     }
 }
 
+const SCHEME: &[u8] = b"bearer ";
+
 /// The token of the `Authorization` header, if there is one (RFC 6750 §2.1).
 pub fn bearer(headers: &HeaderMap) -> Option<Result<&str, Problem>> {
-    let value = headers.get(header::AUTHORIZATION)?;
+    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
     let token = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim())
+        .split_at_checked(SCHEME.len())
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(SCHEME))
+        .and_then(|(_, token)| std::str::from_utf8(token.trim_ascii()).ok())
         .filter(|token| !token.is_empty());
     Some(token.ok_or_else(|| Problem::new(ErrorCode::Unauthenticated, "Authorization is not `Bearer TOKEN`")))
 }
@@ -51,12 +51,12 @@ impl FromRequestParts<Api> for Caller {
             .authenticate(token, (api.clock)().wall_ms / 1_000)
             .map_err(|denied| Problem::new(denied.code(), denied.to_string()))?;
         Ok(Self(Arc::new(Identity {
-            user: (&*actor.user).into(),
-            device: actor.device.as_deref().unwrap_or("").into(),
+            user: actor.user,
+            device: actor.device.unwrap_or_else(|| "".into()),
             // Two requests are two writers: each may clash with the other.
             incarnation: fastrand::u128(..),
             session: None,
-            family: actor.family.map(|family| (&*family).into()),
+            family: actor.family,
         })))
     }
 }

@@ -4,18 +4,18 @@ use axum::{extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use syncbridge_codec::ErrorCode;
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::{
-    Api, Caller, Json, Path, Problem, Query,
+    Api, Caller, Json, Path, Problem, Query, Route,
     page::{Page, Wanted},
     time::rfc3339,
 };
 use crate::auth::devices::{Listed, Said};
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list, register)).routes(routes!(remove))
+pub fn routes() -> Vec<Route> {
+    vec![routes!(list, register), routes!(remove)]
 }
 
 /// A device of the caller.

@@ -3,14 +3,14 @@
 
 use axum::{
     Router,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
+    http::{HeaderMap, HeaderValue, header},
     routing::get,
 };
 use bytes::Bytes;
 use utoipa::openapi::OpenApi;
 
 use super::BASE;
+use crate::pages::file::{Caching, File};
 
 /// What the page may do: its own script, style and requests, nothing else.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -18,55 +18,21 @@ const POLICY: HeaderValue = HeaderValue::from_static(
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// A file that never changes while the server runs.
-#[derive(Clone)]
-struct File {
-    kind: HeaderValue,
-    tag: HeaderValue,
-    bytes: Bytes,
-}
-
-impl File {
-    fn new(kind: &'static str, bytes: impl Into<Bytes>) -> Self {
-        let bytes = bytes.into();
-        let tag = format!("\"{:08x}-{:x}\"", crc32c::crc32c(&bytes), bytes.len());
-        let tag = HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""));
-        Self { kind: HeaderValue::from_static(kind), tag, bytes }
-    }
-
-    /// The file, or that it is still the same.
-    fn answer(&self, headers: &HeaderMap) -> Response {
-        let known = headers.get(header::IF_NONE_MATCH) == Some(&self.tag);
-        let mut response =
-            if known { StatusCode::NOT_MODIFIED.into_response() } else { self.bytes.clone().into_response() };
-        let headers = response.headers_mut();
-        if !known {
-            headers.insert(header::CONTENT_TYPE, self.kind.clone());
-        }
-        headers.insert(header::ETAG, self.tag.clone());
-        // Asked again each time, answered with the file only when it is another: a new server shows a new page at once.
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        response
-    }
-}
-
 /// The routes of this file, and their paths.
 pub fn routes(description: &OpenApi) -> (Router, Vec<String>) {
     // A description that cannot be written is no reason not to serve; the golden file's test would have failed.
     let json = description.to_json().unwrap_or_default();
-    let files = [
-        ("/openapi.json", File::new("application/json", json)),
-        ("/docs", File::new("text/html; charset=utf-8", include_str!("docs/index.html"))),
-        ("/docs/docs.css", File::new("text/css; charset=utf-8", include_str!("docs/docs.css"))),
-        ("/docs/docs.js", File::new("text/javascript; charset=utf-8", include_str!("docs/docs.js"))),
+    let files: [(&str, &str, Bytes); 4] = [
+        ("/openapi.json", "application/json", json.into()),
+        ("/docs", "text/html; charset=utf-8", include_str!("docs/index.html").into()),
+        ("/docs/docs.css", "text/css; charset=utf-8", include_str!("docs/docs.css").into()),
+        ("/docs/docs.js", "text/javascript; charset=utf-8", include_str!("docs/docs.js").into()),
     ];
     let mut router = Router::new();
     let mut paths = Vec::new();
-    for (path, file) in files {
+    for (path, kind, bytes) in files {
         let path = format!("{BASE}{path}");
+        let file = File::new(kind, bytes, Caching::Revalidate, [(header::CONTENT_SECURITY_POLICY, POLICY)]);
         router = router.route(&path, get(async move |headers: HeaderMap| file.answer(&headers)));
         paths.push(path);
     }

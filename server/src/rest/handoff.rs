@@ -5,16 +5,16 @@ use std::time::Instant;
 use axum::{
     Extension,
     extract::State,
-    http::{HeaderMap, HeaderName, StatusCode, header},
+    http::{HeaderMap, HeaderName, StatusCode},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use syncbridge_codec::{ErrorCode, message::HandoffAnswer};
 use syncbridge_document::Value;
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
-use super::{Api, Caller, Json, Path, Peer, Problem, sessions, time::rfc3339};
+use super::{Api, Caller, Json, Path, Peer, Problem, Route, place, sessions, time::rfc3339};
 use crate::{
     auth::{access::Operation, tokens::Tokens},
     defaults::ON_SHARD_BYTES,
@@ -23,8 +23,8 @@ use crate::{
 };
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(offer)).routes(routes!(complete)).routes(routes!(take)).routes(routes!(answer))
+pub fn routes() -> Vec<Route> {
+    vec![routes!(offer), routes!(complete), routes!(take), routes!(answer)]
 }
 
 /// What is offered.
@@ -140,7 +140,7 @@ async fn offer(
     let Offer { ttl_seconds } = body.map(|Json(offer)| offer).unwrap_or_default();
     let session = sessions::find(&api, &caller, &id, Operation::OfferHandoff).await?;
     let offered = api.handoffs.offer(&session, &caller, ttl_seconds).await?;
-    let url = format!("{}/handoff#{}", base(&api, &headers), offered.token);
+    let url = format!("{}/handoff#{}", place::base(&api, &headers), offered.token);
     let qr_svg = qr::svg(&url).map_err(|error| {
         tracing::error!(%error, "a handoff's link cannot be shown");
         Problem::new(ErrorCode::Internal, "the link is too long for a QR code")
@@ -264,18 +264,4 @@ async fn text(document: Value) -> Result<Box<RawValue>, Problem> {
         tracing::error!(error, "a document is not JSON");
         Problem::new(ErrorCode::Internal, "the document cannot be written")
     })
-}
-
-/// Where the pages are: where the operator says, else where the request was sent to.
-fn base(api: &Api, headers: &HeaderMap) -> String {
-    if let Some(url) = api.config.http.public_url.get() {
-        return url.to_owned();
-    }
-    let scheme = if api.config.tls.cert.is_some() { "https" } else { "http" };
-    let authority = |text: &&str| {
-        (1..=255).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
-    };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(authority);
-    host.map_or_else(|| format!("{scheme}://{}", api.config.listen), |host| format!("{scheme}://{host}"))
 }

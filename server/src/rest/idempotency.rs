@@ -1,6 +1,7 @@
 //! `Idempotency-Key`: a request that comes again has its effect once, and gets the recorded answer. What changes a
 //! document is recorded by the session's core (`session/keyed.rs`); this file has the header, and [`Once`] for every
-//! other effect: one request of a key at a time, the record in one commit with the effect. Both share rows and rules:
+//! other effect: one request of a key at a time, the record in one commit with the effect, which is made only if there is
+//! none yet: so servers that share a store have it once too. Both share rows and rules:
 //! kept for 7 days, another body under the same key is 422. Refusals are not recorded: what comes again is judged anew.
 
 use std::{path::Path, sync::Arc};
@@ -21,7 +22,7 @@ use crate::{
     defaults,
     hub::{Fault, off_shard},
     secret,
-    session::{Keyed, keyed::Recorded},
+    session::{Keyed, Now, keyed::Recorded},
 };
 
 /// The file in the data folder that recorded answers with secrets in them are sealed with.
@@ -76,7 +77,18 @@ pub struct Sealed {
 enum How {
     NotAtAll,
     Plain(Keyed),
-    Sealed(Keyed, Box<RandomizedNonceKey>),
+    Sealed(Keyed, Arc<RandomizedNonceKey>),
+}
+
+impl How {
+    /// Once for the effect, and once for who looks what became of it.
+    fn twice(self) -> (Self, Self) {
+        match self {
+            Self::NotAtAll => (Self::NotAtAll, Self::NotAtAll),
+            Self::Plain(keyed) => (Self::Plain(keyed), Self::Plain(keyed)),
+            Self::Sealed(keyed, key) => (Self::Sealed(keyed, Arc::clone(&key)), Self::Sealed(keyed, key)),
+        }
+    }
 }
 
 /// What an effect takes with it: how its answer is recorded.
@@ -93,14 +105,14 @@ impl Record {
     pub fn writes(&self, answer: &[u8]) -> Result<Vec<Write>, Problem> {
         Ok(match &self.how {
             How::NotAtAll => Vec::new(),
-            How::Plain(keyed) => vec![keyed.row(0, answer, self.wall_ms)],
+            How::Plain(keyed) => vec![once(keyed.row(0, answer, self.wall_ms))],
             How::Sealed(keyed, key) => {
                 let mut sealed = answer.to_vec();
                 let nonce = key
                     .seal_in_place_append_tag(Aad::from(keyed.key), &mut sealed)
                     .map_err(|_| Problem::new(ErrorCode::Internal, "the answer cannot be sealed"))?;
                 sealed.extend_from_slice(nonce.as_ref());
-                vec![keyed.row(0, &sealed, self.wall_ms)]
+                vec![once(keyed.row(0, &sealed, self.wall_ms))]
             }
         })
     }
@@ -145,7 +157,7 @@ impl Once {
     {
         let how = match sealed {
             None => How::NotAtAll,
-            Some(sealed) => How::Sealed(sealed.keyed, Box::new(self.sealing_key(&sealed)?)),
+            Some(sealed) => How::Sealed(sealed.keyed, Arc::new(self.sealing_key(&sealed)?)),
         };
         self.carry_out(api, how, effect).await
     }
@@ -162,12 +174,25 @@ impl Once {
         };
         let turn = Turn::of(&self.under_way, keyed.key);
         let _mine = turn.lock.lock().await;
-        let hub = Arc::clone(&api.hub);
-        let row = off_shard(move || hub.engine().get(Table::Idempotency, &keyed.key, now.wall_ms)).await?;
-        match row.map_err(|error| Fault::unreadable(&error))? {
-            None => effect(Record { how, wall_ms: now.wall_ms }).await,
-            Some(row) => recorded(&row, &keyed, &how),
+        if let Some(row) = Self::row(api, &keyed, now).await? {
+            return recorded(&row, &keyed, &how);
         }
+        let (how, again) = how.twice();
+        let answer = effect(Record { how, wall_ms: now.wall_ms }).await;
+        match answer {
+            // Another server may have carried it out at the same time: then this one's commit was refused.
+            Err(problem) if api.hub.shares_store() => match Self::row(api, &keyed, now).await? {
+                Some(row) => recorded(&row, &keyed, &again),
+                None => Err(problem),
+            },
+            answer => answer,
+        }
+    }
+
+    async fn row(api: &Api, keyed: &Keyed, now: Now) -> Result<Option<Bytes>, Problem> {
+        let (hub, key) = (Arc::clone(&api.hub), keyed.key);
+        let row = off_shard(move || hub.engine().get(Table::Idempotency, &key, now.wall_ms)).await?;
+        Ok(row.map_err(|error| Fault::unreadable(&error))?)
     }
 
     /// The key of one request's answer: of the server's secret and of what only the client knows.
@@ -180,6 +205,16 @@ impl Once {
             .and_then(|derived| derived.fill(&mut key))
             .and_then(|()| RandomizedNonceKey::new(&AES_256_GCM, &key))
             .map_err(failed)
+    }
+}
+
+/// The same row, if there is none of its key.
+fn once(row: Write) -> Write {
+    match row {
+        Write::Put { table, key, value, expires_at_ms, .. } => {
+            Write::Put { table, key, value, expires_at_ms, if_absent: true }
+        }
+        other => other,
     }
 }
 

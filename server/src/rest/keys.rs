@@ -5,19 +5,19 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
-use super::Api;
+use super::{Api, Route};
 use crate::{auth::Jwks, defaults};
 
 /// The route among the others.
-pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(public))
+pub fn routes() -> Vec<Route> {
+    vec![routes!(public)]
 }
 
 /// The route at the server's root.
-pub fn well_known() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(well_known_public))
+pub fn well_known() -> Vec<Route> {
+    vec![routes!(well_known_public)]
 }
 
 /// The keys that access tokens are signed with; the first one signs now.

@@ -8,17 +8,17 @@ use axum::{extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use syncbridge_codec::{ErrorCode, id, message::Role};
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
-use super::{Api, Caller, Json, Path, Problem, sessions::find};
+use super::{Api, Caller, Json, Path, Problem, Route, sessions::find};
 use crate::{
     auth::{access::Operation, user::Email},
     hub,
 };
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list, set)).routes(routes!(remove))
+pub fn routes() -> Vec<Route> {
+    vec![routes!(list, set), routes!(remove)]
 }
 
 /// What a member may do.

@@ -1,7 +1,7 @@
 //! The public HTTP routes, one file a resource. Everything here maps onto the same commands as the native protocol and
 //! adds no rule: who may do what is answered by `auth/access.rs`, what happens to a session by its core.
 //!
-//! A new resource is one file with a `routes()` and one line in [`router`]; its description in the OpenAPI document comes
+//! A new resource is one file with a `routes()` and one line in [`described`]; its description in the OpenAPI document comes
 //! from the code.
 
 mod attendance;
@@ -11,7 +11,7 @@ mod caller;
 mod description;
 mod devices;
 mod docs;
-mod etag;
+pub mod etag;
 pub mod frame;
 mod handoff;
 pub mod idempotency;
@@ -21,10 +21,12 @@ mod members;
 pub mod native;
 pub mod page;
 mod params;
+mod place;
 mod problem;
 mod sessions;
 mod snapshots;
 pub mod time;
+pub mod webtransport;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -35,7 +37,7 @@ pub use idempotency::IdempotencyKey;
 pub use params::{Path, Query};
 pub use problem::Problem;
 use syncbridge_codec::ErrorCode;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::{
     admin::{self, Shown, health},
@@ -43,6 +45,7 @@ use crate::{
     config::Config,
     handoff::Handoffs,
     hub::Hub,
+    pages,
     session::Now,
     snapshot::Snapshots,
 };
@@ -68,6 +71,8 @@ pub struct Parts {
     pub config: Arc<Config>,
     /// Requests that have their effect once.
     pub once: idempotency::Once,
+    /// What pages are told of WebTransport.
+    pub webtransport: webtransport::Offer,
     /// The clock.
     pub clock: fn() -> Now,
 }
@@ -85,11 +90,13 @@ pub fn router(api: Api, shown: Shown) -> (Router, Arc<[String]>) {
     let operators_own = ["/health", "/ready", "/metrics"].map(str::to_owned);
     let description = description::complete(description, api.config.http.public_url.get());
     let (docs, docs_own) = docs::routes(&description);
-    let templates = description.paths.paths.into_keys().chain(operators_own).chain(docs_own).collect();
+    let (pages, pages_own) = pages::routes(pages::For::People);
+    let templates = description.paths.paths.into_keys().chain(operators_own).chain(docs_own).chain(pages_own).collect();
     let open = api.config.open;
     let routes = routes
         .with_state(api)
         .merge(docs)
+        .merge(pages)
         .merge(operators(shown, open))
         .method_not_allowed_fallback(async || {
             let what = "this route exists, but not with this method; `Allow` names those it has";
@@ -111,18 +118,30 @@ pub fn operators(shown: Shown, open: bool) -> Router {
     routes.with_state(shown)
 }
 
-/// Every route that the OpenAPI document describes.
+/// The methods of one path, and their descriptions.
+type Route = UtoipaMethodRouter<Api>;
+
+/// Every route that the OpenAPI document describes. Their whole paths go into one router: axum's `nest` would rewrite the
+/// address of each request.
 fn described() -> OpenApiRouter<Api> {
-    let resources = OpenApiRouter::new()
-        .merge(attendance::routes())
-        .merge(auth::routes())
-        .merge(devices::routes())
-        .merge(handoff::routes())
-        .merge(keys::routes())
-        .merge(sessions::routes())
-        .merge(members::routes())
-        .merge(snapshots::routes());
-    OpenApiRouter::with_openapi(description::empty()).nest(BASE, resources).merge(keys::well_known())
+    let resources = [
+        attendance::routes(),
+        auth::routes(),
+        devices::routes(),
+        handoff::routes(),
+        keys::routes(),
+        sessions::routes(),
+        members::routes(),
+        snapshots::routes(),
+        webtransport::routes(),
+    ];
+    let based = resources.into_iter().flatten().map(|(schemas, mut described, methods)| {
+        let paths = std::mem::take(&mut described.paths);
+        described.paths = paths.into_iter().map(|(path, item)| (format!("{BASE}{path}"), item)).collect();
+        (schemas, described, methods)
+    });
+    let router = OpenApiRouter::with_openapi(description::empty());
+    based.chain(keys::well_known()).fold(router, OpenApiRouter::routes)
 }
 
 /// An id of 128 random bits, for what the client gave none.

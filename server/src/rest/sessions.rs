@@ -18,10 +18,10 @@ use syncbridge_codec::{
 use syncbridge_document::{Limits, Value};
 use syncbridge_storage::Table;
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::{
-    Api, BASE, Caller, IdempotencyKey, Json, Path, Problem, Query, Raw,
+    Api, BASE, Caller, IdempotencyKey, Json, Path, Problem, Query, Raw, Route,
     etag::{self, Conditions},
     members::MemberRole,
     page::{Page, Wanted},
@@ -40,8 +40,8 @@ const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(read, replace, patch, delete))
+pub fn routes() -> Vec<Route> {
+    vec![routes!(create, list), routes!(read, replace, patch, delete)]
 }
 
 /// What happens to updates that clash.
@@ -276,8 +276,10 @@ async fn read(
             off_shard(move || hub.render(large)).await?
         }
     };
-    let json = HeaderValue::from_static("application/json");
-    Ok(([(header::CONTENT_TYPE, json), (header::ETAG, etag::of(&view.at))], view.body).into_response())
+    let mut response = Response::new(view.body.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::ETAG, view.tag);
+    Ok(response)
 }
 
 /// A document that takes the place of a session's.

@@ -10,10 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use syncbridge_codec::ErrorCode;
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::{
-    Api, BASE, Caller, IdempotencyKey, Json, Path, Problem, Query,
+    Api, BASE, Caller, IdempotencyKey, Json, Path, Problem, Query, Route,
     page::{self, Page},
     sessions::{Changed, change, document, find},
     time::rfc3339,
@@ -27,12 +27,8 @@ use crate::{
 };
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(make))
-        .routes(routes!(list))
-        .routes(routes!(read, remove))
-        .routes(routes!(restore))
+pub fn routes() -> Vec<Route> {
+    vec![routes!(make), routes!(list), routes!(read, remove), routes!(restore)]
 }
 
 /// What is to be kept.

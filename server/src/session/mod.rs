@@ -260,6 +260,11 @@ impl Core {
         self.acks.version()
     }
 
+    /// Whether whoever addresses it means a session that is there: it is durable, or was made by being addressed.
+    pub fn is_made_or_open(&self) -> bool {
+        self.durable() > 0 || self.meta.everyone
+    }
+
     /// Owner, policies, active device.
     pub fn meta(&self) -> &Meta {
         &self.meta

@@ -18,7 +18,7 @@ use crate::{
     fanout::{Form, Ring, TopicId},
     hub::Session,
     session::ConnId,
-    transport::{Link as _, pipe::Pipe},
+    transport::{Link as _, path::Probe, pipe::Pipe},
 };
 
 /// A connection that comes to a shard from outside its own listeners.
@@ -270,6 +270,8 @@ pub struct Conn {
     pub id: ConnId,
     /// The socket that the sweep may write to; negative when only the connection's own task may.
     pub fd: RawFd,
+    /// Who knows how the way to the client is.
+    pub probe: Probe,
     /// Its protocol machine.
     pub core: connection::Core,
     /// How frames are put.
@@ -278,6 +280,8 @@ pub struct Conn {
     pub outbox: Outbox,
     /// Its subscriptions: a session's state, and its notices right behind it if they are wanted.
     pub subs: Vec<Sub>,
+    /// Sessions that another server took while it was subscribed: no update to one is taken before it subscribes again.
+    pub moved: Vec<Arc<str>>,
     /// What it asked for and was not done yet: a job is running, and order holds.
     pub todo: VecDeque<Command>,
     /// Whether something of it runs off the shard.

@@ -6,6 +6,7 @@ use std::{
     net::IpAddr,
     os::fd::RawFd,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ use crate::{
     fanout::{Form, Ring, TopicId},
     hub::{Hub, Session},
     session::{ConnId, Now},
-    transport as link,
+    transport::{self as link, path::Probe},
 };
 
 /// The beginning of a subscription, in its place among the events.
@@ -67,6 +68,8 @@ pub struct Arrival {
     pub fd: RawFd,
     /// How frames are put.
     pub framing: link::Framing,
+    /// Who knows how the way to the client is.
+    pub probe: Probe,
     /// What comes is no replay; false during QUIC 0-RTT, until [`Shard::confirm`].
     pub confirmed: bool,
     /// Who it speaks for, when the upgrade said so (flat JSON).
@@ -186,9 +189,10 @@ impl Shard {
         &self.shared.metrics.shards[self.index]
     }
 
-    /// Hands on what was counted. Call it about once a second, and at the end.
-    pub fn report(&self) {
+    /// Hands on what was counted, and how long the thread has worked. Call it about once a second, and at the end.
+    pub fn report(&self, busy: Duration) {
         let (metrics, counts) = (self.metrics(), &self.counts);
+        metrics.busy_us.set(busy.as_micros() as u64);
         metrics.received.set(counts.received);
         metrics.events.set(counts.events);
         metrics.sent_bytes.set(counts.sent_bytes);
@@ -313,10 +317,12 @@ impl Shard {
         entry.insert(Conn {
             id: super::conn_id(self.index, self.generation, index),
             fd: arrival.fd,
+            probe: arrival.probe.clone(),
             core,
             framing,
             outbox: Outbox::default(),
             subs: Vec::new(),
+            moved: Vec::new(),
             todo: VecDeque::new(),
             busy: false,
             under_way: UnderWay::default(),

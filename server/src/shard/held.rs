@@ -100,7 +100,7 @@ mod tests {
         persist::{Bounds, Persist},
         session::Now,
         shard::{core::Arrival, routed::tests},
-        transport::Framing,
+        transport::{Framing, path::Probe},
     };
 
     /// A disk that never gets ready; the test says what it has written.
@@ -157,6 +157,7 @@ mod tests {
             peer: Ipv4Addr::LOCALHOST.into(),
             fd: -1,
             framing: Framing::Json,
+            probe: Probe::None,
             confirmed: true,
             identity: None,
         });

@@ -14,7 +14,10 @@ use syncbridge_codec::ErrorCode;
 use super::{conn::Adopted, core::Activation};
 use crate::{
     fanout::{Event, TopicId},
-    hub::Revocation,
+    hub::{
+        Revocation,
+        survey::{ShardSurvey, Survey},
+    },
     session::ConnId,
 };
 
@@ -31,10 +34,15 @@ pub enum Item {
     Durable(TopicId, Bytes),
     /// Everything of this topic ends with this frame: its subscriptions are gone.
     End(TopicId, Bytes),
+    /// The same, because another server has the session: what its subscribers' connections have on their way to it is not
+    /// to be applied when it comes back.
+    Moved(TopicId, Bytes),
     /// A connection ends.
     Close(ConnId, ErrorCode, &'static str),
     /// Something is taken back: end what it names, then acknowledge.
     Revoke(Arc<Revocation>),
+    /// Operators look over the connections: those from this place on are still to be looked at; the figures so far.
+    Survey(Arc<Survey>, Option<Box<(u32, ShardSurvey)>>),
     /// A new connection from outside the shard's own listeners.
     Adopt(Box<Adopted>),
     /// The server goes down: tell everybody, then end every connection.

@@ -91,6 +91,16 @@ impl Shard {
             let fault = Fault::new(ErrorCode::Forbidden, "this connection is for another session only");
             return self.answer_command(index, &command, &fault);
         }
+        if !conn.moved.is_empty() {
+            match &command {
+                // Those before it were refused, so order wants that it is too.
+                Command::Update(..) if conn.moved.iter().any(|moved| **moved == *session) => {
+                    return self.answer_command(index, &command, &Fault::moved(None));
+                }
+                Command::Subscribe(_) => conn.moved.retain(|moved| **moved != *session),
+                _ => {}
+            }
+        }
         let found = match found.or_else(|| self.shared.hub.find(&session)) {
             None if !matches!(command, Command::Create(_) | Command::Unsubscribe(_)) => {
                 return self.start(index, Job::Load(session.to_string(), command));

@@ -32,8 +32,9 @@ use crate::{
     transport::{
         http::{self, Http, Open},
         pipe::{Pipe, Stream},
-        quic::{self, Streams},
+        quic::{self, Accepted, Streams},
         websocket::Wanted,
+        webtransport::Door,
     },
 };
 
@@ -53,6 +54,8 @@ pub struct Parts {
     pub tls: Option<TlsAcceptor>,
     /// Its QUIC socket.
     pub quic: quic::Socket,
+    /// Who gets a session of WebTransport on it.
+    pub door: Door,
     /// What answers HTTP.
     pub router: Router,
     /// The paths of its routes, for counting.
@@ -190,7 +193,7 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
 }
 
 async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Result<()> {
-    let Parts { index, shared, inbox, tcp, tls, quic, router, echo, handshake, clock, mut draining, .. } = parts;
+    let Parts { index, shared, inbox, tcp, tls, quic, door, router, echo, handshake, clock, mut draining, .. } = parts;
     let frame = Rc::new(Frame::new(router, &parts.http, &parts.templates, &shared.metrics));
     let local = Rc::new(Local {
         shard: RefCell::new(Shard::new(index, shared, Arc::clone(&inbox), clock())),
@@ -220,7 +223,7 @@ async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Resul
         }
     };
     let endpoint = quic.into_endpoint()?;
-    spawn_local(accept_quic(Rc::clone(&local), endpoint.clone(), draining.clone()));
+    spawn_local(accept_quic(Rc::clone(&local), endpoint.clone(), door, draining.clone()));
 
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     let mut presence = tokio::time::interval(defaults::PRESENCE_TICK);
@@ -229,7 +232,7 @@ async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Resul
         tokio::select! {
             _ = seconds.tick() => {
                 local.with(Shard::tick);
-                local.shard.borrow().report();
+                local.shard.borrow().report(busy());
             }
             // One shard looks after the sessions, which belong to none.
             _ = unload.tick(), if index == 0 => {
@@ -260,8 +263,13 @@ async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Resul
     if timeout(Duration::from_millis(defaults::LINGER_MS), endpoint.wait_idle()).await.is_err() {
         tracing::debug!("some QUIC peers did not answer the end of their connection");
     }
-    local.shard.borrow().report();
+    local.shard.borrow().report(busy());
     Ok(())
+}
+
+/// How long this thread's runtime has worked since it began.
+fn busy() -> Duration {
+    tokio::runtime::Handle::current().metrics().worker_total_busy_duration(0)
 }
 
 type Draining = tokio::sync::watch::Receiver<bool>;
@@ -344,7 +352,7 @@ async fn accept_tls(
     }
 }
 
-async fn accept_quic(local: Rc<Local>, endpoint: quinn::Endpoint, mut draining: Draining) {
+async fn accept_quic(local: Rc<Local>, endpoint: quinn::Endpoint, door: Door, mut draining: Draining) {
     let gate = quic::Gate::default();
     loop {
         let incoming = tokio::select! {
@@ -353,14 +361,20 @@ async fn accept_quic(local: Rc<Local>, endpoint: quinn::Endpoint, mut draining: 
         };
         let Some(incoming) = incoming else { break };
         let Some(handshake) = gate.admit(incoming) else { continue };
-        let local = Rc::clone(&local);
+        let (local, door) = (Rc::clone(&local), door.clone());
         spawn_local(Box::pin(async move {
-            match handshake.await {
-                Ok(link) => {
-                    spawn_local(Task::new(local, Streams::new(link), Vec::new()));
-                }
-                Err(error) => tracing::debug!(%error, "a QUIC handshake failed"),
-            }
+            let link = match handshake.await {
+                Ok(Accepted::Native(link)) => link,
+                Ok(Accepted::Http3(arrival)) => match door.admit(arrival).await {
+                    Ok(link) => link,
+                    Err(refused) => {
+                        local.with(|shard| shard.metrics().no_session.of(refused.reason()).increment());
+                        return tracing::debug!(%refused, "no session of WebTransport");
+                    }
+                },
+                Err(error) => return tracing::debug!(%error, "a QUIC handshake failed"),
+            };
+            spawn_local(Task::new(local, Streams::new(link), Vec::new()));
         }));
     }
     // Who comes now is refused at once instead of waiting for a timeout.

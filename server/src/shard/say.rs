@@ -53,6 +53,7 @@ impl Shard {
         self.metrics().refused.of(fault.code).increment();
         let mut error = message::Error::new(fault.code, &*fault.text);
         error.retry_after_ms = fault.retry_after_ms;
+        error.address = fault.address.clone().unwrap_or_default();
         self.say(index, &error.into());
     }
 
@@ -71,6 +72,7 @@ impl Shard {
         (error.answers, error.op) = (answers, op);
         error.session = Some(session.clone()).filter(|session| session.len() <= id::MAX_LEN);
         error.retry_after_ms = fault.retry_after_ms;
+        error.address = fault.address.clone().unwrap_or_default();
         self.say(index, &error.into());
     }
 

@@ -35,6 +35,7 @@ impl<L: Link> Task<L> {
             peer: link.peer(),
             fd: link.direct(),
             framing: link.framing(),
+            probe: link.probe(),
             confirmed,
             identity: link.identity(),
         };

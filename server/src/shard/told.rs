@@ -33,13 +33,15 @@ impl Shard {
                     }
                 }
                 Item::Durable(topic, frame) => self.tell_durable(topic, &frame),
-                Item::End(topic, frame) => self.end_topic(topic, &frame),
+                Item::End(topic, frame) => self.end_topic(topic, &frame, false),
+                Item::Moved(topic, frame) => self.end_topic(topic, &frame, true),
                 Item::Close(id, code, text) => {
                     if let Some((index, _)) = self.by_id(id) {
                         self.end(index, code, text);
                     }
                 }
                 Item::Revoke(revocation) => self.revoke(&revocation),
+                Item::Survey(survey, begun) => self.survey(&survey, begun),
                 Item::Adopt(adopted) => self.adopted.push(*adopted),
                 Item::Drain(frame) => {
                     self.draining = Some(frame.clone());
@@ -216,7 +218,8 @@ impl Shard {
         ring.slot_mut(slot).cursor = end;
     }
 
-    pub(super) fn end_topic(&mut self, topic: TopicId, frame: &Bytes) {
+    pub(super) fn end_topic(&mut self, topic: TopicId, frame: &Bytes, moved: bool) {
+        let most = self.shared.bounds.max_subscriptions;
         // Not by the rings' slots: who lags behind, or is caught up with what the store has, has none.
         let subscribed = |conn: &Conn| conn.subs.iter().any(|sub| sub.topic == topic);
         let conns: Vec<u32> =
@@ -226,6 +229,13 @@ impl Shard {
             let conn = &mut self.conns[index as usize];
             conn.send(Class::Session, frame.clone());
             if let Some(session) = conn.sub_mut(topic).map(|sub| Arc::clone(&sub.session)) {
+                if moved && !conn.moved.contains(&session.id) {
+                    // Whoever has not come back to the first of so many has nothing on its way to it any more.
+                    if conn.moved.len() >= most {
+                        conn.moved.remove(0);
+                    }
+                    conn.moved.push(Arc::clone(&session.id));
+                }
                 self.unsubscribe(index, &session);
             }
             self.mark(index);

@@ -3,11 +3,14 @@
 
 pub mod http;
 pub mod memory;
+pub mod origin;
+pub mod path;
 pub mod pipe;
 pub mod quic;
 pub mod tcp;
 pub mod tls;
 pub mod websocket;
+pub mod webtransport;
 
 use std::{
     collections::VecDeque,
@@ -18,6 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use path::Probe;
 use syncbridge_codec::message::{Class, Transport};
 
 use crate::connection::Identity;
@@ -69,6 +73,10 @@ pub trait Link: 'static {
     /// A socket that takes complete bytes from anywhere on the shard's thread; -1 when only the link itself may write.
     fn direct(&self) -> RawFd {
         -1
+    }
+    /// Who knows how the way to the client is.
+    fn probe(&self) -> Probe {
+        Probe::None
     }
     /// Who it speaks for, when that was settled before it came.
     fn identity(&mut self) -> Option<Identity> {

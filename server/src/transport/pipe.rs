@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::{Framing, Link, Output, Received};
+use super::{Framing, Link, Output, Received, path::Probe};
 use crate::connection::Identity;
 
 /// What a pipe is made of.
@@ -23,6 +23,10 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
     /// The socket, when bytes written to it go out as they are.
     fn direct(&self) -> RawFd {
         -1
+    }
+    /// Who knows how its way is.
+    fn probe(&self) -> Probe {
+        Probe::None
     }
     /// How much is put together for one write.
     const WRITE_BYTES: usize = 64 << 10;
@@ -32,11 +36,19 @@ impl Stream for TcpStream {
     fn direct(&self) -> RawFd {
         self.as_raw_fd()
     }
+
+    fn probe(&self) -> Probe {
+        Probe::Tcp(self.as_raw_fd())
+    }
 }
 
 impl Stream for TlsStream<TcpStream> {
     /// One TLS record: encrypting more than the socket takes would only keep it twice.
     const WRITE_BYTES: usize = 16 << 10;
+
+    fn probe(&self) -> Probe {
+        Probe::Tcp(self.as_raw_fd())
+    }
 }
 
 impl Stream for DuplexStream {}
@@ -90,6 +102,10 @@ impl<S: Stream> Link for Pipe<S> {
 
     fn direct(&self) -> RawFd {
         self.stream.direct()
+    }
+
+    fn probe(&self) -> Probe {
+        self.stream.probe()
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<Received>> {

@@ -1,6 +1,8 @@
 //! Who the server proves to be: its certificate, made or configured, and the TLS settings of QUIC and of TCP.
 //! Never opens a socket, never decides who a client is.
 
+mod short_lived;
+
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
@@ -19,7 +21,9 @@ use rustls::{
     version::TLS13,
 };
 use sha2::{Digest, Sha256};
+pub use short_lived::{Published, ShortLived};
 
+use super::webtransport;
 use crate::secret;
 
 /// ALPN of what we speak inside TLS on TCP: HTTP/1.1, which WebSocket begins with.
@@ -143,9 +147,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 /// A certificate and its key, both PEM, in one piece so that they cannot part in a crash.
 fn self_signed() -> Result<Vec<u8>, rcgen::Error> {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-    let mut params = rcgen::CertificateParams::new(["localhost".into(), "127.0.0.1".into(), "::1".into()])?;
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(rcgen::DnType::CommonName, "SyncBridge");
+    let mut params = self_signed_params()?;
     // Clients pin the certificate, so its dates protect nobody; RFC 5280 §4.1.2.5 has this date for "no end".
     params.not_before = rcgen::date_time_ymd(2000, 1, 1);
     params.not_after = rcgen::date_time_ymd(9999, 12, 31);
@@ -153,32 +155,52 @@ fn self_signed() -> Result<Vec<u8>, rcgen::Error> {
     Ok((certificate.pem() + &key.serialize_pem()).into_bytes())
 }
 
-/// Chooses the certificate by what the client wants to speak. Native clients and HTTPS get the server's identity. The
-/// short-lived certificate that browsers demand for WebTransport takes its place here, for ALPN `h3`.
+/// What our own certificates say of us.
+fn self_signed_params() -> Result<rcgen::CertificateParams, rcgen::Error> {
+    let mut params = rcgen::CertificateParams::new(["localhost".into(), "127.0.0.1".into(), "::1".into()])?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "SyncBridge");
+    Ok(params)
+}
+
+/// Chooses the certificate by what the client wants to speak: native clients and HTTPS get the server's identity, and
+/// browsers (ALPN `h3`) the one that they can trust by its hash, where the identity is one that they could not trust.
 #[derive(Debug)]
 struct ByAlpn {
     identity: Arc<CertifiedKey>,
+    browsers: Option<Arc<ShortLived>>,
 }
 
 impl ResolvesServerCert for ByAlpn {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.identity))
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let offers = |protocol| hello.alpn().is_some_and(|mut offered| offered.any(|one| one == protocol));
+        match &self.browsers {
+            // Who offers both speaks the first of ours.
+            Some(browsers) if offers(webtransport::ALPN) && !offers(syncbridge_codec::ALPN) => Some(browsers.served()),
+            _ => Some(Arc::clone(&self.identity)),
+        }
     }
 }
 
 /// TLS for QUIC, to be shared by all shards: a client that comes back on another shard must find its ticket.
+///
+/// `browsers`: the certificates for those that speak HTTP/3, when they cannot trust the identity.
 ///
 /// Tickets are kept here and are good for one connection each (a replayed first flight finds none); those of the last
 /// `connections` handshakes are kept, about 0.4 KiB a ticket.
 ///
 /// # Errors
 /// [`Error::Tls`]: a fault of ours.
-pub fn quic_config(identity: &Identity, connections: usize) -> Result<Arc<ServerConfig>, Error> {
+pub fn quic_config(
+    identity: &Identity,
+    browsers: Option<Arc<ShortLived>>,
+    connections: usize,
+) -> Result<Arc<ServerConfig>, Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(ByAlpn { identity: Arc::clone(&identity.key) }));
-    config.alpn_protocols = vec![syncbridge_codec::ALPN.to_vec()];
+        .with_cert_resolver(Arc::new(ByAlpn { identity: Arc::clone(&identity.key), browsers }));
+    config.alpn_protocols = vec![syncbridge_codec::ALPN.to_vec(), webtransport::ALPN.to_vec()];
     // RFC 9001 §4.6.1: QUIC allows only this value, and limits early data by its own flow control.
     config.max_early_data_size = u32::MAX;
     config.send_tls13_tickets = TICKETS;
@@ -194,7 +216,7 @@ pub fn tcp_config(identity: &Identity) -> Result<Arc<ServerConfig>, Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(ByAlpn { identity: Arc::clone(&identity.key) }));
+        .with_cert_resolver(Arc::new(ByAlpn { identity: Arc::clone(&identity.key), browsers: None }));
     config.alpn_protocols = vec![ALPN_TCP.to_vec()];
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(Arc::new(config))

@@ -44,7 +44,7 @@ fn sixteen_writers_on_all_links_and_shards_make_one_order_for_every_watcher() {
             // Nobody falls behind here: each watcher has to see each version.
             config.fanout.ring_bytes = 16 << 20;
         });
-        let links = [Via::Quic, Via::WebSocket, Via::Memory];
+        let links = [Via::Quic, Via::WebTransport, Via::WebSocket, Via::Memory];
         let (writers, each) = (16, 25);
         let last = 1 + writers * each;
         host.join(Via::Memory, &who("ann", "maker")).await.create("s", r#"{"l":[]}"#).await;
@@ -101,7 +101,7 @@ fn clients_on_two_shards_see_one_order() {
 
 #[test]
 fn a_connection_ends_when_it_says_what_it_may_not_and_the_others_go_on() {
-    for via in [Via::Quic, Via::WebSocket, Via::Memory] {
+    for via in [Via::Quic, Via::WebTransport, Via::WebSocket, Via::Memory] {
         crate::net::run(via, via, async |net: &Net| {
             let host = net.host();
             let mut good = host.join(net.one, &who("ann", "phone")).await;

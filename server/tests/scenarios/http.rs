@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -14,7 +14,11 @@ use crate::{
 
 /// GET over a connection of its own: (status, body).
 pub async fn get(server: SocketAddr, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(server).await.unwrap();
+    get_on(TcpStream::connect(server).await.unwrap(), server, path).await
+}
+
+/// GET over this connection.
+pub async fn get_on(mut stream: impl AsyncRead + AsyncWrite + Unpin, server: SocketAddr, path: &str) -> (u16, String) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();

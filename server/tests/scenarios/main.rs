@@ -1,5 +1,5 @@
-//! What the server promises, each promise a sentence, kept over every link: QUIC, WebSocket, WebSocket over TLS, memory,
-//! and with two devices on different ones. The server runs in this process; nothing here knows what is inside it.
+//! What the server promises, each promise a sentence, kept over every link: QUIC, WebTransport, WebSocket, WebSocket over
+//! TLS, memory, and with two devices on different ones. The server runs in this process; nothing here knows what is inside it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod net;
@@ -24,10 +24,12 @@ macro_rules! scenarios {
     (pairs: [$($pair:ident)*] links: [$($single:ident)*]) => {
         scenarios! {
             @each [$($pair)* $($single)*]
-            quic: Quic Quic, websocket: WebSocket WebSocket, tls: Tls Tls, memory: Memory Memory,
+            quic: Quic Quic, webtransport: WebTransport WebTransport, websocket: WebSocket WebSocket, tls: Tls Tls,
+            memory: Memory Memory,
         }
         scenarios! {
             @each [$($pair)*]
+            quic_and_webtransport: Quic WebTransport, webtransport_and_websocket: WebTransport WebSocket,
             quic_and_websocket: Quic WebSocket, websocket_and_quic: WebSocket Quic, tls_and_quic: Tls Quic,
             memory_and_quic: Memory Quic, quic_and_memory: Quic Memory,
             memory_and_websocket: Memory WebSocket, websocket_and_memory: WebSocket Memory,
@@ -63,3 +65,4 @@ mod lagging;
 mod presence;
 mod resuming;
 mod updating;
+mod webtransport;

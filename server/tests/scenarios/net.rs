@@ -104,9 +104,10 @@ pub fn run(one: Via, other: Via, scenario: impl AsyncFn(&Net)) {
 
 /// Runs a scenario over every link and every pair of different ones, all at the same time: for those that mostly wait.
 pub fn run_together(scenario: impl Fn(Via, Via) + Sync) {
-    use Via::{Memory, Quic, Tls, WebSocket};
-    let same = [Quic, WebSocket, Tls, Memory].map(|via| (via, via));
-    let different = [(Quic, WebSocket), (WebSocket, Quic), (Memory, Quic), (WebSocket, Memory)];
+    use Via::{Memory, Quic, Tls, WebSocket, WebTransport};
+    let same = [Quic, WebTransport, WebSocket, Tls, Memory].map(|via| (via, via));
+    let different =
+        [(Quic, WebSocket), (WebSocket, Quic), (Memory, Quic), (WebSocket, Memory), (WebTransport, WebSocket)];
     let scenario = &scenario;
     std::thread::scope(|scope| {
         for (one, other) in same.into_iter().chain(different) {
@@ -208,10 +209,34 @@ impl Host {
     pub async fn link_to(&self, via: Via, shard: usize) -> Wire {
         match via {
             Via::Quic => Wire::quic(self.address(), self.roots()).await,
+            Via::WebTransport => {
+                let told = self.webtransport().await;
+                let url = told["url"].as_str().expect("a URL");
+                Wire::webtransport(self.address(), url, self.hashes().await).await
+            }
             Via::WebSocket => Wire::websocket(Box::new(websocket::tcp(self.address()).await)).await,
             Via::Tls => Wire::websocket(Box::new(websocket::tls(self.address(), self.roots()).await)).await,
             Via::Memory => Wire::memory(self.with(|server| server.connect(shard))),
         }
+    }
+
+    /// What pages are told of WebTransport.
+    pub async fn webtransport(&self) -> serde_json::Value {
+        let (address, path) = (self.address(), "/api/v1/webtransport");
+        let (status, text) = if self.is_tls() {
+            http::get_on(websocket::tls(address, self.roots()).await, address, path).await
+        } else {
+            http::get(address, path).await
+        };
+        assert_eq!(status, 200, "{text}");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// The hashes of its certificates for browsers.
+    pub async fn hashes(&self) -> Vec<String> {
+        let told = self.webtransport().await;
+        let hashes = told["serverCertificateHashes"].as_array().expect("a list");
+        hashes.iter().map(|hash| hash["value"].as_str().expect("a hash").to_owned()).collect()
     }
 
     /// What a device says first.

@@ -39,6 +39,12 @@ impl Answer {
         self.json()["code"].as_str().unwrap().to_owned()
     }
 
+    /// Checks the status, whatever the body is.
+    #[track_caller]
+    pub fn expect_status(&self, status: u16) {
+        assert_eq!(self.status, status, "{:?} {}", self.headers, String::from_utf8_lossy(&self.body));
+    }
+
     /// Checks the status; the JSON of the body.
     #[track_caller]
     pub fn expect(&self, status: u16) -> Value {

@@ -17,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 use fastrand::Rng;
 use syncbridge::{
     shard::core::{Arrival, Wire},
-    transport::Framing,
+    transport::{Framing, path::Probe},
 };
 use syncbridge_codec::message::Transport;
 
@@ -54,7 +54,7 @@ impl Kind {
         let fd = if self == Self::Socket { RawFd::try_from(link).expect("few links") } else { -1 };
         let peer = std::net::Ipv4Addr::LOCALHOST.into();
         let confirmed = confirmed || self != Self::Streams;
-        Arrival { transport, peer, fd, framing, confirmed, identity: None }
+        Arrival { transport, peer, fd, framing, probe: Probe::None, confirmed, identity: None }
     }
 }
 

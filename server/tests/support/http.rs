@@ -9,9 +9,18 @@ use tokio::{
 
 /// Status and body of `GET path`.
 pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    ask(address, path, "").await
+}
+
+/// The same, for whoever this token is.
+pub async fn get_as(address: SocketAddr, path: &str, token: &str) -> (u16, String) {
+    ask(address, path, &format!("Authorization: Bearer {token}\r\n")).await
+}
+
+async fn ask(address: SocketAddr, path: &str, header: &str) -> (u16, String) {
     super::within(path, async {
         let mut stream = TcpStream::connect(address).await.expect("the listener answers");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{header}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("sent");
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.expect("answered");

@@ -3,6 +3,7 @@
 // Each test binary compiles all of it and uses a part.
 #![allow(dead_code)]
 
+pub mod cassandra;
 pub mod http;
 pub mod server;
 pub mod wire;

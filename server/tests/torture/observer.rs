@@ -8,12 +8,12 @@ use syncbridge_codec::{
 
 use crate::{
     support::wire::{Heard, Via, Wire, hello},
-    truth::Follow,
+    truth::{Clock, Follow},
     writer::Round,
 };
 
 /// See the file's head.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Observer {
     pub name: String,
     pub via: Via,
@@ -27,6 +27,8 @@ pub struct Observer {
     pub resumed: u64,
     /// How often it got the newest state because it was slow.
     pub lagged: u64,
+    /// When it was where: (place in the trace, session, its place there).
+    places: Vec<(u64, usize, Position)>,
 }
 
 /// An observer that is connected and knows where each session stands.
@@ -38,7 +40,32 @@ pub struct Connected {
 impl Observer {
     /// One without a place.
     pub fn new(name: &str, via: Via, in_hello: bool) -> Self {
-        Self { name: name.into(), via, in_hello, follows: Vec::new(), lost: 0, resumed: 0, lagged: 0 }
+        Self {
+            name: name.into(),
+            via,
+            in_hello,
+            follows: Vec::new(),
+            lost: 0,
+            resumed: 0,
+            lagged: 0,
+            places: Vec::new(),
+        }
+    }
+
+    /// As it was at this place in the trace.
+    #[must_use]
+    pub fn until(mut self, position: u64) -> Self {
+        self.follows.fill(None);
+        self.places.retain(|(heard, _, _)| *heard <= position);
+        for (_, index, at) in &self.places {
+            self.follows[*index] = Some(Follow { at: at.clone() });
+        }
+        self
+    }
+
+    fn is_at(&mut self, index: usize, at: Position, clock: &Clock) {
+        self.places.push((clock.position(), index, at.clone()));
+        self.follows[index] = Some(Follow { at });
     }
 
     /// Connects with its cursors: each is resumed if what it stands for survived, else reset with the reason `lost`.
@@ -48,6 +75,7 @@ impl Observer {
             truths.iter().map(|truth| (truth.id.clone(), truth.kept)).collect()
         };
         self.follows.resize_with(sessions.len(), || None);
+        self.places.clear();
         let mut cursors = Vec::new();
         let mut requests = Vec::new();
         for (index, ((session, _), follow)) in sessions.iter().zip(&self.follows).enumerate() {
@@ -92,7 +120,7 @@ impl Observer {
                             self.lost += 1;
                         }
                     }
-                    self.follows[index] = Some(Follow { at: reset.at.clone() });
+                    self.is_at(index, reset.at.clone(), &round.clock);
                 }
                 _ => self.hear(message, round),
             }
@@ -106,10 +134,11 @@ impl Observer {
         match message {
             Message::Delta(delta) => {
                 let index = place(&delta.session);
-                let follow = self.follows[index].as_mut().expect("subscribed");
+                let follow = self.follows[index].as_ref().expect("subscribed");
                 assert_eq!(delta.at.version, follow.at.version + 1, "{}: after {:?}", self.name, follow.at);
                 // What is replayed has the epoch in which it was made; the place is one of the epoch of now.
-                follow.at = Position { epoch: truths[index].epoch, version: delta.at.version };
+                let at = Position { epoch: truths[index].epoch, version: delta.at.version };
+                self.is_at(index, at, &round.clock);
                 truths[index].delta(&delta);
             }
             Message::Durable(durable) => {
@@ -120,7 +149,7 @@ impl Observer {
                 assert_eq!(reset.reason, ResetReason::Lagged, "{}", self.name);
                 let index = place(&reset.session);
                 self.lagged += 1;
-                self.follows[index] = Some(Follow { at: reset.at });
+                self.is_at(index, reset.at, &round.clock);
             }
             Message::SnapshotBegin(_) | Message::SnapshotPart(_) | Message::SnapshotEnd(_) | Message::Ping(_) => {}
             other => panic!("{}: {other:?}", self.name),

@@ -1,9 +1,25 @@
 //! What was heard of a session, by anyone, and what has to be true because of it. Independent of any client's
 //! bookkeeping: it takes messages and documents, nothing else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use syncbridge_codec::message::{Delta, Position};
+
+use crate::shim::Shim;
+
+/// Says how far the server's trace is; always 0 where nothing is traced.
+#[derive(Debug, Clone, Default)]
+pub struct Clock(pub Option<Arc<Shim>>);
+
+impl Clock {
+    /// What is heard now was said when no more than this many records were in the trace.
+    pub fn position(&self) -> u64 {
+        self.0.as_ref().map_or(0, |shim| shim.position())
+    }
+}
 
 /// What is known of one version.
 #[derive(Debug, Clone)]
@@ -11,6 +27,8 @@ pub struct Told {
     pub marker: String,
     /// By the server's clock; `None` when only an `Accepted` told of it.
     pub time_ms: Option<u64>,
+    /// The place in the trace at which it was heard first.
+    pub heard: u64,
 }
 
 /// Everything that was heard of one session. Every version but the first appends one unique marker to `/log`.
@@ -26,18 +44,45 @@ pub struct Truth {
     pub newest: u64,
     /// The last version that survived the last kill.
     pub kept: u64,
+    /// When which version was told to be durable: `durable`, and how it came to be.
+    confirmed: Vec<(u64, u64)>,
+    clock: Clock,
 }
 
 impl Truth {
     /// A session that was just made.
-    pub fn new(id: String, epoch: u64) -> Self {
-        Self { id, epoch, durable: 1, newest: 1, kept: 1, ..Self::default() }
+    pub fn new(id: String, epoch: u64, clock: Clock) -> Self {
+        Self { id, epoch, durable: 1, newest: 1, kept: 1, clock, ..Self::default() }
+    }
+
+    /// What was known of it at this place in the trace: everything heard later is forgotten.
+    pub fn until(&self, position: u64) -> Self {
+        let told: BTreeMap<u64, Told> =
+            self.told.iter().filter(|(_, told)| told.heard <= position).map(|(at, told)| (*at, told.clone())).collect();
+        let confirmed: Vec<(u64, u64)> =
+            self.confirmed.iter().filter(|(heard, _)| *heard <= position).copied().collect();
+        let durable = confirmed.iter().map(|(_, version)| *version).max().unwrap_or(1);
+        let newest = told.last_key_value().map_or(1, |(version, _)| *version).max(durable);
+        Self {
+            id: self.id.clone(),
+            epoch: self.epoch,
+            told,
+            durable,
+            newest,
+            kept: self.kept,
+            confirmed,
+            clock: Clock::default(),
+        }
     }
 
     fn hear(&mut self, at: &Position, marker: &str, time_ms: Option<u64>) {
         assert_eq!(at.epoch, self.epoch, "{}: version {} of another epoch", self.id, at.version);
         self.newest = self.newest.max(at.version);
-        let known = self.told.entry(at.version).or_insert_with(|| Told { marker: marker.to_owned(), time_ms });
+        let known = self.told.entry(at.version).or_insert_with(|| Told {
+            marker: marker.to_owned(),
+            time_ms,
+            heard: self.clock.position(),
+        });
         assert_eq!(known.marker, marker, "{}: two stories of version {}", self.id, at.version);
         known.time_ms = known.time_ms.or(time_ms);
     }
@@ -66,7 +111,10 @@ impl Truth {
     pub fn durable(&mut self, at: &Position) {
         assert_eq!(at.epoch, self.epoch);
         self.newest = self.newest.max(at.version);
-        self.durable = self.durable.max(at.version);
+        if at.version > self.durable {
+            self.durable = at.version;
+            self.confirmed.push((self.clock.position(), at.version));
+        }
     }
 
     /// After a restart: holds what survived against what was said. How many accepted versions are lost.
@@ -87,10 +135,17 @@ impl Truth {
         lost
     }
 
+    /// Nothing of it was called durable.
+    pub fn forgive(&mut self) {
+        self.durable = 1;
+        self.confirmed.clear();
+    }
+
     /// From here on the new epoch's versions are heard.
     pub fn go_on(&mut self) {
         self.told.retain(|version, _| *version <= self.kept);
         (self.newest, self.durable) = (self.kept, self.kept);
+        self.confirmed.clear();
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     support::wire::{Heard, Via, Wire, hello},
-    truth::{Follow, Truth, append},
+    truth::{Clock, Follow, Truth, append},
 };
 
 /// Updates in flight, a session.
@@ -43,6 +43,8 @@ pub struct Answer {
     pub version: u64,
     pub durable: bool,
     pub changed: bool,
+    /// The place in the trace at which it was heard.
+    pub heard: u64,
 }
 
 /// What a writer does in one session.
@@ -86,6 +88,13 @@ impl Lane {
         &self.ops[usize::try_from(counter - first).expect("small")]
     }
 
+    /// What it knew at this place in the trace.
+    #[must_use]
+    pub fn until(mut self, position: u64) -> Self {
+        self.answers.retain(|_, answer| answer.heard <= position);
+        self
+    }
+
     fn is_done(&self) -> bool {
         self.next == self.ops.len() && self.in_flight.is_empty() && self.again.is_empty()
     }
@@ -113,6 +122,10 @@ pub struct Round {
     pub connected: Arc<Barrier>,
     /// Becomes true when the server is dead.
     pub dead: watch::Receiver<bool>,
+    /// How far the trace is.
+    pub clock: Clock,
+    /// The store is to fail: who is refused for that stops writing.
+    pub may_fail: bool,
 }
 
 /// Whether a writer makes new ops, or only sends those that it has once more.
@@ -158,6 +171,8 @@ impl Writer {
             tokio::select! {
                 biased;
                 heard = wire.next() => match heard {
+                    Heard::Message(Message::Error(error))
+                        if round.may_fail && error.code == ErrorCode::StorageFailed as u32 => return self,
                     Heard::Message(message) => self.hear(message, mode, &round),
                     Heard::Ended(_) if mode == Mode::Load => return self,
                     Heard::Ended(end) => panic!("{} was to send its ops again: {end:?}", self.name),
@@ -241,8 +256,12 @@ impl Writer {
                 if lane.base.version < accepted.at.version {
                     lane.base = accepted.at.clone();
                 }
-                let answer =
-                    Answer { version: accepted.at.version, durable: accepted.durable, changed: accepted.changed };
+                let answer = Answer {
+                    version: accepted.at.version,
+                    durable: accepted.durable,
+                    changed: accepted.changed,
+                    heard: round.clock.position(),
+                };
                 lane.answers.insert(accepted.counter, answer);
             }
             Message::Error(error) => {

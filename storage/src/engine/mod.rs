@@ -104,10 +104,20 @@ pub trait Engine: Send + Sync {
         let _ = session;
         Ok(())
     }
+    /// Whether other processes have the same store open, so that sessions have to be taken and what is unique is only
+    /// known once it is committed.
+    fn is_shared(&self) -> bool {
+        false
+    }
     /// Whether other processes still have to leave this one's sessions alone. When it is `false` they may take them at any
     /// moment: what is in memory may be old, and nothing new should be accepted. Cheap; ask often.
     fn is_owner(&self) -> bool {
         true
+    }
+    /// How often [`Engine::is_owner`] became true again after others could have taken sessions: what was taken before the
+    /// last time has to be taken again before it is believed. Cheap; ask often.
+    fn lapses(&self) -> u64 {
+        0
     }
     /// Waits until everything submitted has ended and its [`Sink`] was told, then closes. Later commits are refused by
     /// poison. Closing again is fine.

@@ -86,7 +86,7 @@ shapes! {
     struct Pong { nonce: U64 }
     struct Error_ {
         code: u32, name: String, text: String, retryable: bool, answers: Option<U64>, session: Option<String>,
-        op: Option<U64>, retry_after_ms: Option<U64>
+        op: Option<U64>, retry_after_ms: Option<U64>, address: String
     }
     struct Draining { reconnect_after_ms: U64, window_ms: U64, address: String }
     struct Close { code: u32, text: String }

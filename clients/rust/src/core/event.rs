@@ -256,6 +256,9 @@ pub enum Disconnect {
     /// The server drains, and its window has come.
     #[error("the server is going down")]
     Draining,
+    /// Another server has what this client wants, and it goes there.
+    #[error("going to another server: {0}")]
+    Moved(ServerError),
     /// The server broke the protocol.
     #[error(transparent)]
     Fault(#[from] Fault),

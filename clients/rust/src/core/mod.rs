@@ -163,6 +163,8 @@ pub struct Core {
     link: Link,
     backoff: Backoff,
     drain: Option<Drain>,
+    /// Where the next attempt goes: the server that has what this client wants.
+    elsewhere: Option<ByteString>,
     /// Sessions by id: a tree, so that a seed decides the order of everything.
     sessions: BTreeMap<ByteString, Session>,
     /// The newest counter of sessions that were left: a counter is never used again.
@@ -201,6 +203,7 @@ impl Core {
             link: Link::Offline { retry_at },
             backoff,
             drain: None,
+            elsewhere: None,
             sessions: BTreeMap::new(),
             counters: BTreeMap::new(),
             unsent: BTreeMap::new(),
@@ -541,7 +544,8 @@ impl Core {
         match &mut self.link {
             Link::Offline { retry_at: Some(at) } if *at <= now => {
                 self.link = Link::Connecting;
-                let address = self.drain.take().and_then(|drain| drain.address);
+                let elsewhere = self.elsewhere.take();
+                let address = self.drain.take().and_then(|drain| drain.address).or(elsewhere);
                 self.commands.push_back(LinkCommand::Connect { address });
             }
             Link::On(connection) => match connection.pulse(now, handshake, pong) {

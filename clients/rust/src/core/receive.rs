@@ -247,8 +247,13 @@ impl Core {
     }
 
     fn on_error(&mut self, now: u64, error: message::Error) {
-        let message::Error { code, name, text, retryable, answers, session, op, retry_after_ms } = error;
+        let message::Error { code, name, text, retryable, answers, session, op, retry_after_ms, address } = error;
         let error = ServerError { number: code, name, text, retryable, retry_after_ms };
+        if let (Some(ErrorCode::Moved), Some(id)) = (error.code(), &session)
+            && self.sessions.contains_key(id)
+        {
+            return self.on_moved(now, id, error, address);
+        }
         if let (Some(id), Some(counter)) = (&session, op) {
             return self.on_op_error(now, id, counter, &error, retry_after_ms);
         }
@@ -284,6 +289,21 @@ impl Core {
         }
         self.tell(id, told);
         if unmade { self.leave(id) } else { self.tidy(id, now) }
+    }
+
+    /// Another server has the session. Everything unconfirmed is sent again there. This client goes along when nothing
+    /// that it wants is left here, since it has one connection; else it asks again from time to time, until the session
+    /// can be had here.
+    fn on_moved(&mut self, now: u64, id: &ByteString, error: ServerError, address: ByteString) {
+        let Some(entry) = self.sessions.get_mut(id) else { return };
+        entry.on_moved();
+        if !address.is_empty() && self.sessions.values().all(|entry| entry.is_away) {
+            self.hang_up(0, ByteString::from_static("moved"));
+            self.elsewhere = Some(address);
+            return self.lost(now, Disconnect::Moved(error), None);
+        }
+        self.pause(now, id, error.retry_after_ms);
+        self.events.push_back(Event::Warning { error });
     }
 
     fn on_request_error(&mut self, now: u64, request: u64, error: ServerError, retry_after: Option<u64>) {

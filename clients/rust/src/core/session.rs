@@ -60,6 +60,7 @@ struct View {
     revision: u64,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: ByteString,
@@ -78,6 +79,8 @@ pub(super) struct Session {
     pub(super) retry_at: Option<u64>,
     /// Busy answers in a row.
     pub(super) busy_rounds: u32,
+    /// Another server has it, as this connection's said last.
+    pub(super) is_away: bool,
     /// Whether the core has it in its list of sessions with something to send.
     pub(super) is_listed: bool,
     assembly: Option<(Assembly, ResetReason, Option<u64>)>,
@@ -107,6 +110,7 @@ impl Session {
             unsent: Unsent::default(),
             retry_at: None,
             busy_rounds: 0,
+            is_away: false,
             is_listed: false,
             assembly: None,
             view: View { stale: true, ..View::default() },
@@ -186,10 +190,21 @@ impl Session {
 
     /// The connection is gone: everything unconfirmed is sent again on the next one, in order, with the same counters.
     pub(super) fn on_link_lost(&mut self) {
-        self.subscription = Subscription::Idle;
-        self.assembly = None;
         self.retry_at = None;
         self.is_listed = false;
+        self.is_away = false;
+        self.begin_anew();
+    }
+
+    /// Another server has it: as if the link were lost, for this session.
+    pub(super) fn on_moved(&mut self) {
+        self.is_away = true;
+        self.begin_anew();
+    }
+
+    fn begin_anew(&mut self) {
+        self.subscription = Subscription::Idle;
+        self.assembly = None;
         for op in self.queue.iter_mut() {
             op.confirmed = false;
             // The version that the answer named may be lost by now, without this client's cursor being so.
@@ -266,6 +281,7 @@ impl Session {
         // The server takes the client's place for one of this epoch's line.
         replica.at.epoch = replica.at.epoch.max(message.epoch);
         let at = replica.at.clone();
+        self.is_away = false;
         self.subscription = Subscription::Live;
         events.push(SessionEvent::Resumed { at, version: message.version });
         Ok(())
@@ -353,6 +369,7 @@ impl Session {
         }
         self.replica = Some(Replica { document, at: at.clone() });
         self.distrusted = false;
+        self.is_away = false;
         self.subscription = Subscription::Live;
         self.assembly = None;
         self.touched();

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::defaults;
 
 pub use memory::{MemoryLink, memory};
+pub(crate) use race::targets;
 pub use race::{Connector, Target, TargetError};
 pub use tls::{Fingerprint, FingerprintError, Trust};
 

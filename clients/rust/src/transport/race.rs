@@ -19,6 +19,12 @@ use crate::defaults;
 /// Addresses of one name that are tried.
 const ADDRESSES: usize = 4;
 
+/// Servers that are tried.
+const TARGETS: usize = 16;
+
+/// Addresses of which the socket and the tickets are kept.
+const DIALERS: usize = 8;
+
 /// Where a server is: `HOST:PORT`, `ws://HOST:PORT` or `wss://HOST:PORT`.
 ///
 /// QUIC is always encrypted. WebSocket is too, unless the server is on this machine or `ws://` says otherwise: a token
@@ -70,10 +76,18 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// Makes links to one server. Keeps what makes the next one faster: the sockets, the tickets for 0-RTT, what won.
+/// Several servers, between commas: each has what the others have.
+///
+/// # Errors
+/// [`TargetError`] for the first that is none, or when there is none.
+pub(crate) fn targets(text: &str) -> Result<Vec<Target>, TargetError> {
+    text.split(',').take(TARGETS).map(|one| one.trim().parse()).collect()
+}
+
+/// Makes links to one server, or to one of several. Keeps what makes the next one faster: the sockets, the tickets for 0-RTT, what won.
 #[derive(Debug)]
 pub struct Connector {
-    target: Target,
+    targets: Vec<Target>,
     transport: Transport,
     trust: Trust,
     max_frame: usize,
@@ -85,33 +99,66 @@ pub struct Connector {
 type Attempt = Pin<Box<dyn Future<Output = Result<Link, ConnectError>> + Send>>;
 
 impl Connector {
-    /// A connector; nothing is sent yet.
-    pub fn new(target: Target, transport: Transport, trust: Trust, max_frame: usize) -> Self {
-        Self { target, transport, trust, max_frame, dialers: Mutex::default(), websocket_won: Mutex::default() }
+    /// A connector to any of these servers; nothing is sent yet.
+    pub fn new(targets: Vec<Target>, transport: Transport, trust: Trust, max_frame: usize) -> Self {
+        Self { targets, transport, trust, max_frame, dialers: Mutex::default(), websocket_won: Mutex::default() }
     }
 
-    /// A link, to `elsewhere` if a draining server named another address. That is followed only with a pinned
-    /// certificate: nobody else proves that the other server is one of ours.
+    /// A link, to `elsewhere` if a server named another one and it is there; else to one of its own.
     ///
     /// # Errors
     /// [`ConnectError`] when no transport and no address would do.
     pub async fn connect(&self, elsewhere: Option<&str>) -> Result<Link, ConnectError> {
-        let elsewhere = elsewhere.filter(|_| matches!(self.trust, Trust::Pin(_))).and_then(|text| text.parse().ok());
-        let target = elsewhere.map_or_else(
-            || self.target.clone(),
-            |other: Target| Target { tls: other.tls.or(self.target.tls), ..other },
-        );
-        let addresses = resolve(&target).await?;
-        let mut attempts = Vec::new();
-        for address in addresses {
-            match self.transport {
-                Transport::Quic => attempts.push(self.quic(&target, address)),
-                Transport::WebSocket => attempts.push(self.websocket(&target, address)),
-                Transport::Auto if self.prefers_websocket() => {
-                    attempts.extend([self.websocket(&target, address), self.quic(&target, address)]);
-                }
-                Transport::Auto => attempts.extend([self.quic(&target, address), self.websocket(&target, address)]),
+        if let Some(other) = elsewhere.and_then(|text| self.believed(text)) {
+            let patience = Duration::from_millis(defaults::ELSEWHERE_MS);
+            if let Ok(Ok(link)) = tokio::time::timeout(patience, self.reach(&[other])).await {
+                return Ok(link);
             }
+        }
+        self.reach(&self.targets).await
+    }
+
+    /// Another server, as one of ours named it. It is followed if it is one of those that this client was told of, or has
+    /// to prove that it is one of ours: by the pinned certificate, or by being on this very machine.
+    fn believed(&self, text: &str) -> Option<Target> {
+        let other: Target = text.parse().ok()?;
+        if let Some(known) = self.targets.iter().find(|known| (&known.host, known.port) == (&other.host, other.port)) {
+            return Some(known.clone());
+        }
+        let is_local = || other.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let proves = match self.trust {
+            Trust::Pin(_) => true,
+            Trust::Loopback => is_local(),
+            Trust::FirstUse(_) => false,
+        };
+        let tls = other.tls.or_else(|| self.targets.first()?.tls);
+        proves.then_some(Target { tls, ..other })
+    }
+
+    async fn reach(&self, targets: &[Target]) -> Result<Link, ConnectError> {
+        let mut attempts = Vec::new();
+        let mut unknown = None;
+        for target in targets {
+            let addresses = match resolve(target).await {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    unknown = unknown.or(Some(error));
+                    continue;
+                }
+            };
+            for address in addresses {
+                match self.transport {
+                    Transport::Quic => attempts.push(self.quic(target, address)),
+                    Transport::WebSocket => attempts.push(self.websocket(target, address)),
+                    Transport::Auto if self.prefers_websocket() => {
+                        attempts.extend([self.websocket(target, address), self.quic(target, address)]);
+                    }
+                    Transport::Auto => attempts.extend([self.quic(target, address), self.websocket(target, address)]),
+                }
+            }
+        }
+        if let (true, Some(error)) = (attempts.is_empty(), unknown) {
+            return Err(error);
         }
         let link = staggered(attempts, Duration::from_millis(defaults::RACE_DELAY_MS)).await?;
         let won = (link.via() == Via::WebSocket).then(Instant::now);
@@ -152,7 +199,7 @@ impl Connector {
         if let Some(dialer) = dialers.get(&address) {
             return Ok(Arc::clone(dialer));
         }
-        if dialers.len() >= ADDRESSES {
+        if dialers.len() >= DIALERS {
             dialers.pop_first();
         }
         let dialer = Arc::new(quic::Dialer::new(address, &target.host, &target.to_string(), &self.trust)?);
@@ -232,6 +279,30 @@ mod tests {
             assert!(text.parse::<Target>().is_err(), "{text} is none");
         }
         assert_eq!("wss://[::1]:7400".parse::<Target>().unwrap().to_string(), "[::1]:7400");
+    }
+
+    #[test]
+    fn servers_stand_between_commas() {
+        let found = targets("a.example:1, 127.0.0.1:2").unwrap();
+        assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a.example:1", "127.0.0.1:2"]);
+        assert!(targets("").is_err() && targets("a:1,").is_err() && targets("a:1,b").is_err());
+    }
+
+    #[test]
+    fn another_server_is_followed_when_it_is_known_or_has_to_prove_itself() {
+        let pin = Trust::Pin("ab".repeat(32).parse().unwrap());
+        let believes = |trust: Trust, text: &str| {
+            let servers = targets("a.example:1, ws://b.example:2").unwrap();
+            Connector::new(servers, Transport::Auto, trust, 1).believed(text)
+        };
+        for trust in [Trust::Loopback, Trust::FirstUse("known".into()), pin.clone()] {
+            assert_eq!(believes(trust, "b.example:2"), "ws://b.example:2".parse().ok(), "as it was given");
+        }
+        assert!(believes(pin, "c.example:3").is_some());
+        assert!(believes(Trust::Loopback, "127.0.0.1:3").is_some());
+        assert_eq!(believes(Trust::Loopback, "c.example:3"), None);
+        assert_eq!(believes(Trust::FirstUse("known".into()), "127.0.0.1:3"), None);
+        assert_eq!(believes(Trust::Loopback, "nothing"), None);
     }
 
     fn failing(after: u64) -> Attempt {

@@ -31,13 +31,14 @@ pub fn accepted(headers: &HeaderMap) -> bool {
         })
 }
 
-/// Whether an answer is text that is long enough to be compressed.
+/// Whether an answer is text that is long enough to be compressed. One that says what it varies by was looked at already.
 pub fn worth_it(response: &Response<Body>) -> bool {
     // The answer to HEAD has no body any more, and says how long it was.
     let told = || response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok();
     let length = response.body().size_hint().exact().max(told());
     length.is_some_and(|length| length >= GZIP_FROM)
         && !response.headers().contains_key(header::CONTENT_ENCODING)
+        && !response.headers().contains_key(header::VARY)
         && response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| {
             let kind = kind.split(';').next().unwrap_or_default();
             kind.starts_with("text/") || kind.ends_with("json") || kind.ends_with("xml") || kind.ends_with("javascript")

@@ -16,6 +16,7 @@ use axum::{
     http::{HeaderValue, Method, Request, Response, StatusCode, header},
 };
 use cors::Cors;
+pub use gzip::accepted as takes_gzip;
 use name::{Name, Names};
 use syncbridge_codec::ErrorCode;
 use tower_service::Service as _;

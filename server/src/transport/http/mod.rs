@@ -103,7 +103,11 @@ pub fn serve<S: Stream>(stream: S, peer: IpAddr, http: Rc<Http<S>>) -> Pin<Box<d
         let counted = Counted::new(&http.open);
         let state = Rc::new(State::default());
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(http.header_timeout).max_buf_size(defaults::HTTP_HEAD);
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(http.header_timeout)
+            .max_buf_size(defaults::HTTP_HEAD)
+            .writev(false);
         let answering = (Rc::clone(&http), Rc::clone(&state));
         let service = service_fn(move |request| {
             let (http, state) = (Rc::clone(&answering.0), Rc::clone(&answering.1));

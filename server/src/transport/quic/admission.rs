@@ -7,7 +7,10 @@ use std::sync::{
 
 use quinn::Incoming;
 
-use super::link::{self, LinkError, QuicLink};
+use super::{
+    accepted::{self, Accepted},
+    link::LinkError,
+};
 
 /// Handshakes of a shard with clients whose address is not proved. Whoever sends first packets under false addresses
 /// can hold these and no more (33 KiB as an idle connection and 8 of handshake data, × 256 = 10 MiB); everyone else then takes one round trip more, by a Retry
@@ -63,7 +66,7 @@ impl Gate {
     pub fn admit(
         &self,
         incoming: Incoming,
-    ) -> Option<impl Future<Output = Result<QuicLink, LinkError>> + Send + use<>> {
+    ) -> Option<impl Future<Output = Result<Accepted, LinkError>> + Send + use<>> {
         let proved = incoming.remote_address_validated();
         if self.running.all.load(Relaxed) >= self.most {
             incoming.refuse();
@@ -77,7 +80,7 @@ impl Gate {
             return None;
         }
         let place = self.enter(proved);
-        Some(link::handshake(incoming, Some(place)))
+        Some(accepted::handshake(incoming, Some(place)))
     }
 
     fn enter(&self, proved: bool) -> Place {

@@ -10,7 +10,8 @@ use std::{
 
 use aws_lc_rs::{hkdf, hmac};
 use quinn::{
-    AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, ServerConfig, TokioRuntime, crypto::rustls::QuicServerConfig,
+    AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, ServerConfig, TokioRuntime, ValidationTokenConfig,
+    crypto::rustls::QuicServerConfig,
 };
 use socket2::{Domain, Protocol, SockAddr, Type};
 
@@ -97,8 +98,13 @@ pub fn bind(address: SocketAddr, shards: usize, config: &Config) -> io::Result<V
     let crypto = Arc::new(QuicServerConfig::try_from(Arc::clone(&config.tls)).map_err(io::Error::other)?);
     let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&config.keys.token);
     let mut server = ServerConfig::new(crypto, Arc::new(token_key));
+    // Whether clients get tokens that prove their address later would depend on quinn's features, which other crates may
+    // switch on. They get none: a Retry costs them one round trip, and only while handshakes are many.
+    let mut tokens = ValidationTokenConfig::default();
+    tokens.sent(0);
     server
         .transport_config(settings::transport(config.idle_timeout)?)
+        .validation_token_config(tokens)
         .migration(true)
         .max_incoming(settings::MAX_INCOMING)
         .incoming_buffer_size(settings::INCOMING_BUFFER)

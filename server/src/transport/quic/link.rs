@@ -1,5 +1,6 @@
 //! An accepted QUIC connection as what a shard drives: chunks in with their class, chunks out by class, by polling and
-//! without a task of its own. Cuts no frames; of the messages it knows only `StreamOpen`.
+//! without a task of its own. Cuts no frames; of the messages it knows only `StreamOpen`. Where the client speaks HTTP/3,
+//! a session of WebTransport lies around the same two streams.
 
 use std::{
     collections::VecDeque,
@@ -7,21 +8,25 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use quinn::{
-    Connection, ConnectionError, Incoming, ReadError, RecvStream, SendStream, VarInt, WriteError, ZeroRttAccepted,
-    crypto::rustls::HandshakeData,
-};
+use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, VarInt, WriteError, ZeroRttAccepted};
 use syncbridge_codec::{
     Decoder, ErrorCode,
     frame::frame_size,
-    message::{Class, StreamOpen},
+    message::{Class, StreamOpen, Transport},
 };
 
-use super::admission::Place;
+use super::{
+    accepted::is_complete,
+    admission::Place,
+    arrivals::{self, Arrivals, Opened},
+};
+use crate::transport::{
+    path::Probe,
+    webtransport::{self, Session},
+};
 
 /// Largest `StreamOpen` that is read: today's has 3 bytes, the rest is room for fields to come.
 const MAX_STREAM_OPEN: usize = 128;
@@ -34,6 +39,9 @@ pub enum LinkError {
     /// The connection is gone: closed with an error by the client, timed out, reset, or broken on the transport level.
     #[error("{0}")]
     Lost(ConnectionError),
+    /// The client ended the session of WebTransport, with this code.
+    #[error("the client ended the session with code {0}")]
+    Ended(u32),
     /// The client opened a stream that may not be. It was told, and the connection is closed.
     #[error("{text}")]
     Refused {
@@ -74,21 +82,6 @@ impl From<WriteError> for LinkError {
     }
 }
 
-/// Figures of a link, for the console.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LinkStats {
-    /// Round trip, smoothed.
-    pub rtt: Duration,
-    /// Bytes that may be under way at once.
-    pub congestion_window: u64,
-    /// Packets sent.
-    pub sent_packets: u64,
-    /// Packets taken for lost.
-    pub lost_packets: u64,
-}
-
-type Accepted = Result<(SendStream, RecvStream), ConnectionError>;
-
 /// One of the client's streams.
 struct Stream {
     send: SendStream,
@@ -112,9 +105,11 @@ impl Stream {
 /// A client's connection. Dropping it closes the connection with code 0.
 pub struct QuicLink {
     connection: Connection,
-    /// The next stream of the client, asked for all the time: a stream too many must be noticed. `None` when the
+    /// What lies around the streams, when the client speaks HTTP/3.
+    session_around: Option<Box<Session>>,
+    /// The streams of the client, waited for all the time: a stream too many must be noticed. `None` when the
     /// connection is gone.
-    next_stream: Option<Pin<Box<dyn Future<Output = Accepted> + Send>>>,
+    arrivals: Option<Arrivals>,
     control: Option<Stream>,
     session: Option<Stream>,
     /// What is read of the session stream's `StreamOpen`; `None` when it is whole.
@@ -138,70 +133,38 @@ impl fmt::Debug for QuicLink {
     }
 }
 
-/// Accepts a connection. Ready as soon as the client's first flight is read: what came as 0-RTT data can be read at
-/// once, answers may be sent, and [`QuicLink::confirmed`] says when the client has proved that it is no replay.
-///
-/// # Errors
-/// [`LinkError::Lost`] when the handshake fails.
-pub fn accept(incoming: Incoming) -> impl Future<Output = Result<QuicLink, LinkError>> + Send + use<> {
-    handshake(incoming, None)
-}
-
-/// As [`accept`]; `place` is given back with the end of the handshake. Begins at once: an `Incoming` is large, and the
-/// future should not be, because it lies in the link's task for good.
-pub(super) fn handshake(
-    incoming: Incoming,
-    place: Option<Place>,
-) -> impl Future<Output = Result<QuicLink, LinkError>> + Send + use<> {
-    let connecting = incoming.accept();
-    async move {
-        let mut connecting = connecting?;
-        let data = connecting.handshake_data().await?;
-        let protocol = data.downcast::<HandshakeData>().ok().and_then(|data| data.protocol);
-        match connecting.into_0rtt() {
-            Ok((connection, handshake)) => QuicLink::new(connection, protocol.as_deref(), handshake, place),
-            // quinn lets a server go on before the end of the handshake, always.
-            Err(connecting) => {
-                drop(connecting);
-                Err(LinkError::Lost(ConnectionError::LocallyClosed))
-            }
-        }
-    }
-}
-
-fn next_stream(connection: &Connection) -> Pin<Box<dyn Future<Output = Accepted> + Send>> {
-    let connection = connection.clone();
-    Box::pin(async move { connection.accept_bi().await })
-}
-
-fn refuse(connection: &Connection, code: ErrorCode, text: String) -> LinkError {
-    connection.close(VarInt::from_u32(code as u32), text.as_bytes());
-    LinkError::Refused { code, text }
-}
-
 impl QuicLink {
-    fn new(
-        connection: Connection,
-        protocol: Option<&[u8]>,
-        handshake: ZeroRttAccepted,
-        place: Option<Place>,
-    ) -> Result<Self, LinkError> {
-        if protocol != Some(syncbridge_codec::ALPN) {
-            return Err(refuse(&connection, ErrorCode::UnsupportedVersion, "this is not spoken here".to_owned()));
-        }
-        Ok(Self {
-            next_stream: Some(next_stream(&connection)),
+    /// The streams of a client that speaks nothing but frames; `place` is held until the handshake is complete.
+    pub(super) fn native(connection: Connection, handshake: ZeroRttAccepted, place: Option<Place>) -> Self {
+        let arrivals = arrivals::plain(&connection);
+        Self { handshake: Some(handshake), confirmed: false, place, ..Self::new(connection, arrivals) }
+    }
+
+    /// The streams of an open session of WebTransport, which `arrivals` brings.
+    pub(in crate::transport) fn webtransport(connection: Connection, arrivals: Arrivals, around: Session) -> Self {
+        Self { session_around: Some(Box::new(around)), ..Self::new(connection, arrivals) }
+    }
+
+    fn new(connection: Connection, arrivals: Arrivals) -> Self {
+        Self {
             connection,
+            session_around: None,
+            arrivals: Some(arrivals),
             control: None,
             session: None,
             announcement: Some(BytesMut::new()),
             behind_announcement: Bytes::new(),
-            handshake: Some(handshake),
-            confirmed: false,
-            place,
+            handshake: None,
+            confirmed: true,
+            place: None,
             writer: None,
             session_held: false,
-        })
+        }
+    }
+
+    /// What other devices are told that it runs over.
+    pub const fn transport(&self) -> Transport {
+        if self.session_around.is_some() { Transport::WebTransport } else { Transport::Quic }
     }
 
     /// The next bytes from the client with the class of the stream that they came on; control goes first. `None` when
@@ -225,11 +188,11 @@ impl QuicLink {
                 Poll::Ready(Ok(None)) | Poll::Pending => {}
             }
         }
-        match error.or(lost.map(LinkError::Lost)) {
-            Some(LinkError::Lost(ConnectionError::ApplicationClosed(close))) if close.error_code == 0u32.into() => {
+        match error.or(lost) {
+            Some(LinkError::Lost(ConnectionError::ApplicationClosed(close))) if self.is_peace(close.error_code) => {
                 Poll::Ready(Ok(None))
             }
-            Some(LinkError::Lost(ConnectionError::LocallyClosed)) => Poll::Ready(Ok(None)),
+            Some(LinkError::Lost(ConnectionError::LocallyClosed) | LinkError::Ended(0)) => Poll::Ready(Ok(None)),
             Some(error) => Poll::Ready(Err(error)),
             None if self.client_has_finished() => Poll::Ready(Ok(None)),
             None => Poll::Pending,
@@ -273,9 +236,10 @@ impl QuicLink {
         Poll::Ready(Ok(()))
     }
 
-    /// Ends our side of both streams. The future is ready when the client has acknowledged every byte, or the
-    /// connection is gone; a [`close`](QuicLink::close) before that may cost the client the last messages.
-    pub fn finish(&mut self) -> impl Future<Output = ()> + Send + use<> {
+    /// Ends our side of both streams, and then the session around them with the error's number or 0. The future is ready
+    /// when the client has acknowledged every byte, or the connection is gone; a [`close`](QuicLink::close) before that
+    /// may cost the client the last messages.
+    pub fn finish(&mut self, code: u32) -> impl Future<Output = ()> + Send + use<> {
         let mut acknowledged = Vec::new();
         for stream in [&mut self.control, &mut self.session].into_iter().flatten() {
             // An error says that the stream has ended already, which is as good.
@@ -283,17 +247,31 @@ impl QuicLink {
                 acknowledged.push(stream.send.stopped());
             }
         }
+        let around = self.session_around.as_mut().map(|session| session.finish(code));
         async move {
             for stream in acknowledged {
                 // Stopped, acknowledged or lost: nothing more will get there.
                 let _ended = stream.await;
+            }
+            if let Some(around) = around {
+                around.await;
             }
         }
     }
 
     /// Closes the connection now; what was not yet acknowledged may not arrive.
     pub fn close(&self, code: u32, text: &str) {
-        self.connection.close(VarInt::from_u32(code), text.as_bytes());
+        self.connection.close(self.wire_code(code), text.as_bytes());
+    }
+
+    /// The error's number as the connection's end says it.
+    fn wire_code(&self, code: u32) -> VarInt {
+        if self.session_around.is_some() { webtransport::http3_code(code) } else { VarInt::from_u32(code) }
+    }
+
+    /// Whether a client that closed the connection with this code had nothing to complain of.
+    fn is_peace(&self, code: VarInt) -> bool {
+        if self.session_around.is_some() { webtransport::is_peace(code) } else { code == VarInt::from_u32(0) }
     }
 
     /// Whether the session stream is left unread: its bytes may arrive before `Hello` does, and QUIC's flow control is
@@ -319,15 +297,9 @@ impl QuicLink {
         self.connection.remote_address()
     }
 
-    /// Figures for the console.
-    pub fn stats(&self) -> LinkStats {
-        let path = self.connection.stats().path;
-        LinkStats {
-            rtt: path.rtt,
-            congestion_window: path.cwnd,
-            sent_packets: path.sent_packets,
-            lost_packets: path.lost_packets,
-        }
+    /// Knows how the way to the client is. It must be gone before the link is dropped, or the connection stays open.
+    pub fn probe(&self) -> Probe {
+        Probe::Quic(self.connection.clone())
     }
 
     fn stream(&mut self, class: Class) -> Option<&mut Stream> {
@@ -349,17 +321,16 @@ impl QuicLink {
         }
         self.handshake = None;
         self.place = None;
-        // It resolves when the connection is lost as well; keying material is there only after a whole handshake.
-        self.confirmed = self.connection.close_reason().is_none()
-            || self.connection.export_keying_material(&mut [0; 32], b"syncbridge handshake", &[]).is_ok();
+        self.confirmed = is_complete(&self.connection);
     }
 
-    /// Takes the streams that the client has opened. The result is the end of the connection, once it has come.
-    fn poll_streams(&mut self, cx: &mut Context<'_>) -> Result<Option<ConnectionError>, LinkError> {
-        while let Some(next) = &mut self.next_stream {
-            let Poll::Ready(accepted) = next.as_mut().poll(cx) else { return Ok(None) };
-            match accepted {
-                Ok((send, recv)) => {
+    /// Takes the streams that the client has opened. The result is the end of the connection, or of the session around
+    /// it, once that has come.
+    fn poll_streams(&mut self, cx: &mut Context<'_>) -> Result<Option<LinkError>, LinkError> {
+        while let Some(arrivals) = &mut self.arrivals {
+            let Poll::Ready(opened) = arrivals.as_mut().poll_next(cx) else { break };
+            match opened {
+                Some(Ok(Opened::Stream(send, recv))) => {
                     // Streams come in the order in which the client opened them, whatever the network does.
                     let stream = Some(Stream { send, recv: Some(recv) });
                     if self.control.is_none() {
@@ -367,16 +338,36 @@ impl QuicLink {
                     } else if self.session.is_none() {
                         self.session = stream;
                     } else {
-                        self.next_stream = None;
+                        self.arrivals = None;
                         return Err(self.refuse(ErrorCode::UnexpectedMessage, "a third stream was opened"));
                     }
-                    self.next_stream = Some(next_stream(&self.connection));
                     self.wake_writer();
                 }
-                Err(_) => self.next_stream = None,
+                Some(Ok(Opened::Unwanted(what))) => {
+                    self.arrivals = None;
+                    return Err(self.refuse(ErrorCode::UnexpectedMessage, what));
+                }
+                Some(Err(_)) | None => self.arrivals = None,
             }
         }
-        Ok(self.connection.close_reason())
+        if self.arrivals.is_none()
+            && let Some(error) = self.connection.close_reason()
+        {
+            return Ok(Some(error.into()));
+        }
+        let ended = self.session_around.as_mut().map(|session| session.poll_ended(cx));
+        Ok(match ended {
+            Some(Poll::Ready(ended)) => Some(ended.map_or_else(|error| self.told(error), LinkError::Ended)),
+            Some(Poll::Pending) | None => None,
+        })
+    }
+
+    /// Tells the client what is wrong with it, if the error is one of its own.
+    fn told(&self, error: LinkError) -> LinkError {
+        match error {
+            LinkError::Refused { code, text } => self.refuse(code, &text),
+            error => error,
+        }
     }
 
     /// Bytes of one stream; `None` when there is no such stream (yet, or any more).
@@ -447,6 +438,7 @@ impl QuicLink {
     }
 
     fn refuse(&self, code: ErrorCode, text: &str) -> LinkError {
-        refuse(&self.connection, code, text.to_owned())
+        self.close(code as u32, text);
+        LinkError::Refused { code, text: text.to_owned() }
     }
 }

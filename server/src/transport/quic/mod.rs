@@ -6,10 +6,12 @@
 //!
 //! ```text
 //! main thread          bind(address, shards, &config) -> Vec<Socket>
-//! a shard's runtime    socket.into_endpoint() -> quinn::Endpoint; gate.admit(endpoint.accept().await) -> QuicLink
+//! a shard's runtime    socket.into_endpoint() -> quinn::Endpoint; gate.admit(endpoint.accept().await) -> Accepted
 //! ```
 
+mod accepted;
 mod admission;
+pub(super) mod arrivals;
 mod cid;
 mod endpoint;
 mod link;
@@ -20,8 +22,9 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
+pub use accepted::{Accepted, Http3Arrival, accept};
 pub use admission::Gate;
 pub use endpoint::{Config, Keys, Socket, bind};
-pub use link::{LinkError, LinkStats, QuicLink, accept};
+pub use link::{LinkError, QuicLink};
 pub use socket::{Handover, Steering};
 pub use streams::Streams;

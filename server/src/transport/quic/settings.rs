@@ -2,11 +2,15 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig};
 
-/// Streams a client may have open: control and session, with room to refuse more of them by name. What quinn reserves
-/// for each, used or not, is most of what small settings save.
+/// Streams a client may have open: control and session, with room to refuse more of them by name; with WebTransport the
+/// one of its CONNECT. What quinn reserves for each, used or not, is most of what small settings save.
 const STREAMS: u32 = 8;
+/// One-way streams a client may have open. HTTP/3 needs three (RFC 9114 §6.2: control, and two of QPACK), and one more
+/// may be of a kind that is there to be ignored. What a client will speak is not known when this is said to it: one
+/// that speaks no HTTP/3 is refused when it opens any.
+const ONE_WAY_STREAMS: u32 = 4;
 /// Bytes a client may send on one stream before we have read them. Costs nothing while idle (RSS of 3,000 idle
 /// connections: the same with 16 KiB). At 50 ms of round trip one
 /// window a round trip makes 2.5 MiB/s, so the largest frame a client may send (1 MiB) takes 0.4 s.
@@ -20,6 +24,9 @@ const RECEIVE_WINDOW: u32 = 2 * STREAM_WINDOW;
 const SEND_WINDOW: u64 = 256 << 10;
 /// A `ClientHello` is 0.3–2 KiB (post-quantum key share included); what comes out of order is kept up to this.
 const CRYPTO_BUFFER: usize = 8 << 10;
+/// Unreliable datagrams that came: the newest of one packet's size. WebTransport asks that they can be sent (a browser
+/// opens no session otherwise); nobody reads them.
+const DATAGRAM_IGNORED: usize = 1500;
 /// Unreliable datagrams on their way out.
 const DATAGRAM_BUFFER: usize = 16 << 10;
 /// The client acknowledges every tenth packet at once and all within 25 ms. Of quinn's settings only this one and
@@ -52,15 +59,14 @@ pub fn transport(idle: Duration) -> io::Result<Arc<TransportConfig>> {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(STREAMS.into())
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(ONE_WAY_STREAMS.into())
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(None)
         .stream_receive_window(STREAM_WINDOW.into())
         .receive_window(RECEIVE_WINDOW.into())
         .send_window(SEND_WINDOW)
         .crypto_buffer_size(CRYPTO_BUFFER)
-        // Clients have nothing to say in datagrams; one that sends any breaks the transport's own rules.
-        .datagram_receive_buffer_size(None)
+        .datagram_receive_buffer_size(Some(DATAGRAM_IGNORED))
         .datagram_send_buffer_size(DATAGRAM_BUFFER)
         .ack_frequency_config(Some(acks));
     Ok(Arc::new(transport))

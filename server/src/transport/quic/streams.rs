@@ -1,4 +1,5 @@
-//! A QUIC link as a shard's task drives every link: two streams of frames, handed over without copying.
+//! A QUIC link, with WebTransport around it or not, as a shard's task drives every link: two streams of frames, handed
+//! over without copying.
 
 use std::{
     collections::VecDeque,
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use syncbridge_codec::message::{Class, Transport};
 
 use super::{LinkError, QuicLink};
-use crate::transport::{Framing, Link, Output, Received};
+use crate::transport::{Framing, Link, Output, Received, path::Probe};
 
 /// See the file's head.
 pub struct Streams {
@@ -37,7 +38,7 @@ fn gone(error: LinkError) -> io::Error {
 
 impl Link for Streams {
     fn transport(&self) -> Transport {
-        Transport::Quic
+        self.link.transport()
     }
 
     fn peer(&self) -> IpAddr {
@@ -46,6 +47,10 @@ impl Link for Streams {
 
     fn framing(&self) -> Framing {
         Framing::Streams
+    }
+
+    fn probe(&self) -> Probe {
+        self.link.probe()
     }
 
     fn confirmed(&self) -> bool {
@@ -91,7 +96,7 @@ impl Link for Streams {
 
     fn poll_close(&mut self, cx: &mut Context<'_>, code: u32) -> Poll<()> {
         let link = &mut self.link;
-        let finishing = self.finishing.get_or_insert_with(|| Box::pin(link.finish()));
+        let finishing = self.finishing.get_or_insert_with(|| Box::pin(link.finish(code)));
         ready!(finishing.as_mut().poll(cx));
         self.link.close(code, "");
         Poll::Ready(())

@@ -3,6 +3,7 @@
 
 pub mod quic;
 pub mod websocket;
+pub mod webtransport;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -28,6 +29,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Via {
     Quic,
+    WebTransport,
     WebSocket,
     Tls,
     Memory,
@@ -38,6 +40,7 @@ impl Via {
     pub fn transport(self) -> message::Transport {
         match self {
             Self::Quic => message::Transport::Quic,
+            Self::WebTransport => message::Transport::WebTransport,
             Self::WebSocket | Self::Tls => message::Transport::WebSocket,
             Self::Memory => message::Transport::Memory,
         }
@@ -61,6 +64,7 @@ pub struct Ended {
 
 enum Link {
     Quic(Box<quic::Link>),
+    WebTransport(Box<webtransport::Link>),
     WebSocket(Box<websocket::Link>),
     Memory(DuplexStream),
 }
@@ -88,6 +92,10 @@ impl Wire {
     /// On a connection that was made already.
     pub fn over(link: quic::Link) -> Self {
         Self::new(Link::Quic(Box::new(link)))
+    }
+
+    pub async fn webtransport(server: SocketAddr, url: &str, hashes: Vec<String>) -> Self {
+        Self::new(Link::WebTransport(Box::new(webtransport::Link::connect(server, url, hashes).await)))
     }
 
     pub async fn websocket(pipe: Box<dyn websocket::Pipe>) -> Self {
@@ -130,6 +138,7 @@ impl Wire {
         let sending = async {
             match &mut self.link {
                 Link::Quic(link) => link.send(class, bytes).await,
+                Link::WebTransport(link) => link.send(class, bytes).await,
                 Link::WebSocket(link) => link.send(bytes).await,
                 Link::Memory(pipe) => {
                     pipe.write_all(&bytes).await.map_err(|error| End { code: None, text: error.to_string() })
@@ -149,6 +158,7 @@ impl Wire {
         let receiving = async {
             match &mut self.link {
                 Link::Quic(link) => link.receive().await,
+                Link::WebTransport(link) => link.receive().await,
                 Link::WebSocket(link) => link.receive().await.map(|bytes| (Class::Control, bytes)),
                 Link::Memory(pipe) => {
                     let mut bytes = BytesMut::with_capacity(64 << 10);
@@ -166,12 +176,12 @@ impl Wire {
                 return Err(end);
             }
         };
-        let is_quic = matches!(self.link, Link::Quic(_));
+        let has_streams = matches!(self.link, Link::Quic(_) | Link::WebTransport(_));
         let decoder = &mut self.decoders[usize::from(stream == Class::Session)];
         decoder.push(bytes);
         while let Some(frame) = decoder.next_frame().expect("the server frames well") {
             let message = Message::decode(frame).expect("the server says what is known").expect("to this version");
-            assert!(!is_quic || message.class() == stream, "{} on the {stream:?} stream", message.name());
+            assert!(!has_streams || message.class() == stream, "{} on the {stream:?} stream", message.name());
             self.queues[usize::from(message.class() == Class::Session)].push_back(message);
         }
         Ok(())
@@ -397,15 +407,29 @@ impl Wire {
         let _ = self.try_send(message::Close::default()).await;
         match self.link {
             Link::Quic(link) => link.close().await,
+            Link::WebTransport(link) => link.close().await,
             Link::WebSocket(link) => link.close().await,
             Link::Memory(_) => {}
         }
     }
 
+    /// Moves to another local port, as a phone does that changes networks.
+    pub fn rebind(&self) {
+        let endpoint = match &self.link {
+            Link::Quic(link) => &link.endpoint,
+            Link::WebTransport(link) => &link.endpoint,
+            Link::WebSocket(_) | Link::Memory(_) => panic!("such a link cannot move"),
+        };
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a UDP socket");
+        endpoint.rebind(socket).expect("another port");
+    }
+
     /// Nothing is said or heard any more, and the server is not told.
     pub fn fall_silent(&self) {
-        if let Link::Quic(link) = &self.link {
-            link.fall_silent();
+        match &self.link {
+            Link::Quic(link) => link.fall_silent(),
+            Link::WebTransport(link) => link.fall_silent(),
+            Link::WebSocket(_) | Link::Memory(_) => {}
         }
     }
 }

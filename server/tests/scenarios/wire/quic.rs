@@ -28,7 +28,7 @@ use super::End;
 const WINDOW: u32 = 64 << 10;
 
 pub struct Link {
-    endpoint: Endpoint,
+    pub endpoint: Endpoint,
     pub connection: Connection,
     silent: Arc<AtomicBool>,
     send: [SendStream; 2],
@@ -126,14 +126,20 @@ fn config(roots: rustls::RootCertStore) -> quinn::ClientConfig {
         .with_no_client_auth();
     tls.alpn_protocols = vec![ALPN.to_vec()];
     tls.enable_early_data = true;
+    with_small_windows(QuicClientConfig::try_from(tls).expect("a suite for QUIC"))
+}
+
+/// A configuration whose reader stops the server soon.
+pub fn with_small_windows(tls: QuicClientConfig) -> quinn::ClientConfig {
     let mut transport = quinn::TransportConfig::default();
     transport.stream_receive_window(VarInt::from_u32(WINDOW));
-    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("a suite for QUIC")));
+    let mut config = quinn::ClientConfig::new(Arc::new(tls));
     config.transport_config(Arc::new(transport));
     config
 }
 
-fn endpoint() -> (Endpoint, Arc<AtomicBool>) {
+/// A socket of its own, and what makes it fall silent.
+pub fn endpoint() -> (Endpoint, Arc<AtomicBool>) {
     let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a UDP socket");
     let inner = TokioRuntime.wrap_udp_socket(socket).expect("a socket of tokio");
     let silent = Arc::new(AtomicBool::new(false));

@@ -8,7 +8,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Shared, log::Full};
+use super::{Shared, failpoint, log::Full};
 use crate::Error;
 
 #[derive(Debug, Default)]
@@ -90,7 +90,9 @@ pub(super) fn flush(shared: &Shared, full: &Full) -> Result<(), Error> {
         tables.frozen = Some(frozen.clone());
         frozen
     };
+    failpoint::reach("index.flush");
     shared.index()?.flush(&frozen, &shared.options.faults)?;
+    failpoint::reach("index.committed");
     {
         let mut tables = shared.tables.write();
         tables.frozen = None;

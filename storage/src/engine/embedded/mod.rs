@@ -2,6 +2,7 @@
 //! where and why. This file opens, reads and closes; it never decides what may be written (`rules`) nor when (`writer`).
 
 pub(super) mod encoding;
+mod failpoint;
 pub mod faults;
 mod files;
 mod index;
@@ -266,6 +267,7 @@ impl Embedded {
 
     fn open_folder(folder: Folder, options: Options, sink: Arc<dyn Sink>, policy: Policy) -> Result<Self, Error> {
         let mut options = options;
+        failpoint::sizes(&mut options);
         options.segment_bytes = options.segment_bytes.max(16 << 10).next_multiple_of(4096);
         let log_folder = folder.path.join(LOG);
         let index_path = folder.path.join(INDEX);

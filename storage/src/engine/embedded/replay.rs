@@ -10,6 +10,7 @@ use std::{
 use super::{
     Recovery, Shared,
     encoding::Reader,
+    failpoint,
     files::{ASIDE, Folder, LOG, damaged},
     indexer,
     log::{
@@ -67,6 +68,7 @@ impl Visitor for Replay<'_, '_> {
         let bytes = log::group::size(group.payload.len()) as u64;
         writer::publish(self.shared, &mut self.known, writes.into_iter(), group.seq, group.time_ms, bytes);
         self.shared.stats.log_backlog.fetch_add(bytes, Ordering::Relaxed);
+        failpoint::reach("start.replay");
         if self.shared.unflushed.load(Ordering::Acquire) >= self.shared.options.flush_bytes {
             indexer::flush(self.shared, &self.full)?;
         }
@@ -147,14 +149,17 @@ pub(super) fn replay(
     }
     // The index has everything now, so nothing of the old segments is ever read again.
     indexer::flush(shared, &full)?;
+    failpoint::reach("start.indexed");
     let skipped = folder.skipped_epochs()?;
     let epoch = last_epoch.unwrap_or(0).max(found.epoch) + 1 + skipped;
     folder.set_epoch(epoch)?;
+    failpoint::reach("start.epoch");
     if skipped > 0 {
         folder.unmark_copy()?;
     }
     for (path, _) in &found.segments {
         spares.retire(path)?;
+        failpoint::reach("start.retired");
     }
     let log = Log::begin(&log_folder, found.next_id, found.next_seq, epoch, full, shared.options.faults.clone())?;
     (recovery.groups, recovery.torn) = (found.replayed, found.torn);

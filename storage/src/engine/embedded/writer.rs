@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::{
     Shared,
     encoding::{put_number, put_write},
+    failpoint,
     log::{Log, names::Touched},
     memtable,
 };
@@ -175,8 +176,11 @@ fn commit(
     group.fill(log, pending, judge, known, now_ms)?;
     let durable = group.writes.len();
     if durable > 0 {
+        failpoint::reach("log.append");
         let (seq, bytes) = log.append(&mut group.buffer, &group.touched, now_ms, durable as u32)?;
+        failpoint::reach("log.written");
         log.sync()?;
+        failpoint::reach("log.synced");
         shared.stats.syncs.fetch_add(1, Ordering::Relaxed);
         shared.stats.commits.fetch_add(durable as u64, Ordering::Relaxed);
         shared.stats.log_bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -396,7 +396,8 @@ impl Core {
         Ok(())
     }
 
-    /// Tells a session that another server took from this one from a commit that was never right.
+    /// Tells a session that was taken since (by another server, be it that this one has it back by now) from a commit that
+    /// was never right.
     fn exactly(&self, held: &mut Held, commit: &Commit, outcome: Outcome) -> Outcome {
         if outcome != Outcome::Fenced {
             return outcome;
@@ -405,7 +406,7 @@ impl Core {
             let at = place(write);
             let chart = held.iter_mut().find(|(place, _)| *place == at).and_then(|(_, known)| known.as_mut()?.chart());
             if let (Some(epoch), Some(chart)) = (epoch_of(write), chart)
-                && chart.owner.is_some_and(|owner| owner != self.me)
+                && chart.live.is_some()
                 && chart.fence.is_some_and(|fence| epoch < fence)
                 && epoch >= self.epoch
             {

@@ -23,6 +23,8 @@ pub(super) struct Lease {
     began: Instant,
     /// Until when it is valid, in milliseconds since `began`.
     until_ms: AtomicU64,
+    /// Times it was over before it was renewed.
+    lapses: AtomicU64,
     /// Whether it was given up: held while the database is told either, so that it is never renewed after that.
     over: tokio::sync::Mutex<bool>,
 }
@@ -34,6 +36,7 @@ impl Lease {
             length,
             began: Instant::now(),
             until_ms: AtomicU64::new(0),
+            lapses: AtomicU64::new(0),
             over: tokio::sync::Mutex::new(false),
         }
     }
@@ -42,9 +45,17 @@ impl Lease {
         self.began.elapsed().as_millis() < u128::from(self.until_ms.load(Ordering::Acquire))
     }
 
+    pub fn lapses(&self) -> u64 {
+        self.lapses.load(Ordering::Acquire)
+    }
+
     /// Renewed by a request that was sent at `sent`.
     fn renewed(&self, sent: Instant) {
         let until = sent.duration_since(self.began) + self.length;
+        // Counted before it is valid again, so that nobody sees it valid and misses that it was not. The first is no lapse.
+        if self.until_ms.load(Ordering::Acquire) > 0 && !self.is_valid() {
+            self.lapses.fetch_add(1, Ordering::AcqRel);
+        }
         self.until_ms.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
     }
 }
@@ -131,8 +142,10 @@ impl Core {
                 if owner == self.me && fence >= at_least {
                     return Ok(Taken::Owned { epoch: fence });
                 }
+                // One that was reached where this server is now is gone, however it ended: no two have one address.
                 if owner != self.me
                     && let Some(address) = self.address(owner).await?
+                    && (address.is_empty() || address != self.lease.address)
                 {
                     return Ok(Taken::Held { address });
                 }

@@ -209,6 +209,13 @@ pub fn destroy(options: &Options) -> Result<(), Error> {
     Threads::start()?.block(work, "remove the keyspace")
 }
 
+/// Gives up when the database does not answer for as long as one request may take: somebody waits. What is cut off in
+/// the middle applies or does not; whoever asks next reads which.
+async fn in_time<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let late = |_| Err(Failure::Transient(format!("no answer within {REQUEST:?}")));
+    tokio::time::timeout(REQUEST, work).await.unwrap_or_else(late)
+}
+
 /// The next epoch, which no process had before.
 async fn next_epoch(db: &Database) -> Result<u64, Failure> {
     let mut pauses = Pauses::new();
@@ -350,16 +357,24 @@ impl Engine for Scylla {
 
     fn take(&self, session: &str, at_least: u64) -> Result<Taken, Error> {
         let (core, session) = (self.core.clone(), session.to_owned());
-        self.wait("take a session", async move { core.take(&session, at_least).await })
+        self.wait("take a session", in_time(async move { core.take(&session, at_least).await }))
     }
 
     fn release(&self, session: &str) -> Result<(), Error> {
         let (core, session) = (self.core.clone(), session.to_owned());
-        self.wait("release a session", async move { core.release(&session).await })
+        self.wait("release a session", in_time(async move { core.release(&session).await }))
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     fn is_owner(&self) -> bool {
         self.core.lease.is_valid()
+    }
+
+    fn lapses(&self) -> u64 {
+        self.core.lease.lapses()
     }
 
     fn close(&self) -> Result<(), Error> {

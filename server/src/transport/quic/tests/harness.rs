@@ -27,7 +27,7 @@ use syncbridge_codec::message::{Class, StreamOpen};
 use tokio::sync::oneshot;
 
 use crate::transport::{
-    quic::{Config, Gate, Keys, LinkError, QuicLink, Socket, Steering, bind},
+    quic::{Accepted, Config, Gate, Keys, LinkError, QuicLink, Socket, Steering, bind},
     tls::{self, Fingerprint, Identity},
 };
 
@@ -103,7 +103,7 @@ impl Drop for Server {
 pub fn config(folder: &Path, kernel_steering: bool) -> (Config, Fingerprint) {
     let identity = Identity::load_or_create(folder, None).unwrap();
     let keys = Keys::load_or_create(folder).unwrap();
-    let tls = tls::quic_config(&identity, 1000).unwrap();
+    let tls = tls::quic_config(&identity, None, 1000).unwrap();
     (Config { keys, tls, idle_timeout: IDLE, kernel_steering }, identity.fingerprint())
 }
 
@@ -124,7 +124,7 @@ fn shard(socket: Socket, gate: Gate, links: Arc<Mutex<Vec<Seen>>>) -> (oneshot::
                 let Some(handshake) = gate.admit(incoming) else { continue };
                 let links = Arc::clone(&links);
                 tokio::spawn(async move {
-                    let Ok(link) = handshake.await else { return };
+                    let Ok(Accepted::Native(link)) = handshake.await else { return };
                     let at = {
                         let mut links = links.lock();
                         links.push(Seen { shard, confirmed_at_first: None, confirmed: false, ended: None });
@@ -149,7 +149,7 @@ async fn echo(mut link: QuicLink, note: impl Fn(&mut dyn FnMut(&mut Seen))) {
         for (class, queue) in [Class::Control, Class::Session].into_iter().zip(out.iter_mut()) {
             ended = ended.and(poll_fn(|cx| link.poll_send(cx, class, queue)).await);
         }
-        link.finish().await;
+        link.finish(0).await;
     }
     link.close(0, "done");
     note(&mut |seen| seen.ended = Some(ended.clone()));

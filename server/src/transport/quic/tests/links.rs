@@ -14,7 +14,7 @@ use super::harness::{
     Relay, Server, Setup, client, client_config, config, connect, exchange, stream_open, until, within,
 };
 use crate::transport::{
-    quic::{Gate, LinkError, accept, bind},
+    quic::{Accepted, Gate, LinkError, accept, bind},
     tls::Fingerprint,
 };
 
@@ -79,7 +79,8 @@ async fn what_is_sent_is_shared_with_quic_until_it_is_acknowledged_never_copied(
     let endpoint = socket.into_endpoint().unwrap();
     let client = client(fingerprint);
     let serve = async { accept(endpoint.accept().await.unwrap()).await.unwrap() };
-    let (mut link, connection) = within(async { tokio::join!(serve, connect(&client, address)) }).await;
+    let (accepted, connection) = within(async { tokio::join!(serve, connect(&client, address)) }).await;
+    let Accepted::Native(mut link) = accepted else { panic!("{accepted:?}") };
     let (mut control, mut control_in) = connection.open_bi().await.unwrap();
     control.write_all(b"x").await.unwrap();
     within(poll_fn(|cx| link.poll_recv(cx))).await.unwrap();
@@ -138,13 +139,23 @@ async fn a_third_stream_is_refused() {
 }
 
 #[tokio::test]
-async fn one_way_streams_and_datagrams_are_not_taken() {
+async fn a_one_way_stream_is_refused() {
     let (_folder, server, endpoint) = start();
     let connection = connect(&endpoint, server.address).await;
-    assert_eq!(connection.max_datagram_size(), None);
-    let mut open = std::pin::pin!(connection.open_uni());
-    let opened = open.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    assert!(opened.is_pending(), "the server allows one-way streams");
+    let mut one_way = connection.open_uni().await.unwrap();
+    one_way.write_all(b"x").await.unwrap();
+    assert_refused(&connection, &server, ErrorCode::UnexpectedMessage).await;
+}
+
+#[tokio::test]
+async fn datagrams_are_ignored() {
+    let (_folder, server, endpoint) = start();
+    let connection = connect(&endpoint, server.address).await;
+    let (mut control, mut control_in) = connection.open_bi().await.unwrap();
+    for _ in 0..100 {
+        connection.send_datagram_wait(Bytes::from_static(&[7; 1000])).await.unwrap();
+    }
+    exchange(&mut control, &mut control_in, b"still here").await;
 }
 
 #[tokio::test]
@@ -216,7 +227,7 @@ async fn a_client_pins_the_certificate_and_meets_no_other() {
 #[tokio::test]
 async fn a_client_of_another_protocol_is_turned_away_in_the_handshake() {
     let (_folder, server, mut endpoint) = start();
-    endpoint.set_default_client_config(client_config(server.fingerprint, b"h3"));
+    endpoint.set_default_client_config(client_config(server.fingerprint, b"hq-interop"));
     let failed = within(endpoint.connect(server.address, "localhost").unwrap()).await.unwrap_err();
     assert!(matches!(failed, ConnectionError::ConnectionClosed(_)), "{failed:?}");
     assert!(server.links.lock().is_empty());

@@ -15,6 +15,7 @@ use crate::{
     },
     engine::embedded::{
         encoding::put_write,
+        failpoint,
         faults::{Installed, Operation, check},
         files::io,
         log::names::Name,
@@ -44,6 +45,7 @@ impl Index {
             flush.damage
         };
         check(faults, Operation::IndexCommit).map_err(io("commit to", &self.path))?;
+        failpoint::reach("index.folded");
         transaction.commit().map_err(|error| self.failed(error))?;
         *self.damage.write() = damage;
         Ok(())

@@ -18,6 +18,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
+    failpoint,
     faults::{Fault, Installed, Operation, check},
     files::{io, private, sync_folder},
 };
@@ -44,6 +45,7 @@ impl Full {
         let done = segments.iter().take_while(|(_, last)| *last <= covered).count();
         for (path, _) in segments.drain(..done) {
             self.spares.retire(&path)?;
+            failpoint::reach("log.retired");
         }
         Ok(())
     }
@@ -138,6 +140,10 @@ impl Log {
                 return Err(io("write", &self.path)(error));
             }
         }
+        if failpoint::is_due("log.half") {
+            self.file.write_all_at(&buffer[..buffer.len() / 2], self.at).map_err(io("write", &self.path))?;
+            std::process::abort();
+        }
         self.file.write_all_at(buffer, self.at).map_err(io("write", &self.path))
     }
 
@@ -172,8 +178,10 @@ fn open(folder: &Path, id: u64, first: u64, epoch: u64, spare: &Path) -> Result<
     let segment = Segment { id, salt };
     let file = private().open(spare).map_err(io("open", spare))?;
     segment::begin(&file, spare, &segment::Header { segment, first, epoch })?;
+    failpoint::reach("log.begun");
     let path = segment::path(folder, id);
     std::fs::rename(spare, &path).map_err(io("rename", spare))?;
+    failpoint::reach("log.named");
     sync_folder(folder)?;
     let capacity = file.metadata().map_err(io("stat", &path))?.len();
     Ok((file, path, segment, capacity))

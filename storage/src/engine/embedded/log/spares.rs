@@ -10,7 +10,11 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 
 use super::segment;
-use crate::{Error, defaults::SPARE_SEGMENTS, engine::embedded::files::io};
+use crate::{
+    Error,
+    defaults::SPARE_SEGMENTS,
+    engine::embedded::files::{io, sync_folder},
+};
 
 #[derive(Default)]
 struct State {
@@ -85,15 +89,18 @@ impl Spares {
     /// Keeps a segment's file that the index has covered for reuse, or deletes it.
     pub fn retire(&self, path: &Path) -> Result<(), Error> {
         let length = std::fs::metadata(path).map_err(io("stat", path))?.len();
-        let mut state = self.inner.state.lock();
-        if length == self.inner.segment_bytes && state.ready.len() < SPARE_SEGMENTS {
-            let spare = state.name(&self.inner.folder, "spare");
-            std::fs::rename(path, &spare).map_err(io("rename", path))?;
-            state.ready.push(spare);
-            return Ok(());
-        }
-        drop(state);
-        std::fs::remove_file(path).map_err(io("remove", path))
+        let spare = {
+            let mut state = self.inner.state.lock();
+            let wanted = length == self.inner.segment_bytes && state.ready.len() < SPARE_SEGMENTS;
+            wanted.then(|| state.name(&self.inner.folder, "spare"))
+        };
+        let Some(spare) = spare else { return std::fs::remove_file(path).map_err(io("remove", path)) };
+        std::fs::rename(path, &spare).map_err(io("rename", path))?;
+        // Who takes it writes another segment's header into it. Were the former name still the one on the disk, a loss of
+        // power then would leave a segment of the log under the name of another.
+        sync_folder(&self.inner.folder)?;
+        self.inner.state.lock().ready.push(spare);
+        Ok(())
     }
 
     /// Stops the thread; nothing is prepared any more.

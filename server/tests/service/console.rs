@@ -1,0 +1,154 @@
+//! The operators' console against the real binary: what it shows, to whom it listens, and that what it does is done.
+
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    host::Socket,
+    http::Http,
+    support::server::{Server, Setup},
+};
+
+const TOKEN: &str = "an operator's secret";
+
+/// A server with a console that may act, and its admin listener.
+fn server(more: impl FnOnce(Setup) -> Setup) -> (tempfile::TempDir, Setup, Server, Http) {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
+    let setup = Setup::new(&folder.path().join("data")).set("console.token_file", token.display());
+    let setup = more(setup.set("persist.busy_age_ms", 1_000));
+    let server = setup.start();
+    let admin = Http::new(server.admin);
+    (folder, setup, server, admin)
+}
+
+async fn show(admin: &Http, path: &str) -> Value {
+    admin.send(Method::GET, path, &[], "").await.expect(200)
+}
+
+/// A phone of this user, subscribed to the session.
+async fn phone(http: &Http, token: &str, session: &str) -> Socket {
+    let mut socket = Socket::connect(http.address, None).await.unwrap();
+    socket.say(json!({"type": "auth", "token": token, "deviceId": "phone"})).await;
+    assert_eq!(socket.next().await.unwrap()["type"], "auth_ok");
+    socket.say(json!({"type": "subscribe", "sessionId": session})).await;
+    socket.until("state_sync").await;
+    socket
+}
+
+#[tokio::test]
+async fn operators_see_who_is_connected_to_what_and_find_them() {
+    let (_folder, setup, server, admin) = server(|setup| setup);
+    let token = setup.token("ann", &[]);
+    let http = Http::new(server.clients).with(&*token);
+    http.post("/sessions", json!({"sessionId": "trip", "state": {"secret": "tent"}})).await.expect(201);
+    let mut phone = phone(&http, &token, "trip").await;
+    http.put("/sessions/trip", json!({"state": {"secret": "stove"}})).await.expect(200);
+    phone.until("state_delta").await;
+
+    let seen = show(&admin, "/api/connections").await;
+    let row = &seen["connections"][0];
+    assert_eq!((&row["user"], &row["device"], &row["transport"]), (&json!("ann"), &json!("phone"), &json!("json")));
+    assert_eq!((&row["sessions"], &row["scope"]), (&json!(["trip"]), &json!("user")));
+    assert_eq!((&row["lagEvents"], &row["blocked"], &row["why"]), (&json!(0), &json!(false), &json!([])));
+    assert!(row["rttMs"].as_f64().is_some_and(|rtt| rtt > 0.0), "{row}");
+    assert_eq!(seen["counts"], json!([{"transport": "json", "scope": "user", "count": 1}]));
+    for (text, found) in [("ann", 1), ("phon", 1), ("trip", 1), ("json", 1), ("127.0", 1), ("bob", 0)] {
+        let seen = show(&admin, &format!("/api/connections?search={text}")).await;
+        assert_eq!(
+            (&seen["matching"], seen["connections"].as_array().map(Vec::len)),
+            (&json!(found), Some(found)),
+            "{text}"
+        );
+    }
+    let sessions = show(&admin, "/api/sessions?search=tri").await;
+    assert_eq!((&sessions["matching"], &sessions["sessions"][0]["id"]), (&json!(1), &json!("trip")));
+    assert_eq!((&sessions["sessions"][0]["version"], &sessions["sessions"][0]["subscribers"]), (&json!(2), &json!(1)));
+    let overview = show(&admin, "/api/overview").await;
+    assert_eq!((&overview["sessions"], &overview["complaints"]), (&json!(1), &json!([])));
+    let open: u64 = overview["transports"].as_array().unwrap().iter().map(|kind| kind["open"].as_u64().unwrap()).sum();
+    assert_eq!(open, 1, "{overview}");
+    for shown in [seen, sessions, overview] {
+        let text = shown.to_string();
+        assert!(!text.contains("stove") && !text.contains(&token), "no document and no token: {text}");
+    }
+    // Nothing of it is public.
+    http.send(Method::GET, "/api/overview", &[], "").await.expect_status(404);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_comes_first_and_is_told_why() {
+    let (_folder, setup, server, admin) = server(|setup| setup.set("fanout.ring_bytes", 64 << 20));
+    let token = setup.token("ann", &[]);
+    let http = Http::new(server.clients).with(&*token);
+    http.post("/sessions", json!({"sessionId": "trip", "state": {}})).await.expect(201);
+    let _good = phone(&http, &token, "trip").await;
+    let mut bad = Socket::connect(server.clients, None).await.unwrap();
+    bad.say(json!({"type": "auth", "token": token, "deviceId": "lazy"})).await;
+    bad.say(json!({"type": "subscribe", "sessionId": "trip"})).await;
+    bad.until("state_sync").await;
+    // It reads nothing any more; what the sockets take is some MiB.
+    let text = "x".repeat(512 << 10);
+    let seen = loop {
+        http.put("/sessions/trip", json!({"state": {"text": text, "n": fastrand::u64(..)}})).await.expect(200);
+        let patch = json!([{"op": "add", "path": "/text", "value": format!("{}{text}", fastrand::u64(..))}]);
+        http.patch("/sessions/trip", patch).await.expect(200);
+        let seen = show(&admin, "/api/connections").await;
+        if seen["connections"][0]["blocked"] == true {
+            break seen;
+        }
+    };
+    let row = &seen["connections"][0];
+    assert_eq!(row["device"], "lazy");
+    assert!(row["lagEvents"].as_u64().unwrap() + row["waitingBytes"].as_u64().unwrap() > 0, "{row}");
+    assert!(row["socketBytes"].as_u64().unwrap() > 0, "{row}");
+    assert!(row["why"][0].as_str().unwrap().contains("does not read"), "{row}");
+}
+
+#[tokio::test]
+async fn to_act_takes_the_token_and_then_it_is_done() {
+    let (_folder, setup, server, admin) = server(|setup| setup);
+    let token = setup.token("ann", &[]);
+    let http = Http::new(server.clients).with(&*token);
+    http.post("/sessions", json!({"sessionId": "trip", "state": {}})).await.expect(201);
+    let mut phone = phone(&http, &token, "trip").await;
+    let id = show(&admin, "/api/connections").await["connections"][0]["id"].as_str().unwrap().to_owned();
+    let disconnect = format!("/api/connections/{id}/disconnect");
+    let acts = [&*disconnect, "/api/drain", "/api/profile?seconds=1"];
+    for path in acts {
+        admin.send(Method::POST, path, &[], "").await.expect(401);
+        admin.with("another secret").send(Method::POST, path, &[], "").await.expect(401);
+        admin.with(&*token).send(Method::POST, path, &[], "").await.expect(401);
+        admin.with(TOKEN).send(Method::GET, path, &[], "").await.expect_status(405);
+    }
+    let operator = admin.with(TOKEN);
+    operator.send(Method::POST, "/api/connections/zz/disconnect", &[], "").await.expect(400);
+    let taken = operator.send(Method::POST, "/api/profile?seconds=1", &[], "").await.expect(200);
+    assert_eq!(taken["seconds"], 1);
+    operator.send(Method::POST, &disconnect, &[], "").await.expect_status(202);
+    while phone.next().await.is_some() {}
+    assert_eq!(show(&admin, "/api/connections").await["matching"], 0);
+
+    operator.send(Method::POST, "/api/drain", &[], "").await.expect_status(202);
+    assert!(server.ended().await.success(), "{}", setup.log());
+}
+
+#[tokio::test]
+async fn a_console_without_a_token_only_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Setup::new(&folder.path().join("data")).start();
+    let admin = Http::new(server.admin);
+    assert_eq!(show(&admin, "/api/overview").await["mayAct"], false);
+    for path in ["/api/connections/1/disconnect", "/api/drain", "/api/profile"] {
+        admin.with(TOKEN).send(Method::POST, path, &[], "").await.expect(403);
+    }
+    let page = admin.send(Method::GET, "/", &[], "").await;
+    assert_eq!(page.status, 200);
+    let text = String::from_utf8_lossy(&page.body).into_owned();
+    assert!(text.contains("<title>Console"), "{text}");
+    assert!(page.header("content-security-policy").unwrap().contains("default-src 'none'"));
+    // It is the operators' alone, and theirs alone.
+    Http::new(server.clients).send(Method::GET, "/console", &[], "").await.expect_status(404);
+    admin.send(Method::GET, "/home", &[], "").await.expect_status(404);
+}

@@ -1,0 +1,25 @@
+// Begins /home, in its own page or in the one that somebody signed in on; and begins it anew after another login.
+import '../styles/base.css';
+import '../styles/home.css';
+import '../styles/handoff.css';
+import type { TakenOver } from '@syncbridge/client';
+import { render } from 'preact';
+import { chooseSession, forget, keep, type Login } from '../login.ts';
+import { root } from '../root.ts';
+import { Home } from './home.tsx';
+import { Room } from './room.ts';
+
+/** Shows the session of a login; with what a handoff brought, if one did. */
+export async function start(login: Login, taken?: TakenOver): Promise<void> {
+  const room = await Room.enter(login, taken, () => {
+    forget();
+    location.replace('/?ended');
+  });
+  const again = (taken: TakenOver, device: string) => {
+    void room.close();
+    const login = keep(taken, device);
+    chooseSession(taken.sessionId);
+    void start(login, taken);
+  };
+  render(<Home key={login.tokens.accessToken} room={room} onTaken={again} />, root());
+}

@@ -105,7 +105,7 @@ const failed = (code: number, name: string, op: bigint, retryable = false): Mess
   retry_after_ms: retryable ? 40n : undefined,
   address: '',
 });
-const state = () => core.sessions.get('todo')?.document;
+const state = (id = 'todo') => core.sessions.get(id)?.document;
 
 /** The code with which the client ended the connection. */
 function ended(): number | undefined {
@@ -332,6 +332,18 @@ describe('ops', () => {
     expect(core.config.incarnation).toBe(7n);
     expect(state()).toEqual({ items: ['a'] });
     expect(core.update('todo', append('c'), PLAIN)).toBe(2n);
+  });
+
+  test('that make a session wait until the server has said whose connection it is', () => {
+    core.create('mine', { n: 1 }, 'Merge', 'Many');
+    expect(saidOf('Create')).toEqual([]);
+    say(WELCOME);
+    expect(saidOf('Create')).toMatchObject([{ counter: 1n, session: 'mine', conflict: 'Merge' }]);
+    core.update('mine', [{ op: 'replace', path: '/n', value: 2 }], PLAIN);
+    expect(said()).toEqual([]);
+    say({ type: 'Created', counter: 1n, session: 'mine', epoch: 1n, version: 1n });
+    expect(state('mine')).toEqual({ n: 2 });
+    expect(saidOf('Subscribe')).toMatchObject([{ session: 'mine', have: { epoch: 1n, version: 1n } }]);
   });
 
   test('of another user are refused, and nothing of them is sent', () => {

@@ -107,6 +107,7 @@ test('a list is written, checked off, moved and removed, and a code made, withou
   await page.evaluate(() => (document.activeElement as HTMLElement | null)?.blur());
   await reach('handoff-menu');
   await page.keyboard.press('Enter');
+  await page.getByTestId('generate-handoff-code').waitFor();
   await reach('generate-handoff-code');
   await page.keyboard.press('Enter');
   await page.getByTestId('handoff-code').waitFor();

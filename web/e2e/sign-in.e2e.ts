@@ -85,3 +85,20 @@ test('a device that is signed out from another one is asked to sign in again', a
   await phone.page.waitForURL(/\/\?ended/);
   await phone.page.getByTestId('error').filter({ hasText: 'signed out' }).waitFor();
 });
+
+test('a session that was deleted meanwhile gives way to the own list after a reload', async () => {
+  const account = await world.account();
+  const device = await world.signedIn(account);
+  const home = (await device.state()).sessionId;
+  const state = { title: 'Short-lived', notes: {} };
+  const { sessionId } = await world.server.call<{ sessionId: string }>('POST', '/sessions', account.token, {
+    state,
+  });
+  await device.page.evaluate(id => sessionStorage.setItem('syncbridge.session', id), sessionId);
+  await device.page.reload();
+  await device.until('it is open', ({ data }) => data?.title === 'Short-lived');
+  await world.server.call('DELETE', `/sessions/${sessionId}`, account.token);
+  await device.page.getByTestId('trouble').filter({ hasText: 'deleted' }).waitFor();
+  await device.page.reload();
+  await device.until('the own list is open', ({ sessionId, data }) => sessionId === home && data !== null);
+});

@@ -34,6 +34,7 @@ async function go(login: Login, taken?: TakenOver): Promise<void> {
     location.assign('/home');
     return;
   }
-  history.pushState(null, '', '/home');
+  // Going back from here leads to where one was before, not to a form that has done its work.
+  history.replaceState(null, '', '/home');
   await start(login, taken);
 }

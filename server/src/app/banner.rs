@@ -17,10 +17,12 @@ pub fn print(server: &Server) {
         }
     };
     let tls = if config.tls.cert.is_some() { "TLS" } else { "plain" };
-    let (scheme, admin) = (if config.tls.cert.is_some() { "wss" } else { "ws" }, server.admin);
+    let (scheme, pages) = if config.tls.cert.is_some() { ("wss", "https") } else { ("ws", "http") };
+    let admin = server.admin;
     let mut lines = vec![
         format!("SyncBridge {}", env!("CARGO_PKG_VERSION")),
         format!("  clients    {} (TCP, {tls}: {scheme}://{0}/ws, HTTP; UDP: QUIC, WebTransport: /wt)", server.listen),
+        format!("  pages      {pages}://{}/", server.listen),
         format!("  operators  http://{admin}/metrics /healthz /readyz"),
         format!("  storage    {storage}"),
         format!("  pin        {}", server.fingerprint),

@@ -24,10 +24,10 @@ const FRESH = process.env.SYNCBRIDGE_PAGES;
 const LOCAL = ['--disable-features=LocalNetworkAccessChecks'];
 
 /** A browser. */
-export function launch(...more: string[]): Promise<Browser> {
+export function launch(): Promise<Browser> {
   return chromium.launch({
     executablePath: CHROMIUM,
-    args: [...FLAGS, ...(FRESH === undefined ? [] : LOCAL), ...more],
+    args: [...FLAGS, ...(FRESH === undefined ? [] : LOCAL)],
   });
 }
 
@@ -73,6 +73,23 @@ export class Device {
       if (/content security policy|trusted ?type/i.test(message.text())) device.wrongs.push(message.text());
     });
     return device;
+  }
+
+  /** From the next page on: a network in which only this comes through. */
+  async only(transport: 'websocket' | 'webtransport'): Promise<void> {
+    if (transport === 'websocket') {
+      // What a firewall that drops UDP looks like: nothing is ever answered.
+      await this.context.route('**/api/v1/webtransport', () => {});
+    } else {
+      await this.context.addInitScript(() => {
+        const Real = WebSocket;
+        window.WebSocket = class extends Real {
+          constructor(url: string | URL, protocols?: string | string[]) {
+            super(String(url).replace(/\/ws$/, '/no-websocket'), protocols);
+          }
+        };
+      });
+    }
   }
 
   /** Signs in by the form; ends at /home with the session on the screen. */

@@ -16,11 +16,11 @@ export class World {
   private running: { server: Server; browser: Browser } | undefined;
   private readonly devices: Device[] = [];
 
-  /** Of the file of tests that calls this; `flags`: of the browser. */
-  constructor(settings: readonly string[] = [], flags: readonly string[] = ['--disable-quic']) {
+  /** Of the file of tests that calls this. */
+  constructor(settings: readonly string[] = []) {
     beforeAll(async () => {
       const server = await Server.start(...settings);
-      this.running = { server, browser: await launch(...flags) };
+      this.running = { server, browser: await launch() };
     });
     afterAll(async () => {
       await this.running?.browser.close();

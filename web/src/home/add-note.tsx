@@ -24,7 +24,7 @@ export function AddNote({ onAdd }: { onAdd: (text: string) => void }) {
         autocomplete="off"
         enterkeyhint="done"
       />
-      <button class="button small" type="submit" data-testid="add-note">
+      <button class="button small add-button" type="submit" data-testid="add-note">
         Add
       </button>
     </form>

@@ -49,7 +49,7 @@ export function Banners({ room, view }: { room: Room; view: View }) {
       {movedTo !== undefined && (
         <div class="banner calm" role="status" data-testid="moved">
           <p>
-            The session went on to <strong>{nameOf(view.names, movedTo)}</strong>.
+            The session went on to <strong>{nameOf(view.names, movedTo.device)}</strong>.
           </p>
           <button class="button small plain" type="button" onClick={() => room.dismiss()}>
             Fine

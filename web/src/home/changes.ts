@@ -5,8 +5,10 @@ import { unescaped } from './pointer.ts';
 
 /** A change of a note, as its row shows it. */
 export interface Highlight {
-  /** Another one for each change, so that its animation begins anew. */
+  /** Another one for changes that are apart, so that the animation begins anew: not for each letter that somebody types. */
   readonly id: number;
+  /** When the first of them came, by this machine's clock. */
+  readonly at: number;
   readonly device: string;
   readonly own: boolean;
   /**
@@ -23,10 +25,10 @@ export interface Entry extends Highlight {
   readonly note: string | undefined;
   /** How many changes of the same kind it stands for. */
   readonly times: number;
-  /** When, by this machine's clock. */
-  readonly at: number;
 }
 
+/** Milliseconds: changes of one note by one device that are nearer than that are drawn as one. */
+const APART = 500;
 /** Lines that are kept. */
 const ENTRIES = 40;
 /** Highlights that are kept: more notes than that are on no screen. */
@@ -67,11 +69,14 @@ export class Changes {
       const what = kind(operation);
       if (what === undefined || seen.has(`${what.what} ${what.note}`)) continue;
       seen.add(`${what.what} ${what.note}`);
-      const highlight = { id: ++this.last, ...by };
+      const now = Date.now();
+      const highlight = { id: ++this.last, at: now, ...by };
       if (what.note !== undefined) {
+        const before = this.highlights.get(what.note);
+        const goesOn = before !== undefined && before.device === by.device && now - before.at < APART;
         // The latest stands last, so that the oldest is the first to go.
         this.highlights.delete(what.note);
-        this.highlights.set(what.note, highlight);
+        this.highlights.set(what.note, goesOn ? { ...highlight, id: before.id, at: before.at } : highlight);
       }
       this.log_(highlight, what);
     }
@@ -82,7 +87,7 @@ export class Changes {
   }
 
   private log_(highlight: Highlight, { what, note }: What): void {
-    const entry = { ...highlight, what, note, at: Date.now() };
+    const entry = { ...highlight, what, note };
     const [latest, ...earlier] = this.entries;
     const same = latest?.device === entry.device && latest.what === what && latest.note === note;
     // Somebody types: one line, not one for each letter.

@@ -3,12 +3,12 @@ import type { Offer, TakenOver } from '@syncbridge/client';
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
 import { deviceId } from '../device.ts';
 import { CodeEntry } from '../ui/code-entry.tsx';
-import type { Room } from './room.ts';
+import type { Moved, Room } from './room.ts';
 import { left } from './time.ts';
 
 interface Props {
   readonly room: Room;
-  readonly movedTo: string | undefined;
+  readonly movedTo: Moved | undefined;
   readonly onTaken: (taken: TakenOver, device: string) => void;
   readonly onClose: () => void;
 }

@@ -76,6 +76,11 @@ export function Home({ room, onTaken }: Props) {
               />
             ))}
           </ol>
+          {page.rows.length === 0 && view.version > 0 && !readOnly && (
+            <p class="soft empty">
+              Write the first one. It is on your other devices before you have looked up.
+            </p>
+          )}
           {page.left > 0 && <p class="soft more">and {page.left} more</p>}
           {!readOnly && <AddNote onAdd={actions.add} />}
           {page.rest.length > 0 && (

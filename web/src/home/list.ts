@@ -144,13 +144,25 @@ export function remove(id: string): Recipe {
 /** Moves a note one place up or down; `undefined` when there is no such place. */
 export function move(id: string, down: boolean, page: Page): Recipe | undefined {
   const at = page.rows.findIndex(row => row.id === id);
-  const over = page.rows[at + (down ? 1 : -1)];
+  const to = at + (down ? 1 : -1);
+  const over = page.rows[to];
   if (at < 0 || over === undefined) return undefined;
-  const beyond = page.rows[at + (down ? 2 : -2)];
+  const beyond = page.rows[to + (down ? 1 : -1)];
   const order = beyond === undefined ? over.order + (down ? 1 : -1) : (over.order + beyond.order) / 2;
+  if (order !== over.order && order !== beyond?.order) {
+    return list => {
+      const note = noteOf(list, id);
+      if (note) note.order = order;
+    };
+  }
+  // Two were added at the same moment, or there is no number left between them: all are numbered anew.
+  const ids = page.rows.map(row => row.id);
+  ids.splice(to, 0, ...ids.splice(at, 1));
   return list => {
-    const note = noteOf(list, id);
-    if (note) note.order = order;
+    ids.forEach((id, index) => {
+      const note = noteOf(list, id);
+      if (note && note.order !== index + 1) note.order = index + 1;
+    });
   };
 }
 

@@ -128,7 +128,15 @@ function explain({ own, took }: Highlight): string {
 
 /** Another device's caret, at its place in the text: the text before it is laid out like the note's own, unseen. */
 function Caret({ cursor, text, name }: { cursor: Cursor; text: string; name: string }) {
+  const flag = useRef<HTMLSpanElement>(null);
   const [from, to] = [Math.min(cursor.from, cursor.to), Math.max(cursor.from, cursor.to)];
+  useLayoutEffect(() => {
+    const [element, caret] = [flag.current, flag.current?.parentElement];
+    const layer = caret?.parentElement;
+    if (element === null || caret === null || caret === undefined || !layer) return;
+    // The name stands to the left of a caret that is near the right edge.
+    element.classList.toggle('turned', caret.offsetLeft + element.offsetWidth > layer.clientWidth);
+  }, [from, to, text, name]);
   return (
     <div
       class="mirror caret-layer"
@@ -139,7 +147,9 @@ function Caret({ cursor, text, name }: { cursor: Cursor; text: string; name: str
       {text.slice(0, from)}
       {to > from && <span class="selected">{text.slice(from, to)}</span>}
       <span class="caret">
-        <span class="flag">{name}</span>
+        <span class="flag" ref={flag}>
+          {name}
+        </span>
       </span>
     </div>
   );

@@ -42,7 +42,7 @@ export interface View {
   /** Somebody wants the session on another device, and this one is asked. */
   readonly asked: Asked | undefined;
   /** The device that the session has just moved to. */
-  readonly movedTo: string | undefined;
+  readonly movedTo: Moved | undefined;
   /** Something went wrong, in words for a person. */
   readonly trouble: string | undefined;
 }
@@ -51,6 +51,11 @@ export type DevicePolicy = 'many' | 'exclusive' | 'ask';
 
 export interface Asked {
   readonly handoff: string;
+  readonly device: string;
+}
+
+/** A handoff that was completed: another object for each. */
+export interface Moved {
   readonly device: string;
 }
 
@@ -71,6 +76,8 @@ export interface Listed {
 /** What the server says to a login that has ended. */
 const SIGNED_OUT: ReadonlySet<string> = new Set(['unauthenticated', 'token_expired', 'invalid_credentials']);
 
+/** Milliseconds between two pictures of the log. */
+const LOG = 200;
 /** The end of the session that carets are shared in. */
 const WHERE = '~where';
 
@@ -85,8 +92,10 @@ export class Room {
   private readonly changes = new Changes();
   private policy: DevicePolicy = 'many';
   private asked: Asked | undefined;
-  private movedTo: string | undefined;
+  private movedTo: Moved | undefined;
   private trouble: string | undefined;
+  private shown: { log: readonly Entry[]; at: number } = { log: [], at: 0 };
+  private later: ReturnType<typeof setTimeout> | undefined;
   private handing = false;
   /** By the user's list of devices. */
   private registered: Names = new Map();
@@ -115,7 +124,7 @@ export class Room {
       this.changed();
     });
     show(() => this.state());
-    this.open(taken?.sessionId ?? chosenSession()).catch((error: unknown) => this.fail(error));
+    this.begin(taken?.sessionId ?? chosenSession()).catch((error: unknown) => this.fail(error));
     this.introduce().catch(() => {
       // A name is for people to recognise; without one, the id is shown.
     });
@@ -145,7 +154,7 @@ export class Room {
       activeDevice,
       watching: this.policy !== 'many' && activeDevice !== undefined && activeDevice !== this.device,
       policy: this.policy,
-      log: this.changes.log,
+      log: this.log(),
       cursors: this.whereabouts?.cursors(devices) ?? NO_CURSORS,
       names: this.naming(devices),
       asked: this.asked,
@@ -295,7 +304,7 @@ export class Room {
             break;
           case 'handoff-completed':
             this.asked = undefined;
-            if (change.device !== this.device) this.movedTo = change.device;
+            if (change.device !== this.device) this.movedTo = { device: change.device };
             this.devices().catch(() => {});
             break;
           case 'deleted':
@@ -322,6 +331,7 @@ export class Room {
   async close(): Promise<void> {
     this.leave();
     this.listeners.clear();
+    clearTimeout(this.later);
     if (this.frame !== undefined) cancelAnimationFrame(this.frame);
     await this.client.close();
   }
@@ -360,6 +370,16 @@ export class Room {
     };
   }
 
+  /** Opens the session that this tab showed; the user's own list when that is there no more. */
+  private async begin(chosen: string | undefined): Promise<void> {
+    try {
+      await this.open(chosen);
+    } catch (error) {
+      if (chosen === undefined || !(error instanceof ServerError && error.code === 'not_found')) throw error;
+      await this.open(undefined);
+    }
+  }
+
   /** The id of the user's own list, which is made when it does not exist. */
   private async home(): Promise<string> {
     const sessionId = `notes:${this.login.user.id}`;
@@ -394,6 +414,22 @@ export class Room {
     await this.client.request('POST', '/devices', {
       body: { deviceId: this.device, name: deviceName(), platform },
     });
+  }
+
+  /** The log, another one at most every `LOG` milliseconds: nobody reads lines that are gone in the next frame. */
+  private log(): readonly Entry[] {
+    const { shown } = this;
+    const now = performance.now();
+    if (shown.log === this.changes.log) return shown.log;
+    if (now - shown.at >= LOG) {
+      this.shown = { log: this.changes.log, at: now };
+    } else {
+      this.later ??= setTimeout(() => {
+        this.later = undefined;
+        this.changed();
+      }, LOG);
+    }
+    return this.shown.log;
   }
 
   private ownName(): string {

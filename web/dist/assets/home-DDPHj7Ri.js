@@ -1,1 +1,0 @@
-import{_ as e,h as t,m as n,s as r}from"./rest-VT6IH2Or.js";import{t as i}from"./start-waCXQbbc.js";var a=n();a===void 0?(e(()=>t),location.replace(`/`)):(r(),i(a));

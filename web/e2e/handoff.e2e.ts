@@ -103,6 +103,28 @@ test('a code that is none is told, and can be typed again', async () => {
   await sameSession(one, two);
 });
 
+test("by the camera, where the browser can read codes: others than this server's links are passed over", async () => {
+  const one = await world.signedIn(await world.account());
+  await one.code();
+  const link = await one.page.getByTestId('handoff-link').inputValue();
+  const two = await world.device();
+  await two.page.addInitScript(link => {
+    // What Chromium has on Android and macOS, and not here.
+    const seen = ['no link', link.replace('//', '//evil.'), link];
+    Object.assign(window, {
+      BarcodeDetector: class {
+        detect(video: HTMLVideoElement) {
+          const next = video.videoWidth > 0 ? seen.shift() : undefined;
+          return Promise.resolve(next === undefined ? [] : [{ rawValue: next }]);
+        }
+      },
+    });
+  }, link);
+  await two.page.goto('/handoff');
+  await two.page.getByTestId('scan').click();
+  await sameSession(one, two);
+});
+
 test('under `ask` the active device is asked, and the session goes when it says so', async () => {
   const account = await world.account();
   const one = await world.signedIn(account);

@@ -82,10 +82,7 @@ export class SessionHandle<T = Json> extends Observed<T> implements Session<T> {
 
   get at(): Position | undefined {
     const at = this.#core?.replica?.at;
-    if (at && (this.#lastAt?.version !== Number(at.version) || this.#lastAt.epoch !== Number(at.epoch))) {
-      this.#lastAt = position(at);
-    }
-    return this.#lastAt;
+    return at ? position(at) : this.#lastAt;
   }
 
   get version(): number {
@@ -177,6 +174,7 @@ export class SessionHandle<T = Json> extends Observed<T> implements Session<T> {
   end(error: Error): void {
     if (this.#error) return;
     this.#lastState = this.#core?.document ?? this.#lastState;
+    this.#lastAt = this.at;
     this.#error = error;
     for (const update of this.#updates.values()) update.onRefused(error);
     this.#updates.clear();

@@ -5,7 +5,7 @@ import type { RefusedError } from '../error.ts';
 import { deferred } from './emitter.ts';
 
 export class UpdateHandle implements Update {
-  readonly counter: number;
+  counter: number;
   readonly operations: Patch;
   phase: Update['phase'] = 'pending';
   readonly #accepted = deferred<Position>();

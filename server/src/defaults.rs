@@ -342,8 +342,6 @@ pub const HANDOFF_GONE: Duration = Duration::from_mins(10);
 pub const HANDOFF_OFFERS: usize = 65_536;
 /// Codes of one user that are good at a time; the oldest gives way. A person shows one on each of their devices.
 pub const HANDOFF_OFFERS_OF_USER: usize = 64;
-/// Rows that one read brings when a process begins: 1,024 × 300 B = 300 KiB.
-pub const HANDOFF_SCAN: usize = 1_024;
 /// Failed attempts to complete a handoff in a minute, from one address and for one session, before none is heard.
 pub const HANDOFF_FAILURES: u64 = 10;
 /// A server that shares its store reads the offers of the others when somebody presents a code that it does not know, and

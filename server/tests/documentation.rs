@@ -112,3 +112,61 @@ fn links_and_anchors_are_found_as_code_hosts_find_them() {
     assert_eq!(anchor("## The way of one `update`, again"), "the-way-of-one-update-again");
     assert_eq!(prose("a\n```\nb\n```\nc"), ["a", "c"]);
 }
+
+/// The names of all functions under a folder.
+fn functions(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            functions(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("a source");
+            let names = text.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
+            found.extend(names.map(|name| name.trim().to_owned()));
+        }
+    }
+}
+
+/// True when a name is what is written of it, where `…` stands for what is left out.
+fn is_short_for(written: &str, name: &str) -> bool {
+    let mut parts = written.split('…');
+    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
+    let mut open = false;
+    for part in parts {
+        open = part.is_empty();
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    open || rest.is_empty()
+}
+
+#[test]
+fn every_test_and_file_that_the_stores_promises_name_is_there() {
+    let repository = repository();
+    let mut names = BTreeSet::new();
+    for folder in ["storage/src", "storage/tests", "server/src", "server/tests", "perf/src", "perf/tests"] {
+        functions(&repository.join(folder), &mut names);
+    }
+    let text = fs::read_to_string(repository.join("storage/DESIGN.md")).expect("the page");
+    let (mut tests, mut files) = (0, 0);
+    for line in text.lines().filter(|line| line.starts_with('|')) {
+        for code in line.split('`').skip(1).step_by(2) {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '…' || c == ':';
+            let test = code.rsplit("::").next().unwrap_or(code);
+            if code.chars().all(plain) && (test.contains('…') || test.matches('_').count() > 3) {
+                assert!(
+                    names.iter().any(|name| is_short_for(test, name)),
+                    "there is no test `{test}`, named in: {line}"
+                );
+                tests += 1;
+            } else if code.contains('/') && code.ends_with(".rs") {
+                let there =
+                    ["storage", "storage/src", "."].iter().any(|base| repository.join(base).join(code).exists());
+                assert!(there, "there is no file `{code}`, named in: {line}");
+                files += 1;
+            }
+        }
+    }
+    assert!(tests > 60 && files > 3, "{tests} {files}: the page has another form now");
+    assert!(is_short_for("a_…_c", "a_b_c") && is_short_for("…_c", "a_c") && !is_short_for("a_…", "b_a_c"));
+}

@@ -229,5 +229,16 @@ pub fn compare(folder: &Path, rounds: u64, time: Duration, rate: u64, options: &
     let sink: Arc<Times> = Arc::default();
     let store = Embedded::open(&folder.join("busy"), options.clone(), sink).expect("opens");
     println!("start, which reads an index of {} MiB: {} ms", bytes >> 20, begin.elapsed().as_millis());
+    let mut took: Vec<u64> = (0..SESSIONS)
+        .map(|number| {
+            let begin = Instant::now();
+            let found = store.load(&format!("session-{number}")).expect("readable");
+            assert!(found.is_some());
+            begin.elapsed().as_nanos() as u64
+        })
+        .collect();
+    took.sort_unstable();
+    let [p50, p95, most] = [0.5, 0.95, 1.0].map(|part| at(&took, part));
+    println!("cold load of a session after a start: p50 {p50:.0} us, p95 {p95:.0} (bar 5000), most {most:.0}");
     store.close().expect("nothing failed");
 }

@@ -88,6 +88,7 @@ fn median(mut of: Vec<f64>) -> f64 {
     of[of.len() / 2]
 }
 
+#[allow(dead_code, reason = "a test runs `compare` in short form")]
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().expect("HOST:PORT of a database");
@@ -95,13 +96,19 @@ fn main() {
     let options = Options { contact_points: vec![address], keyspace: "cql_bench".into(), ..Options::default() };
     scylla::destroy(&options).expect("nothing of an earlier run is left");
     scylla::migrate(&options).expect("the schema is made");
+    compare(&options, rounds, 10);
+    scylla::destroy(&options).expect("removed");
+}
+
+/// Runs the rounds and prints the figures.
+pub fn compare(options: &Options, rounds: usize, each: usize) {
     let count = Arc::<Count>::default();
-    let store = Scylla::open(&options, count.clone()).expect("opens");
+    let store = Scylla::open(options, count.clone()).expect("opens");
     let mut bench = Bench { store, count, versions: vec![0; SESSIONS], submitted: 0 };
     bench.slice(2);
     let (mut behind, mut single, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
-        let (many, batches) = bench.slice(10);
+        let (many, batches) = bench.slice(each);
         let (one, alone) = bench.slice(1);
         println!(
             "write-behind {many:>7.0}/s, {batches:.2} batches an update; one write an update {one:>6.0}/s, {alone:.2}"
@@ -111,6 +118,5 @@ fn main() {
         ratios.push(many / one);
     }
     bench.store.close().expect("nothing failed");
-    println!("median: {:.0}/s against {:.0}/s, {:.1} ×", median(behind), median(single), median(ratios));
-    scylla::destroy(&options).expect("removed");
+    println!("median: {:.0}/s against {:.0}/s, {:.1} × (bar 5)", median(behind), median(single), median(ratios));
 }

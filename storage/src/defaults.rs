@@ -47,6 +47,14 @@ pub const SPARE_SEGMENTS: usize = 2;
 /// of 400 MB/s, well inside the 50 ms between the newest accepted and the newest durable commit.
 pub const GROUP_BYTES: usize = 4 << 20;
 
+/// How far behind the group just before it, in bytes of log, a group says what groups touched: two pages of 4 KiB, so that it
+/// is known what a page had to do with that is lost, wherever groups begin.
+pub const NAMES_REACH: u64 = 8 << 10;
+
+/// Bytes of such names in a group, besides those of the group just before it, which are always there: half of what the
+/// smallest commits of one page could name, and less than a page, which is what the smallest sync writes anyway.
+pub const NAMES_BYTES: usize = 2 << 10;
+
 /// Bytes in memory that make the index thread write. 16 MiB are about 50,000 small updates: a hot session's are merged
 /// into a few rows, and one index commit (a few ms) is spread over all of them.
 pub const FLUSH_BYTES: usize = 16 << 20;
@@ -58,6 +66,10 @@ pub const BACKLOG_BYTES: usize = 64 << 20;
 /// After this long a few commits are flushed too, so that a quiet server's log is covered and its memory is free.
 pub const FLUSH_AFTER: Duration = Duration::from_secs(5);
 
+/// Bytes of the index that are synced at a time while a flush is written: about 1 ms on a disk of 400 MB/s, so a commit's sync
+/// waits for one such helping and not for the 10 to 40 MiB of a flush.
+pub const INDEX_HELPING_BYTES: usize = 512 << 10;
+
 /// Page cache of the index, in bytes.
 pub const INDEX_CACHE_BYTES: usize = 64 << 20;
 
@@ -68,6 +80,12 @@ pub const RUN_BYTES: usize = 64 << 10;
 /// Rows whose time is over that one flush removes at most, unless it brought more than half as many that expire: a million
 /// handoff codes a day are 58 a flush.
 pub const EXPIRED_A_FLUSH: usize = 4096;
+
+/// Epochs that a copy of a store skips, once to twice as many: more than the starts that a store sees.
+pub const EPOCHS_SKIPPED: u64 = 1 << 20;
+
+/// Rows that are read at once where all of a kind are gone through: 512 × ~200 B = 100 KiB.
+pub const SCANNED_AT_ONCE: usize = 512;
 
 /// Sessions whose newest (epoch, version) the writer remembers, so that it need not ask the index: twice this number
 /// (two generations) × ~100 B = 12 MiB.

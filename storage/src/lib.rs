@@ -14,6 +14,6 @@ pub mod session;
 
 pub use commit::{Applied, Commit, Outcome, Table, Ticket, Write};
 pub use defaults::{DEDUP_WINDOW, EPOCHS_KEPT};
-pub use engine::{Engine, Sink, Stats};
+pub use engine::{Engine, Scanned, Sink, Stats};
 pub use error::Error;
 pub use session::{EpochStart, Incarnation, StoredDelta, StoredSession, Taken};

@@ -1,5 +1,7 @@
 //! The engine over CQL, against a real Cassandra: the shared suite, and what only it can do.
 
+#[path = "../examples/cql_bench.rs"]
+mod cql_bench;
 mod suite;
 
 use std::{
@@ -372,4 +374,164 @@ fn what_waits_is_written_in_few_batches() {
     assert_eq!(stats.commits, 2_001);
     assert!(stats.syncs <= 40, "{} batches", stats.syncs);
     assert_eq!(server.commit(vec![delta("s", epoch, 2_001)]), Fenced);
+}
+
+/// A store with sessions of every shape: with changes before and behind a checkpoint, clients, a large document; and rows.
+fn fill(store: &dyn Engine, sink: &Recorder) {
+    let epoch = store.epoch();
+    let mut ticket = 1 << 32;
+    let mut commit = |writes: Vec<Write>| {
+        ticket += 1;
+        store.submit(Commit { ticket, writes });
+        assert_eq!(sink.wait(ticket), Committed);
+    };
+    for session in 0..12u64 {
+        let name = format!("session-{session}");
+        commit(vec![create(&name, epoch), put(Table::Membership, &format!("user\0{name}"), "owner")]);
+        for version in 2..2 + 7 * session {
+            let by = op("user", u128::from(version % 3), version);
+            commit(vec![delta_by(&name, epoch, version, by)]);
+            if version % 11 == 0 {
+                commit(vec![suite::checkpoint(&name, epoch, version)]);
+            }
+        }
+    }
+    let document = vec![b'7'; 700 << 10].into();
+    commit(vec![Write::Create { session: "large".into(), epoch, meta: "m".into(), document, op: None }]);
+    commit(vec![create("gone", epoch)]);
+    commit(vec![Write::DeleteSession { session: "gone".into(), epoch }]);
+    let later = Write::Put {
+        table: Table::Handoff,
+        key: bytes("code"),
+        value: bytes("later"),
+        expires_at_ms: Some(now_ms() + 3_600_000),
+        if_absent: false,
+    };
+    commit(vec![later]);
+}
+
+fn now_ms() -> u64 {
+    syncbridge_storage::engine::system_clock()()
+}
+
+/// Everything that can be read of what [`fill`] made.
+fn everything(store: &dyn Engine) -> impl PartialEq + std::fmt::Debug + use<> {
+    let names = (0..12).map(|session| format!("session-{session}")).chain(["large".to_owned(), "gone".to_owned()]);
+    let sessions: Vec<_> = names
+        .map(|name| {
+            let mut loaded = store.load(&name).expect("readable");
+            if let Some(loaded) = &mut loaded {
+                loaded.incarnations.sort_by(|a, b| (&a.user, a.incarnation).cmp(&(&b.user, b.incarnation)));
+            }
+            (loaded, store.deltas(&name, 1, usize::MAX).expect("readable"), name)
+        })
+        .collect();
+    let rows = [Table::Membership, Table::Handoff, Table::Token];
+    let rows = rows.map(|table| store.scan(table, b"", None, usize::MAX, now_ms()).expect("readable"));
+    (sessions, rows)
+}
+
+/// What is exported of one engine and imported into the other is the same there, and the same again on the way back.
+#[test]
+fn a_store_moves_from_the_folder_into_the_database_and_back_and_nothing_changes() {
+    use syncbridge_storage::engine::embedded::{self, Embedded};
+    let (first, back) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let open = |folder: &std::path::Path| {
+        let sink: Arc<Recorder> = Arc::default();
+        (Embedded::open(folder, embedded::Options::default(), sink.clone()).expect("opens"), sink)
+    };
+    let (store, sink) = open(first.path());
+    fill(&store, &sink);
+    let truth = everything(&store);
+    drop(store);
+
+    let keyspace = Keyspace::new();
+    let mut import = scylla::tools::Offline::open(&keyspace.0).expect("opens").import().expect("it is empty");
+    let half = Scylla::open(&keyspace.0, Arc::<Recorder>::default()).map(drop);
+    assert!(matches!(half, Err(Error::Refused { .. })), "no server starts on half of a store");
+    let epoch = embedded::tools::Offline::export(first.path(), embedded::Options::default(), |entry| import.put(entry));
+    let epoch = epoch.expect("fits");
+    import.finish(epoch).expect("finished");
+
+    let mut server = Server::open(&keyspace.0);
+    assert!(server.store.epoch() > epoch + 1000, "cursors of the other store are none of this one's");
+    assert_eq!(everything(&server.store), truth);
+    let refused = scylla::tools::Offline::open(&keyspace.0).map(drop);
+    assert!(matches!(&refused, Err(Error::Refused { cause, .. }) if cause.contains("lives")), "{:?}", refused.err());
+    server.store.close().expect("nothing failed");
+
+    let offline = scylla::tools::Offline::open(&keyspace.0).expect("no server lives");
+    assert_eq!(offline.check(&mut |what| panic!("{what}")).expect("read"), 13);
+    let figures = offline.stats().expect("counted");
+    assert_eq!((figures.sessions, figures.servers.len()), (13, 0));
+    let rows: Vec<_> = figures.tables.iter().map(|(table, rows, _)| (*table, *rows)).collect();
+    assert_eq!(rows, [(Table::Membership, 12), (Table::Handoff, 1)]);
+    let mut import = embedded::tools::Import::begin(back.path()).expect("empty");
+    let epoch = offline.export(|entry| import.put(entry)).expect("fits");
+    offline.close().expect("nothing failed");
+    import.finish(epoch).expect("finished");
+    assert_eq!(everything(&open(back.path()).0), truth);
+
+    let again = scylla::tools::Offline::open(&keyspace.0).expect("no server lives").import().map(drop);
+    assert!(matches!(again, Err(Error::Refused { .. })), "there is something in it");
+    // And it is served on.
+    server = Server::open(&keyspace.0);
+    let epoch = match server.take("session-3") {
+        Taken::Owned { epoch } => epoch,
+        Taken::Held { address } => panic!("{address}"),
+    };
+    let version = server.store.load("session-3").expect("read").expect("there").version;
+    assert_eq!(server.commit(vec![delta("session-3", epoch, version + 1)]), Committed);
+}
+
+/// Days of updates to one session, in batches of a flush; what is in its partition stays within what is promised.
+#[test]
+fn a_session_that_is_written_to_without_end_stays_bounded() {
+    use syncbridge_storage::DEDUP_WINDOW;
+    let keyspace = Keyspace::new();
+    let mut server = Server::open(&keyspace.0);
+    let epoch = server.store.epoch();
+    assert_eq!(server.commit(vec![create("s", epoch)]), Committed);
+    let (mut version, mut most) = (1, (0, 0, 0));
+    for _ in 0..10 {
+        let mut last = 0;
+        for _ in 0..800 {
+            version += 1;
+            last = server.submit(vec![delta_by("s", epoch, version, op("user", u128::from(version % 2), version))]);
+        }
+        assert_eq!(server.sink.wait(last), Committed);
+        assert_eq!(server.commit(vec![suite::checkpoint("s", epoch, version)]), Committed);
+        let mut entries = Vec::new();
+        server.store.close().expect("nothing failed");
+        let offline = scylla::tools::Offline::open(&keyspace.0).expect("no server lives");
+        let _epoch = offline
+            .export(|entry| {
+                entries.push(entry);
+                Ok::<_, Error>(())
+            })
+            .expect("read");
+        offline.close().expect("nothing failed");
+        server = Server::open(&keyspace.0);
+        let (mut deltas, mut answers) = (0, 0);
+        for entry in &entries {
+            match entry {
+                syncbridge_storage::engine::embedded::tools::Entry::Deltas(run) => deltas += run.len(),
+                syncbridge_storage::engine::embedded::tools::Entry::Answers { answers: run, .. } => {
+                    answers += run.len()
+                }
+                _ => {}
+            }
+        }
+        most = (most.0.max(deltas), most.1.max(answers), most.2.max(entries.len()));
+    }
+    assert!(version > 8000);
+    // 1,000 versions and a run more; a window of answers for each of two clients.
+    assert!((1000..=2000).contains(&most.0), "{most:?}");
+    assert!(most.1 <= 2 * DEDUP_WINDOW, "{most:?}");
+}
+
+#[test]
+fn the_cql_bench_runs() {
+    // It asserts that every commit ends `Committed`; its figures are nobody's promise here.
+    cql_bench::compare(&Keyspace::new().0, 1, 2);
 }

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use parking_lot::RwLock;
 use syncbridge_codec::wire::{Reader, Value as _, WireError};
-use syncbridge_storage::{Engine, Error, Table, Write};
+use syncbridge_storage::{Engine, Error, Scanned, Table, Write};
 
 use super::{Actor, family::FamilyId};
 use crate::defaults;
@@ -19,6 +19,8 @@ use crate::defaults;
 /// What a row of [`Table::Token`] is, by its key's first byte.
 const FAMILY_ROW: u8 = b'r';
 const DEVICE_ROW: u8 = b'd';
+/// Bytes of a family's key.
+const FAMILY_KEY: usize = 17;
 
 /// See the file's head.
 #[derive(Debug, Default)]
@@ -26,6 +28,32 @@ pub struct Revoked {
     /// Unix seconds until which the family has to be remembered.
     families: RwLock<HashMap<FamilyId, u64>>,
     devices: RwLock<HashMap<Arc<str>, Removed>>,
+    /// What the store has lost.
+    lost: RwLock<Lost>,
+}
+
+/// Families and users of whose revocations nobody knows any more: every token of theirs that was made until the start is
+/// over, and they sign in again.
+#[derive(Debug, Default)]
+struct Lost {
+    /// Unix seconds of the start.
+    until: u64,
+    /// First and last.
+    families: Vec<(FamilyId, FamilyId)>,
+    /// First, and last or all behind it.
+    users: Vec<(Bytes, Option<Bytes>)>,
+}
+
+impl Lost {
+    fn family(&self, family: FamilyId) -> bool {
+        self.families.iter().any(|(first, last)| (*first..=*last).contains(&family))
+    }
+
+    fn user(&self, user: &str) -> bool {
+        self.users.iter().any(|(first, last)| {
+            user.as_bytes() >= &first[..] && last.as_ref().is_none_or(|last| user.as_bytes() <= &last[..])
+        })
+    }
 }
 
 /// What another server revoked.
@@ -50,23 +78,43 @@ impl Revoked {
     /// What the store remembers at `now` (milliseconds since 1970). Blocks.
     ///
     /// # Errors
-    /// [`Error`] when the store cannot be read or holds what no server wrote.
+    /// [`Error`] when the store cannot be read at all.
     pub fn load(engine: &dyn Engine, now_ms: u64) -> Result<Self, Error> {
         let loaded = Self::default();
+        let mut lost = Lost { until: now_ms / 1_000, ..Lost::default() };
         // What cannot be read ends more than it would have to, never less.
-        each(engine, FAMILY_ROW, now_ms, |key, value| {
-            let Some(id) = key.last_chunk() else { return Err(damaged(key)) };
-            let until = u64::read(&mut Reader::new(value));
-            loaded.fence(FamilyId(u128::from_be_bytes(*id)), until.unwrap_or(u64::MAX));
-            Ok(())
+        engine.scan_readable(Table::Token, &[FAMILY_ROW], now_ms, &mut |found| match found {
+            Scanned::Row(key, value) => match key.last_chunk().filter(|_| key.len() == FAMILY_KEY) {
+                Some(id) => {
+                    let until = u64::read(&mut Reader::new(value));
+                    loaded.fence(FamilyId(u128::from_be_bytes(*id)), until.unwrap_or(u64::MAX));
+                }
+                None => tracing::error!(key = %key.escape_ascii(), "a revocation of nobody's is ignored"),
+            },
+            Scanned::Unreadable { from, to } => {
+                let last = to.map_or(u128::MAX, |to| number(&to));
+                lost.families.push((FamilyId(number(&from)), FamilyId(last)));
+            }
         })?;
-        each(engine, DEVICE_ROW, now_ms, |key, value| {
-            let Ok(user) = std::str::from_utf8(&key[1..]) else { return Err(damaged(key)) };
-            let removed = Removed::decode(value);
-            let all = Removed { at: BTreeMap::new(), all: now_ms / 1_000 };
-            loaded.devices.write().insert(user.into(), removed.unwrap_or(all));
-            Ok(())
+        engine.scan_readable(Table::Token, &[DEVICE_ROW], now_ms, &mut |found| match found {
+            Scanned::Row(key, value) => match std::str::from_utf8(&key[1..]) {
+                Ok(user) => {
+                    let removed = Removed::decode(value);
+                    let all = Removed { at: BTreeMap::new(), all: now_ms / 1_000 };
+                    loaded.devices.write().insert(user.into(), removed.unwrap_or(all));
+                }
+                Err(_) => tracing::error!(key = %key.escape_ascii(), "a removed device of nobody's is ignored"),
+            },
+            Scanned::Unreadable { from, to } => {
+                let part = |key: Bytes| key.slice(key.len().min(1)..);
+                lost.users.push((part(from), to.map(part)));
+            }
         })?;
+        if !lost.families.is_empty() || !lost.users.is_empty() {
+            let (families, users) = (&lost.families, &lost.users);
+            tracing::error!(?families, ?users, "revocations are damaged: whoever they may concern signs in again");
+        }
+        *loaded.lost.write() = lost;
         Ok(loaded)
     }
 
@@ -76,7 +124,14 @@ impl Revoked {
     /// # Errors
     /// As [`Revoked::load`].
     pub fn learn(&self, engine: &dyn Engine, now_ms: u64) -> Result<Learned, Error> {
-        let Self { families, devices } = Self::load(engine, now_ms)?;
+        let Self { families, devices, lost } = Self::load(engine, now_ms)?;
+        {
+            // Taken over once: who signed in again after that is not sent away a second time.
+            let mut known = self.lost.write();
+            if known.families.is_empty() && known.users.is_empty() {
+                *known = lost.into_inner();
+            }
+        }
         let mut learned = Learned::default();
         for (family, until) in families.into_inner() {
             if self.families.write().insert(family, until).is_none() {
@@ -101,14 +156,21 @@ impl Revoked {
     pub fn ends(&self, actor: &Actor) -> bool {
         match (&actor.family, &actor.device) {
             (Some(family), _) => match FamilyId::parse(family) {
-                Some(family) => self.families.read().contains_key(&family),
+                Some(family) => {
+                    self.families.read().contains_key(&family) || {
+                        let lost = self.lost.read();
+                        actor.issued_at <= lost.until && lost.family(family)
+                    }
+                }
                 None => true,
             },
             (None, Some(device)) if actor.expires_at.is_some() => {
                 let devices = self.devices.read();
-                devices.get(&*actor.user).is_some_and(|removed| {
+                let removed = devices.get(&*actor.user).is_some_and(|removed| {
                     actor.issued_at <= removed.all || removed.at.get(&**device).is_some_and(|at| actor.issued_at <= *at)
-                })
+                });
+                let lost = self.lost.read();
+                removed || (actor.issued_at <= lost.until && lost.user(&actor.user))
             }
             (None, _) => false,
         }
@@ -168,6 +230,11 @@ impl Revoked {
     /// Forgets what concerns no token any more at `now` (Unix seconds).
     pub fn forget(&self, now: u64) {
         self.families.write().retain(|_, until| now < *until);
+        let mut lost = self.lost.write();
+        if now >= lost.until + defaults::ACCESS_TTL_MAX.as_secs() {
+            *lost = Lost::default();
+        }
+        drop(lost);
         self.devices.write().retain(|_, removed| {
             let lives = |at: u64| now < at + defaults::ACCESS_TTL_MAX.as_secs();
             removed.at.retain(|_, at| lives(*at));
@@ -198,28 +265,101 @@ impl Removed {
     }
 }
 
-fn damaged(key: &[u8]) -> Error {
-    Error::Damaged { what: format!("the revocation {}", key.escape_ascii()) }
+/// The family that a key, or a part of one, stands for.
+fn number(key: &[u8]) -> u128 {
+    let mut id = [0; 16];
+    let part = key.get(1..FAMILY_KEY.min(key.len())).unwrap_or_default();
+    id[..part.len()].copy_from_slice(part);
+    u128::from_be_bytes(id)
 }
 
-/// Goes through all rows of one kind.
-fn each(
-    engine: &dyn Engine,
-    row: u8,
-    now_ms: u64,
-    mut see: impl FnMut(&[u8], Bytes) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let mut after: Option<Bytes> = None;
-    loop {
-        let rows = engine.scan(Table::Token, &[row], after.as_deref(), defaults::SCAN, now_ms)?;
-        let last = rows.last().map(|(key, _)| key.clone());
-        let whole = rows.len() == defaults::SCAN;
-        for (key, value) in rows {
-            see(&key, value)?;
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use syncbridge_storage::{
+        Commit, Outcome, Sink, Ticket,
+        engine::embedded::{Embedded, Options},
+    };
+
+    use super::*;
+
+    struct Nobody;
+
+    impl Sink for Nobody {
+        fn completed(&self, _: &[(Ticket, Outcome)]) {}
+
+        fn poisoned(&self, error: &Error) {
+            panic!("{error}");
         }
-        match last {
-            Some(last) if whole => after = Some(last),
-            _ => return Ok(()),
+    }
+
+    const START: u64 = 1_800_000_000;
+
+    fn open(folder: &Path) -> Embedded {
+        let options = Options { clock: Arc::new(|| START * 1_000), ..Options::default() };
+        Embedded::open(folder, options, Arc::new(Nobody)).expect("damage of a row stops nobody")
+    }
+
+    fn actor(user: &str, device: Option<&str>, family: Option<FamilyId>, issued_at: u64) -> Actor {
+        Actor {
+            user: user.into(),
+            device: device.map(Into::into),
+            family: family.map(|family| family.to_string().into()),
+            expires_at: Some(START + 1_000),
+            issued_at,
         }
+    }
+
+    /// Changes every place in the index that has these bytes.
+    fn damage(folder: &Path, bytes: &[u8]) {
+        let path = folder.join("index.redb");
+        let mut index = fs::read(&path).expect("readable");
+        let places: Vec<_> = (0..index.len() - bytes.len()).filter(|at| index[*at..].starts_with(bytes)).collect();
+        assert!(!places.is_empty());
+        for at in places {
+            index[at] ^= 0x40;
+        }
+        fs::write(&path, index).expect("written");
+    }
+
+    #[test]
+    fn a_damaged_revocation_stops_no_start_and_lets_nobody_in() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let families = [1u128, 2, 3].map(|family| FamilyId(family << 120 | 0x1234_5678_9abc_def0));
+        let store = open(folder.path());
+        let revoked = Revoked::default();
+        let mut writes: Vec<_> = families.iter().map(|family| Revoked::put(*family, START + 500)).collect();
+        writes.extend(
+            ["ann", "bob-of-the-damaged-row", "zoe"]
+                .map(|user| revoked.fence_device(&user.into(), &"device".into(), START - 10)),
+        );
+        store.submit(Commit { ticket: 1, writes });
+        store.close().expect("durable");
+        drop(store);
+        damage(folder.path(), &families[1].0.to_be_bytes());
+        damage(folder.path(), b"bob-of-the-damaged-row");
+
+        let store = open(folder.path());
+        let revoked = Revoked::load(&store, START * 1_000).expect("the server starts");
+        for family in families {
+            assert!(revoked.ends(&actor("u", None, Some(family), START - 100)), "{family} was ended");
+        }
+        let other = FamilyId(9 << 120);
+        assert!(!revoked.ends(&actor("u", None, Some(other), START - 100)), "far from what is damaged");
+        // A login after the start whose number is among those that nobody knows of.
+        let new = FamilyId(families[1].0 + 1);
+        assert!(revoked.ends(&actor("u", None, Some(new), START)));
+        assert!(!revoked.ends(&actor("u", None, Some(new), START + 1)), "who signs in again is in");
+
+        for user in ["ann", "bob-of-the-damaged-row", "zoe"] {
+            assert!(revoked.ends(&actor(user, Some("device"), None, START - 20)), "{user}'s device was removed");
+        }
+        assert!(revoked.ends(&actor("bob-of-the-damaged-row", Some("other"), None, START - 20)), "nobody knows which");
+        assert!(!revoked.ends(&actor("bob-of-the-damaged-row", Some("other"), None, START + 1)));
+        assert!(!revoked.ends(&actor("ann", Some("other"), None, START - 20)), "hers is whole");
+        assert!(!revoked.ends(&actor("zz", Some("other"), None, START - 20)), "far from what is damaged");
+        revoked.forget(START + defaults::ACCESS_TTL_MAX.as_secs());
+        assert!(!revoked.ends(&actor("bob-of-the-damaged-row", Some("other"), None, START - 20)), "long expired");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use syncbridge_codec::{ErrorCode, wire::WireError};
-use syncbridge_storage::{Engine, Outcome, Table, Write};
+use syncbridge_storage::{Engine, Error, Outcome, Scanned, Table, Write};
 
 use super::family::Family;
 use crate::{
@@ -56,12 +56,35 @@ pub(super) fn count(
     engine.scan(table, prefix, None, most, now_ms).map(|rows| rows.len()).map_err(|error| Fault::unreadable(&error))
 }
 
-/// A user's logins that are not over.
+/// The same of a login, where one that cannot be read is as good as over: its user signs in again.
+pub(super) fn login(engine: &Arc<dyn Engine>, key: &[u8], now_ms: u64) -> Result<Option<Family>, Fault> {
+    match engine.get(Table::Token, key, now_ms) {
+        Err(Error::Damaged { what }) => {
+            tracing::error!(what, "a damaged login is taken for one that is over");
+            Ok(None)
+        }
+        Err(error) => Err(Fault::unreadable(&error)),
+        Ok(None) => Ok(None),
+        Ok(Some(value)) => Family::decode(key, value).map(Some).map_err(|error| damaged(Table::Token, key, error)),
+    }
+}
+
+/// A user's logins that are not over and can be read.
 pub(super) async fn families(hub: &Arc<Hub>, user: &str, now: Now) -> Result<Vec<Family>, Fault> {
     let (hub, prefix) = (Arc::clone(hub), Family::prefix(user));
     off_shard(move || {
-        let most = 2 * defaults::FAMILIES_PER_USER;
-        scan(hub.engine(), Table::Token, &prefix, None, most, now.wall_ms, Family::decode)
+        let (mut families, mut broken) = (Vec::new(), None);
+        let read = hub.engine().scan_readable(Table::Token, &prefix, now.wall_ms, &mut |found| match found {
+            Scanned::Row(key, value) => match Family::decode(&key, value) {
+                Ok(family) => families.push(family),
+                Err(error) => broken = Some(damaged(Table::Token, &key, error)),
+            },
+            Scanned::Unreadable { from, .. } => {
+                tracing::error!(key = %from.escape_ascii(), "a damaged login is taken for one that is over");
+            }
+        });
+        read.map_err(|error| Fault::unreadable(&error))?;
+        broken.map_or(Ok(families), Err)
     })
     .await?
 }

@@ -20,7 +20,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use aws_lc_rs::hmac;
 use parking_lot::Mutex;
 use syncbridge_codec::ErrorCode;
-use syncbridge_storage::{Engine, Outcome, Table, Write};
+use syncbridge_storage::{Engine, Outcome, Scanned, Table, Write};
 
 pub use self::moving::Moved;
 use self::{
@@ -251,22 +251,19 @@ impl Handoffs {
 /// The offers that the store remembers.
 fn remembered(engine: &dyn Engine, now_ms: u64) -> Result<Offers, syncbridge_storage::Error> {
     let mut offers = Offers::new(defaults::HANDOFF_OFFERS, defaults::HANDOFF_OFFERS_OF_USER);
-    let mut after: Option<bytes::Bytes> = None;
-    loop {
-        let rows = engine.scan(Table::Handoff, &[], after.as_deref(), defaults::HANDOFF_SCAN, now_ms)?;
-        let Some((last, _)) = rows.last() else { return Ok(offers) };
-        after = Some(last.clone());
-        for (key, value) in rows {
-            match Offer::decode(&key, value) {
-                Ok(offer) => {
-                    if offers.add(offer, now_ms).is_err() {
-                        tracing::warn!("more handoffs were offered than this server keeps; one is forgotten");
-                    }
+    engine.scan_readable(Table::Handoff, &[], now_ms, &mut |found| match found {
+        Scanned::Row(key, value) => match Offer::decode(&key, value) {
+            Ok(offer) => {
+                if offers.add(offer, now_ms).is_err() {
+                    tracing::warn!("more handoffs were offered than this server keeps; one is forgotten");
                 }
-                Err(error) => tracing::error!(%error, "a stored handoff cannot be read and is forgotten"),
             }
-        }
-    }
+            Err(error) => tracing::error!(%error, "a stored handoff cannot be read and is forgotten"),
+        },
+        // Who was to get one asks for another.
+        Scanned::Unreadable { .. } => tracing::error!("stored handoffs are damaged and forgotten"),
+    })?;
+    Ok(offers)
 }
 
 /// What an offer is told to be that was used, has expired, or lost what it was made for.

@@ -191,3 +191,7 @@ fn each<T: Sync>(all: &[T], work: impl Fn(&T) + Sync) {
         }
     });
 }
+
+#[cfg(test)]
+#[path = "ownership_tests.rs"]
+mod tests;

@@ -30,7 +30,8 @@ pub struct Problem {
     /// The status of the response.
     status: u16,
     /// For people.
-    detail: String,
+    #[schema(value_type = String)]
+    detail: Box<str>,
     /// The error's stable name (proto-spec/errors.md).
     code: &'static str,
     /// Whether the same request may succeed later.
@@ -40,10 +41,12 @@ pub struct Problem {
     retry_after_ms: Option<u64>,
     /// With `moved`: HOST:PORT of the server that has the session, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    address: Option<String>,
+    #[schema(value_type = Option<String>)]
+    address: Option<Box<str>>,
     /// What the request is called in the server's log; also in `X-Request-Id`.
     #[serde(skip_serializing_if = "Option::is_none", rename = "requestId")]
-    request_id: Option<String>,
+    #[schema(value_type = Option<String>)]
+    request_id: Option<Box<str>>,
     #[serde(skip)]
     error: ErrorCode,
     /// Whether the connection ends with it.
@@ -65,7 +68,7 @@ impl Problem {
             r#type: "about:blank",
             title: StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error"),
             status,
-            detail,
+            detail: detail.into(),
             code: code.name(),
             retryable: code.retryable(),
             retry_after_ms: None,
@@ -94,7 +97,7 @@ impl Problem {
     /// Says what the request is called in the log.
     #[must_use]
     pub(super) fn of_request(mut self, id: &str) -> Self {
-        self.request_id = Some(id.to_owned());
+        self.request_id = Some(id.into());
         self
     }
 
@@ -140,7 +143,7 @@ impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
         Self {
             retry_after_ms: fault.retry_after_ms,
-            address: fault.address.map(Into::into),
+            address: fault.address.as_deref().map(Into::into),
             ..Self::new(fault.code, fault.text)
         }
     }

@@ -43,3 +43,6 @@ pub(crate) const fn generation_of(conn: ConnId) -> u32 {
 pub(crate) const fn index_of(conn: ConnId) -> u32 {
     conn.0 as u32
 }
+
+#[cfg(test)]
+mod moved_tests;

@@ -154,7 +154,7 @@ pub(super) mod tests {
         Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 }
     }
 
-    fn shard() -> Shard {
+    pub fn shard() -> Shard {
         let metrics = Metrics::new(1);
         let bounds = persist::Bounds { busy_age_ms: 25, max_queued: 16, max_bytes: 1 << 20 };
         let persist = Persist::new(bounds, now, Arc::clone(&metrics));
@@ -211,7 +211,7 @@ pub(super) mod tests {
         shard.receive_chunk(index, Class::Control, message.into().to_frame());
     }
 
-    fn hello() -> Message {
+    pub fn hello() -> Message {
         handshake::Client::hello("ann".into(), "phone".into(), 1, Scope::default(), Vec::new()).into()
     }
 

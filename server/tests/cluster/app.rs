@@ -9,7 +9,7 @@ use syncbridge_client::{
     ChangeKind, Client, Config, Patch, Position, ResetReason, SessionHandle, Transport, UpdateDurability, UpdateHandle,
     UpdateOptions, core::Times,
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle, time::MissedTickBehavior};
 
 use crate::support::within;
 
@@ -156,6 +156,7 @@ impl Writer {
 async fn write(app: Arc<App>, durable: Arc<Mutex<Durable>>, told: watch::Sender<usize>, stop: watch::Receiver<bool>) {
     let mut pending: VecDeque<(String, UpdateHandle)> = VecDeque::new();
     let mut pace = tokio::time::interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for number in 0.. {
         pace.tick().await;
         if !*stop.borrow() {

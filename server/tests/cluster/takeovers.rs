@@ -27,6 +27,9 @@ const SESSION: &str = "shared";
 /// Durable updates before an owner is stopped, and by the next one before it is woken.
 const BETWEEN: usize = 20;
 
+/// Versions that are looked at behind each takeover: the store keeps 1,000, and time goes on meanwhile.
+const LOOKED_AT: u64 = 900;
+
 /// The test reads the store and writes nothing.
 struct Nobody;
 
@@ -39,14 +42,14 @@ impl Sink for Nobody {
     }
 }
 
-/// Servers that check each other's tokens.
-fn cluster(folder: &Path, keyspace: &Keyspace) -> Vec<Setup> {
+/// Servers that check each other's tokens. Their leases are so many seconds.
+fn cluster(folder: &Path, keyspace: &Keyspace, lease: u64) -> Vec<Setup> {
     let setup = |name: &str| {
         let data = folder.join(name);
         std::fs::create_dir(&data).expect("a folder");
         keyspace
             .of(Setup::with_lasting_port(&data))
-            .set("storage.cassandra.lease_seconds", 1)
+            .set("storage.cassandra.lease_seconds", lease)
             .set("connection.heartbeat_ms", 1_000)
     };
     let setups = vec![setup("a"), setup("b")];
@@ -61,9 +64,10 @@ async fn asked(server: &Server, token: &str) -> (u16, Value) {
     (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{status} {body}: {error}")))
 }
 
-/// All changes that the store has.
+/// The changes that the store has, from the first of `after` that it is sure to keep.
 fn changes(store: &Scylla, after: u64) -> Vec<StoredDelta> {
     let mut all: Vec<StoredDelta> = Vec::new();
+    let after = after.max(store.load(SESSION).expect("readable").expect("there").version.saturating_sub(LOOKED_AT));
     loop {
         let from = all.last().map_or(after, |last| last.version);
         let more = store.deltas(SESSION, from, 1 << 20).expect("readable").expect("they are kept");
@@ -80,7 +84,7 @@ async fn an_owner_that_stood_still_writes_nothing_more_and_its_clients_end_up_wi
     let rounds = std::env::var("SYNCBRIDGE_TAKEOVERS").map_or(3, |rounds| rounds.parse().expect("a number"));
     let folder = tempfile::tempdir().expect("a folder");
     let keyspace = Keyspace::new().migrated();
-    let setups = cluster(folder.path(), &keyspace);
+    let setups = cluster(folder.path(), &keyspace, 1);
     let servers: Vec<Server> = setups.iter().map(Setup::start).collect();
     let token = setups[0].token("ann", &[]);
     let both = format!("{},{}", servers[0].clients, servers[1].clients);
@@ -154,4 +158,36 @@ impl Writer {
         self.goes_on(more, |_| true).await;
         self.last().epoch
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_down_or_comes_back_keeps_nobody_waiting_for_its_lease_and_resets_nobody() {
+    let _alone = ALONE.lock().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let keyspace = Keyspace::new().migrated();
+    // Longer than anything is waited for here.
+    let setups = cluster(folder.path(), &keyspace, 600);
+    let mut servers: Vec<Server> = setups.iter().map(Setup::start).collect();
+    let token = setups[0].token("ann", &[]);
+    let both = format!("{},{}", servers[0].clients, servers[1].clients);
+    let of = As { name: "writer", transport: Transport::Quic, servers: &both, token: &token, patience: 500 };
+    let mut writer = Writer::start(App::start(of, SESSION, true).await);
+    let first = writer.last_epoch_after(BETWEEN).await;
+
+    let down = servers.remove(0);
+    down.terminate();
+    writer.goes_on(BETWEEN, |at| at.epoch > first).await;
+    let second = writer.last().epoch;
+    assert_eq!(down.ended().await.code(), Some(0));
+
+    servers.remove(0).kill();
+    let _back = setups[1].start();
+    writer.goes_on(BETWEEN, |at| at.epoch > second).await;
+
+    let (app, durable) = writer.stop().await;
+    let there =
+        log(&within("the document", app.client.get(SESSION)).await.expect("there").value.deserialize().expect("JSON"));
+    let told: Vec<&String> = durable.iter().map(|(marker, _)| marker).collect();
+    assert!(there.iter().eq(told), "everything once, in its order");
+    app.finish().await;
 }

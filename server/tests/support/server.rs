@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    thread::JoinHandle,
 };
 
 use rustix::process::{Pid, Resource, Rlimit, Signal};
@@ -92,7 +93,8 @@ impl Setup {
         self.data.with_extension("stderr")
     }
 
-    fn spawn(&self) -> Child {
+    /// The process, and who writes down what it says.
+    fn spawn(&self) -> (Child, JoinHandle<()>) {
         let mut log = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
         let mut command = if self.survives_full_disk {
             // Beyond the limit a write fails with EFBIG, once SIGXFSZ is ignored; `trap ''` hands that on through exec.
@@ -114,15 +116,17 @@ impl Setup {
             .spawn()
             .expect("the binary runs");
         let mut said = child.stderr.take().expect("piped");
-        std::thread::spawn(move || std::io::copy(&mut said, &mut log));
-        child
+        let written = std::thread::spawn(move || {
+            std::io::copy(&mut said, &mut log).expect("written down");
+        });
+        (child, written)
     }
 
     /// Starts it, and waits until it says what listens where. A port that the last server's sockets still hold is tried
     /// again a few times.
     pub fn start(&self) -> Server {
         for _ in 0..50 {
-            let mut child = self.spawn();
+            let (mut child, written) = self.spawn();
             let stdout = BufReader::new(child.stdout.take().expect("piped"));
             let mut server = Server {
                 setup: self.clone(),
@@ -148,15 +152,49 @@ impl Setup {
                 }
             }
             let status = server.child.wait().expect("ended");
+            written.join().expect("all that it said");
             let log = self.log();
             assert!(log.trim_end().lines().rev().take(3).any(|line| line.contains("in use")), "{status}: {log}");
         }
         panic!("the port stays in use: {}", self.log());
     }
 
+    /// Starts it where a start may be refused: how it ended then; `None` when it serves, and is killed.
+    pub fn start_briefly(&self) -> Option<ExitStatus> {
+        let (mut child, written) = self.spawn();
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let serves = stdout.lines().any(|line| line.expect("text").trim_start().starts_with("pin"));
+        if serves {
+            child.kill().expect("killed");
+        }
+        let status = child.wait().expect("ended");
+        written.join().expect("all that it said");
+        (!serves).then_some(status)
+    }
+
+    /// Another command on its data folder, which must succeed.
+    pub fn run(&self, arguments: &[&str]) {
+        let done = program(PROGRAM).args(arguments).arg("--data").arg(&self.data).output().expect("the binary runs");
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// Starts it, and waits until it has ended by itself.
+    pub async fn start_and_wait(&self) -> ExitStatus {
+        let (mut child, _written) = self.spawn();
+        super::within("the server ends", async {
+            loop {
+                if let Some(status) = child.try_wait().expect("known") {
+                    return status;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        })
+        .await
+    }
+
     /// Starts it and kills it at once after `delay`, wherever it is by then.
     pub fn start_and_kill(&self, delay: std::time::Duration) {
-        let mut child = self.spawn();
+        let (mut child, _written) = self.spawn();
         std::thread::sleep(delay);
         child.kill().expect("killed");
         child.wait().expect("reaped");
@@ -192,6 +230,16 @@ impl Server {
         assert!(self.setup.survives_full_disk);
         let none = Rlimit { current: Some(0), maximum: Some(0) };
         rustix::process::prlimit(Some(self.pid()), Resource::Fsize, none).expect("its limits are ours to set");
+    }
+
+    /// SIGSTOP: it does nothing more until [`Server::resume`].
+    pub fn stop(&self) {
+        rustix::process::kill_process(self.pid(), Signal::STOP).expect("signalled");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        rustix::process::kill_process(self.pid(), Signal::CONT).expect("signalled");
     }
 
     /// SIGTERM; goes on at once.

@@ -283,8 +283,8 @@ impl Disk {
         fs::create_dir_all(target).expect("made");
         for (path, entry) in &names {
             let inside = path.strip_prefix(&self.root).expect("below the root");
-            let above = path.parent().expect("below the root");
-            if above != self.root && names.get(above) != Some(&Entry::Folder) {
+            let mut above = path.ancestors().skip(1).take_while(|above| *above != self.root);
+            if !above.all(|above| names.get(above) == Some(&Entry::Folder)) {
                 continue; // Its folder is not there.
             }
             let there = target.join(inside);
@@ -322,11 +322,6 @@ impl Disk {
                 assert!(same, "{}: a change that the shim did not see", path.display());
             }
         }
-    }
-
-    /// Things that are not synced.
-    pub fn pending(&self) -> usize {
-        self.renamings.len() + self.contents.iter().map(|content| content.pending.len()).sum::<usize>()
     }
 }
 

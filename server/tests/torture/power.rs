@@ -10,6 +10,7 @@ use fastrand::Rng;
 
 use crate::{
     disk::{Disk, Kept},
+    points::with,
     rounds::{Crew, Tally, look},
     shim::{Record, Shim},
     support::{
@@ -23,7 +24,14 @@ use crate::{
 /// Losses that one record is good for; the next record begins on what one of them left.
 const LOSSES_A_RECORD: usize = 16;
 /// Segments of 64 KiB, flushes of 32 KiB or 30 ms: the log rolls over and the index is written all the time.
-pub const SMALL: (&str, &str) = ("TORTURE_SIZES", "65536,32768,30");
+const SMALL: (&str, &str) = ("TORTURE_SIZES", "65536,32768,30");
+
+/// A server in `folder` with small segments.
+pub fn small(folder: &Path) -> Setup {
+    let mut setup = Setup::new(&folder.join("data"));
+    setup.environment = vec![(SMALL.0.into(), SMALL.1.into())];
+    setup
+}
 
 /// What was done to a folder, and what clients heard meanwhile.
 struct Recorded {
@@ -46,13 +54,6 @@ struct Loss {
     seed: u64,
 }
 
-fn setup(folder: &Path, shim: Option<&Shim>) -> Setup {
-    let mut setup = Setup::new(&folder.join("data"));
-    setup.environment = vec![(SMALL.0.into(), SMALL.1.into())];
-    setup.environment.extend(shim.into_iter().flat_map(|shim| shim.environment(true)));
-    setup
-}
-
 async fn record(
     name: &str,
     folder: &Path,
@@ -63,7 +64,7 @@ async fn record(
     let own = tempfile::tempdir().expect("a folder");
     let shim = Arc::new(Shim::new(own.path(), &folder.join("data")));
     let before = Disk::of(&folder.join("data"));
-    let setup = setup(folder, Some(&shim));
+    let setup = with(&small(folder), shim.environment(true));
     // Slow syncs, so that there is time between a write and its sync for something to be said too early.
     shim.slow_syncs([0, 500, 3_000][rng.usize(..3)]);
     let server = setup.start();
@@ -73,6 +74,7 @@ async fn record(
     crew.load(&mut stage);
     stage.answered(rng.u64(300..1_500)).await;
     let epoch = (loaded, stage.epoch);
+    shim.freeze().await;
     server.kill();
     crew.end(stage).await;
     let records = shim.records();
@@ -83,25 +85,31 @@ async fn record(
 }
 
 impl Recorded {
-    /// One in four before anybody wrote: while the server starts, so that recovery loses power as well.
+    /// One in four before anybody wrote: while the server starts, so that recovery loses power as well. Half of all near a
+    /// change of names, of which there are few.
     fn draw(&self, rng: &mut Rng) -> Loss {
-        let loaded = usize::try_from(self.loaded).expect("in memory").min(self.records.len());
-        let position = if rng.u8(..4) == 0 { rng.usize(..loaded) } else { rng.usize(loaded..=self.records.len()) };
+        let loaded = usize::try_from(self.loaded).expect("in memory");
+        let range = if rng.u8(..4) == 0 { 0..=loaded } else { loaded..=self.records.len() };
+        let names: Vec<usize> =
+            range.clone().filter(|at| self.records.get(*at).is_some_and(Record::is_of_names)).collect();
+        let position = match names.len() {
+            some @ 1.. if rng.bool() => (names[rng.usize(..some)] + rng.usize(..6)).min(*range.end()),
+            _ => rng.usize(range),
+        };
         Loss { position, kept: Kept::ALL[rng.usize(..Kept::ALL.len())], seed: rng.u64(..) }
     }
 
-    fn build(&self, loss: Loss, folder: &Path) -> usize {
+    fn build(&self, loss: Loss, folder: &Path) {
         let mut disk = self.before.clone();
         self.records[..loss.position].iter().for_each(|record| disk.step(record));
         disk.build(loss.kept, &mut Rng::with_seed(loss.seed), &folder.join("data"));
-        disk.pending()
     }
 
     /// Starts a server on what is left; what settled sessions there are now.
     async fn check(&self, loss: Loss, token: &str, tally: &mut Tally) -> BTreeMap<String, Vec<String>> {
         let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
-        let pending = self.build(loss, folder.path());
-        let setup = setup(folder.path(), None);
+        self.build(loss, folder.path());
+        let setup = small(folder.path());
         let server = setup.start();
         let (mut control, welcome) =
             Wire::greeted(Via::WebSocket, server.clients, hello(token, "looks", 8, Vec::new())).await;
@@ -125,7 +133,6 @@ impl Recorded {
         server.kill();
         crew.end(stage).await;
         crew.rest(tally);
-        assert!(pending > 0 || loss.kept != Kept::Everything || position > 0);
         settled
     }
 }
@@ -136,7 +143,7 @@ async fn what_was_called_durable_survives_every_loss_of_power() {
     let mut rng = Rng::with_seed(seed());
     fastrand::seed(rng.u64(..));
     let mut folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
-    let token = setup(folder.path(), None).token("ann", &["--ttl", "2000000"]);
+    let token = small(folder.path()).token("ann", &["--ttl", "2000000"]);
     let mut tally = Tally::default();
     let mut settled = BTreeMap::new();
     let (mut done, mut starting, mut records) = (0, 0, 0);

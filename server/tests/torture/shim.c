@@ -33,6 +33,8 @@ struct control {
     uint64_t shorten;    /* a write that fails has written half before */
     uint64_t sticky;     /* all that follow fail as well */
     uint64_t fired;      /* failures so far */
+    uint64_t frozen;     /* nothing more is done to the folder: who tries waits for the end */
+    uint64_t inside;     /* calls that are being done and written down */
 };
 enum { WRITES = 1, SYNCS = 2, NAMES = 4 };
 enum { LOG = 1, INDEX = 2, OTHER = 4 };
@@ -104,6 +106,21 @@ static int opened(int fd, char *path, struct stat *found) {
     return under(path);
 }
 
+static void leave(int *inside) {
+    if (*inside) __atomic_sub_fetch(&control->inside, 1, __ATOMIC_SEQ_CST);
+}
+/* A call that changes the folder, from here to the end of the function that makes it. */
+#define CHANGES(ours) int inside __attribute__((cleanup(leave))) = enter(ours)
+static int enter(int ours) {
+    if (!ours) return 0;
+    __atomic_add_fetch(&control->inside, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&control->frozen, __ATOMIC_SEQ_CST)) {
+        __atomic_sub_fetch(&control->inside, 1, __ATOMIC_SEQ_CST);
+        for (;;) pause();
+    }
+    return 1;
+}
+
 static uint64_t class(const char *path) {
     if (strstr(path, "/log/")) return LOG;
     return strstr(path, "/index.") ? INDEX : OTHER;
@@ -140,14 +157,14 @@ static int fails(uint64_t operation, const char *path) {
     if (control->pass > 0) control->pass--;
     if (now) control->fired++;
     pthread_mutex_unlock(&lock);
-    if (now && !control->error) kill(getpid(), SIGKILL);
+    if (now && !control->error && !(operation == WRITES && control->shorten)) kill(getpid(), SIGKILL);
     if (now) errno = (int)control->error;
     return now;
 }
 
-/* Writes that the program may do. `-1`: to be failed, `*size` bytes of it written. */
-static int allowed(int fd, size_t *size, char *path, struct stat *found) {
-    if (!opened(fd, path, found)) return 0;
+/* Whether a write may be done: 1, or -1: it is to fail, after `*size` bytes. 0: it is none of ours. */
+static int allowed(int ours, size_t *size, const char *path) {
+    if (!ours) return 0;
     if (!fails(WRITES, path)) return 1;
     *size = control->shorten ? *size / 2 : 0;
     return -1;
@@ -157,6 +174,7 @@ static ssize_t finish(int verdict, ssize_t written, struct stat *found, uint64_t
     if (verdict == 0) return written;
     if (written > 0) note('W', 0, found->st_ino, offset, written, NULL, NULL, data);
     if (verdict > 0) return written;
+    if (!control->error) kill(getpid(), SIGKILL);
     /* The first call is told how much it wrote, as a disk that is full tells it; the next one fails. */
     if (written > 0) return written;
     errno = (int)control->error;
@@ -167,7 +185,9 @@ ssize_t write(int fd, const void *data, size_t size) {
     REAL(ssize_t, write, int, const void *, size_t);
     char path[PATH_MAX];
     struct stat found;
-    int verdict = allowed(fd, &size, path, &found);
+    int ours = opened(fd, path, &found);
+    CHANGES(ours);
+    int verdict = allowed(ours, &size, path);
     uint64_t offset = verdict ? (fcntl(fd, F_GETFL) & O_APPEND ? (uint64_t)found.st_size : (uint64_t)lseek(fd, 0, SEEK_CUR)) : 0;
     return finish(verdict, verdict < 0 && !size ? 0 : real_write(fd, data, size), &found, offset, data);
 }
@@ -176,7 +196,9 @@ ssize_t pwrite64(int fd, const void *data, size_t size, off64_t offset) {
     REAL(ssize_t, pwrite64, int, const void *, size_t, off64_t);
     char path[PATH_MAX];
     struct stat found;
-    int verdict = allowed(fd, &size, path, &found);
+    int ours = opened(fd, path, &found);
+    CHANGES(ours);
+    int verdict = allowed(ours, &size, path);
     return finish(verdict, verdict < 0 && !size ? 0 : real_pwrite64(fd, data, size, offset), &found, offset, data);
 }
 ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) { return pwrite64(fd, data, size, offset); }
@@ -223,6 +245,7 @@ static int sync_with(int (*real)(int), int fd) {
     char path[PATH_MAX];
     struct stat found;
     if (!opened(fd, path, &found)) return real(fd);
+    CHANGES(1);
     note(S_ISDIR(found.st_mode) ? 'b' : 'B', 0, found.st_ino, 0, 0, path, NULL, NULL);
     if (control->sync_us && S_ISREG(found.st_mode)) usleep(control->sync_us);
     int done = fails(SYNCS, path) ? -1 : real(fd);
@@ -243,6 +266,7 @@ int ftruncate64(int fd, off64_t size) {
     char path[PATH_MAX];
     struct stat found;
     int ours = opened(fd, path, &found);
+    CHANGES(ours);
     if (ours && fails(WRITES, path)) return -1;
     int done = real_ftruncate64(fd, size);
     if (ours && done == 0) note('T', 0, found.st_ino, 0, size, NULL, NULL, NULL);
@@ -298,6 +322,7 @@ static int open_at(int folder, const char *name, int flags, mode_t mode) {
     char path[PATH_MAX];
     struct stat found;
     int ours = (flags & (O_CREAT | O_TRUNC)) && locate(folder, name, path);
+    CHANGES(ours);
     int before = ours && lstat(path, &found) == 0;
     if (ours && !before && (flags & O_CREAT) && fails(NAMES, path)) return -1;
     int fd = real_openat64(folder, name, flags, mode);
@@ -336,6 +361,7 @@ int renameat(int from, const char *old, int to, const char *new) {
     REAL(int, renameat, int, const char *, int, const char *);
     char first[PATH_MAX], second[PATH_MAX];
     int ours = locate(from, old, first) & locate(to, new, second);
+    CHANGES(ours);
     if (ours && fails(NAMES, second)) return -1;
     int done = real_renameat(from, old, to, new);
     if (ours && done == 0) note('R', 0, 0, 0, 0, first, second, NULL);
@@ -346,6 +372,7 @@ int renameat2(int from, const char *old, int to, const char *new, unsigned flags
     REAL(int, renameat2, int, const char *, int, const char *, unsigned);
     char first[PATH_MAX], second[PATH_MAX];
     int ours = locate(from, old, first) & locate(to, new, second);
+    CHANGES(ours);
     int done = real_renameat2(from, old, to, new, flags);
     if (ours && done == 0) note(flags ? 'X' : 'R', 0, 0, 0, 0, flags ? "renameat2" : first, second, NULL);
     return done;
@@ -354,6 +381,7 @@ int linkat(int from, const char *old, int to, const char *new, int flags) {
     REAL(int, linkat, int, const char *, int, const char *, int);
     char first[PATH_MAX], second[PATH_MAX];
     int ours = locate(from, old, first) & locate(to, new, second);
+    CHANGES(ours);
     int done = real_linkat(from, old, to, new, flags);
     if (ours && done == 0) note('L', 0, 0, 0, 0, first, second, NULL);
     return done;
@@ -363,6 +391,7 @@ int unlinkat(int folder, const char *name, int flags) {
     REAL(int, unlinkat, int, const char *, int);
     char path[PATH_MAX];
     int ours = locate(folder, name, path);
+    CHANGES(ours);
     int done = real_unlinkat(folder, name, flags);
     if (ours && done == 0) note('U', 0, 0, 0, 0, path, NULL, NULL);
     return done;
@@ -373,6 +402,7 @@ int mkdirat(int folder, const char *name, mode_t mode) {
     REAL(int, mkdirat, int, const char *, mode_t);
     char path[PATH_MAX];
     int ours = locate(folder, name, path);
+    CHANGES(ours);
     int done = real_mkdirat(folder, name, mode);
     if (ours && done == 0) note('M', 0, 0, 0, 0, path, NULL, NULL);
     return done;

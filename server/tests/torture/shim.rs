@@ -8,6 +8,8 @@ use std::{
     sync::OnceLock,
 };
 
+use crate::support::within;
+
 const SOURCE: &str = include_str!("shim.c");
 
 /// What the test and the server share: the page of `struct control` in `shim.c`, and the trace.
@@ -33,6 +35,8 @@ enum Field {
     Shorten,
     Sticky,
     Fired,
+    Frozen,
+    Inside,
     Count,
 }
 
@@ -44,7 +48,6 @@ pub const NAMES: u64 = 4;
 /// Of which files: sums of these.
 pub const LOG: u64 = 1;
 pub const INDEX: u64 = 2;
-pub const OTHER: u64 = 4;
 
 /// A failure to come.
 #[derive(Debug, Clone, Copy, Default)]
@@ -75,6 +78,20 @@ pub enum Record {
     Link { from: PathBuf, to: PathBuf },
     Remove { path: PathBuf },
     MakeFolder { path: PathBuf },
+}
+
+impl Record {
+    /// True of what changes names.
+    pub fn is_of_names(&self) -> bool {
+        matches!(
+            self,
+            Self::Create { .. }
+                | Self::Rename { .. }
+                | Self::Link { .. }
+                | Self::Remove { .. }
+                | Self::MakeFolder { .. }
+        )
+    }
 }
 
 /// The library, built once.
@@ -161,6 +178,22 @@ impl Shim {
         self.set(Field::Operations, fault.operations);
     }
 
+    /// Nothing fails from now on.
+    pub fn disarm(&self) {
+        self.set(Field::Operations, 0);
+    }
+
+    /// Nothing more is done to the folder when this returns, and all that was done is in the trace. Kill the server then.
+    pub async fn freeze(&self) {
+        self.set(Field::Frozen, 1);
+        within("calls end", async {
+            while self.get(Field::Inside) > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// Calls that failed since [`Shim::arm`].
     pub fn fired(&self) -> u64 {
         self.get(Field::Fired)
@@ -174,8 +207,7 @@ impl Shim {
         while !rest.is_empty() {
             records.push(record(&mut rest));
         }
-        // One more or less: killed between writing a record and counting it.
-        assert!(self.position().abs_diff(records.len() as u64) <= 1, "the trace has a hole");
+        assert_eq!(self.position(), records.len() as u64, "the trace has a hole");
         records
     }
 }

@@ -135,6 +135,12 @@ impl Truth {
         lost
     }
 
+    /// Nothing of it was called durable.
+    pub fn forgive(&mut self) {
+        self.durable = 1;
+        self.confirmed.clear();
+    }
+
     /// From here on the new epoch's versions are heard.
     pub fn go_on(&mut self) {
         self.told.retain(|version, _| *version <= self.kept);

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{Commit, Error, Outcome, StoredDelta, StoredSession, Table, Taken, Ticket};
+use crate::{Commit, Error, Outcome, StoredDelta, StoredSession, Table, Taken, Ticket, defaults::SCANNED_AT_ONCE};
 
 /// Is told how commits end. Called from the engine's own thread; must not block.
 pub trait Sink: Send + Sync {
@@ -60,6 +60,29 @@ pub trait Engine: Send + Sync {
         limit: usize,
         now_ms: u64,
     ) -> Result<Vec<(Bytes, Bytes)>, Error>;
+    /// Every row whose key begins with `prefix`, in no order, for who has to go on without those that cannot be read: of
+    /// them, `each` gets the keys. What commits meanwhile may be among them or not.
+    ///
+    /// # Errors
+    /// [`Error`] when the table cannot be read at all.
+    fn scan_readable(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        now_ms: u64,
+        each: &mut dyn FnMut(Scanned),
+    ) -> Result<(), Error> {
+        let mut after: Option<Bytes> = None;
+        loop {
+            let rows = self.scan(table, prefix, after.as_deref(), SCANNED_AT_ONCE, now_ms)?;
+            after = rows.last().map(|(key, _)| key.clone());
+            let last = rows.len() < SCANNED_AT_ONCE;
+            rows.into_iter().for_each(|(key, value)| each(Scanned::Row(key, value)));
+            if last {
+                return Ok(());
+            }
+        }
+    }
     /// Makes this process the owner of a session, before it is loaded, if no other that lives is: then writes of an older
     /// epoch are refused by the store, whoever makes them. An engine that one process has alone owns everything. A session
     /// that is not there belongs to whoever makes it.
@@ -102,6 +125,20 @@ pub trait Engine: Send + Sync {
     fn close(&self) -> Result<(), Error>;
     /// Figures for metrics.
     fn stats(&self) -> Stats;
+}
+
+/// What [`Engine::scan_readable`] comes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scanned {
+    /// A row: key and value.
+    Row(Bytes, Bytes),
+    /// Keys among which there is or was a row that cannot be read.
+    Unreadable {
+        /// The first.
+        from: Bytes,
+        /// The first behind them; `None`: all that begin with the prefix.
+        to: Option<Bytes>,
+    },
 }
 
 /// Figures of an engine since it was opened.

@@ -2,6 +2,7 @@
 //! else is served. And the tools for it: check, repair, export, import, backup.
 
 mod flips;
+mod log;
 #[path = "../suite/mod.rs"]
 mod suite;
 mod tools;

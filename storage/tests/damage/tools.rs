@@ -87,7 +87,7 @@ fn whatever_byte_changed_a_repaired_store_is_whole_and_what_it_lost_is_named() {
                 }
                 fs::write(hurt.path().join(place), &changed).expect("written");
 
-                let found = harmful(hurt.path());
+                let found = check(hurt.path()).1;
                 let done = Offline::lock(hurt.path()).expect("free").repair(options()).expect("repaired");
                 right += usize::from(!done.put_right.is_empty());
                 if !done.lost.is_empty() || !done.put_right.is_empty() {

@@ -60,6 +60,7 @@ struct View {
     revision: u64,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: ByteString,

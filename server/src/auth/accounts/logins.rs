@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use syncbridge_codec::ErrorCode;
-use syncbridge_storage::{Table, Write};
+use syncbridge_storage::Write;
 
 use super::{Accounts, no_randomness, user};
 use crate::{
@@ -218,7 +218,7 @@ impl Accounts {
 
 fn family(hub: &Hub, presented: &Presented, now: Now) -> Result<Option<Family>, Fault> {
     let key = Family::key(&presented.user, presented.family);
-    store::get(hub.engine(), Table::Token, key, now.wall_ms, Family::decode)
+    store::login(hub.engine(), &key, now.wall_ms)
 }
 
 fn spent() -> Fault {

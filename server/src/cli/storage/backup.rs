@@ -25,6 +25,10 @@ pub struct Options {
 /// # Errors
 /// [`Failure`].
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    options.of.embedded_only(
+        "`storage backup`",
+        "use the database's own snapshots (`nodetool snapshot`), or `syncbridge storage export` while no server lives",
+    )?;
     let to = std::path::absolute(&options.to)?;
     if to.exists() {
         return Err(Failure::new(End::Conflict, format!("{} exists already", to.display())));

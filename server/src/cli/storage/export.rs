@@ -7,7 +7,10 @@ use std::{
     process::ExitCode,
 };
 
-use syncbridge_storage::engine::embedded::{self, tools::Offline};
+use syncbridge_storage::engine::{
+    embedded::{self, tools::Offline},
+    scylla,
+};
 
 use super::{Where, failure, lines};
 use crate::cli::{End, Failure, tell};
@@ -45,11 +48,20 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let written = |error: io::Error| Failure::new(End::Failed, format!("the output: {error}"));
     writeln!(out, "{}", lines::first()).map_err(written)?;
     let mut entries = 0u64;
-    let epoch = Offline::export(&options.of.store()?, embedded::Options::default(), |entry| {
+    let mut each = |entry| {
         entries += 1;
         writeln!(out, "{}", lines::line(&entry)).map_err(Stopped::Output)
-    })
-    .map_err(|stopped| match stopped {
+    };
+    let done = match options.of.database()? {
+        None => Offline::export(&options.of.store()?, embedded::Options::default(), &mut each),
+        Some(database) => {
+            let store = scylla::tools::Offline::open(&database).map_err(failure)?;
+            let done = store.export(&mut each);
+            store.close().map_err(failure)?;
+            done
+        }
+    };
+    let epoch = done.map_err(|stopped| match stopped {
         Stopped::Output(error) => written(error),
         Stopped::Store(error) => failure(error),
     })?;

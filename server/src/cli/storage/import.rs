@@ -7,7 +7,13 @@ use std::{
     process::ExitCode,
 };
 
-use syncbridge_storage::engine::embedded::tools::Import;
+use syncbridge_storage::{
+    Error,
+    engine::{
+        embedded::tools::{Entry, Import},
+        scylla,
+    },
+};
 
 use super::{
     Where, failure,
@@ -33,6 +39,28 @@ pub struct Options {
     to: Where,
 }
 
+/// Where entries go.
+enum Into {
+    Folder(Box<Import>),
+    Database(Box<scylla::tools::Import>),
+}
+
+impl Into {
+    fn put(&mut self, entry: Entry) -> Result<(), Error> {
+        match self {
+            Self::Folder(import) => import.put(entry),
+            Self::Database(import) => import.put(entry),
+        }
+    }
+
+    fn finish(self, epoch: u64) -> Result<(), Error> {
+        match self {
+            Self::Folder(import) => import.finish(epoch),
+            Self::Database(import) => import.finish(epoch),
+        }
+    }
+}
+
 /// Runs it. One line is in memory at a time; the store has no name until the last line was right.
 ///
 /// # Errors
@@ -56,8 +84,13 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         let what = format!("the first line is not that of an export of version {}", lines::VERSION);
         return Err(Failure::new(End::Usage, what));
     }
-    data::create(&options.to.data()?)?;
-    let mut import = Import::begin(&options.to.store()?).map_err(failure)?;
+    let mut import = if let Some(database) = options.to.database()? {
+        let store = scylla::tools::Offline::open(&database).map_err(failure)?;
+        Into::Database(Box::new(store.import().map_err(failure)?))
+    } else {
+        data::create(&options.to.data()?)?;
+        Into::Folder(Box::new(Import::begin(&options.to.store()?).map_err(failure)?))
+    };
     let mut entries = 0u64;
     let epoch = loop {
         let at = entries + 2;

@@ -1,5 +1,6 @@
-//! `syncbridge storage …`: looks after the embedded store in the data folder. All but `backup` work on a store that no server
-//! has open; `backup` asks the server that has. `migrate` alone is for a CQL database.
+//! `syncbridge storage …`: looks after the embedded store in the data folder, or the one in a CQL database. All but `backup`
+//! work on a store that no server has open; `backup` asks the server that has. `repair` and `backup` are for the embedded
+//! store: a database does both for itself. `migrate` is for a CQL database.
 
 mod backup;
 mod check;
@@ -12,9 +13,10 @@ mod stats;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use syncbridge_storage::Error;
+use syncbridge_storage::{Error, engine::scylla};
 
 use super::{End, Failure, config};
+use crate::{app, config::Engine};
 
 /// `storage …`
 #[derive(Debug, clap::Subcommand)]
@@ -52,6 +54,28 @@ impl Where {
         Ok(self.common.load(&[])?.config.data)
     }
 
+    /// The CQL database, if the store is in one.
+    fn database(&self) -> Result<Option<scylla::Options>, Failure> {
+        let config = self.common.load(&[])?.config;
+        match config.storage.engine {
+            Engine::Scylla => Ok(Some(app::cql_options(&config)?)),
+            Engine::Embedded => Ok(None),
+            Engine::Memory => Err(Failure::new(End::Usage, "`storage.engine` is `memory`: there is no store")),
+        }
+    }
+
+    /// Refuses what a database does for itself.
+    fn embedded_only(&self, what: &str, instead: &str) -> Result<(), Failure> {
+        match self.database()? {
+            None => Ok(()),
+            Some(_) => Err(Failure::new(
+                End::Usage,
+                format!("{what} is for the embedded store; this one is in a CQL database"),
+            )
+            .hint(instead)),
+        }
+    }
+
     /// The store's folder.
     fn store(&self) -> Result<PathBuf, Failure> {
         Ok(self.data()?.join(crate::data::STORE))
@@ -83,6 +107,8 @@ fn failure(error: Error) -> Failure {
         ),
         Error::Damaged { .. } => Failure::new(End::Damaged, error.to_string())
             .hint("`syncbridge storage check` lists what is damaged, `syncbridge storage repair` goes around it"),
+        Error::Unavailable { .. } => Failure::new(End::Unreachable, error.to_string()),
+        Error::Refused { .. } => Failure::new(End::Conflict, error.to_string()),
         Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             Failure::new(End::Usage, error.to_string()).hint("name the server's data folder with --data")
         }

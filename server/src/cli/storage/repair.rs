@@ -13,6 +13,10 @@ use crate::cli::{Failure, print, tell};
 /// # Errors
 /// [`Failure`].
 pub fn run(options: &Where) -> Result<ExitCode, Failure> {
+    options.embedded_only(
+        "`storage repair`",
+        "repair it with the database's own tools (`nodetool repair`); `syncbridge storage check` then says whether every session is whole",
+    )?;
     let store = Offline::lock(&options.store()?).map_err(failure)?;
     let done = store.repair(embedded::Options::default()).map_err(failure)?;
     if options.json {
@@ -28,6 +32,9 @@ pub fn run(options: &Where) -> Result<ExitCode, Failure> {
     }
     for file in &done.aside {
         print(format_args!("kept as it was: {}\n", file.display()))?;
+    }
+    if done.lost.iter().any(|lost| lost.contains("table Token") || lost.contains("rows of rows")) {
+        tell("logins that were ended may be among it: `syncbridge rotate-key` ends every access token that is out");
     }
     if done.lost.is_empty() {
         tell("nothing is lost; a server can be started");

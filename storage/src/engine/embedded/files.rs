@@ -7,16 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::Error;
+use crate::{Error, defaults::EPOCHS_SKIPPED};
 
 /// Version of everything in the folder; raised when a program of before could misread it.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 const MAGIC: &[u8; 8] = b"SBSTORE\0";
 pub(super) const STORE: &str = "store";
 /// There while nobody has started on a copy of another store.
 const COPY: &str = "copy";
-/// More starts than a store sees; a copy skips once to twice as many.
-const EPOCHS_SKIPPED: u64 = 1 << 20;
 const LOCK: &str = "lock";
 pub(super) const LOG: &str = "log";
 pub(super) const INDEX: &str = "index.redb";

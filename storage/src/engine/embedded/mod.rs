@@ -10,6 +10,7 @@ mod indexer;
 mod log;
 mod memtable;
 mod queue;
+mod replay;
 pub mod tools;
 mod writer;
 
@@ -27,18 +28,18 @@ use std::{
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use super::{Clock, system_clock};
+use super::{Clock, Scanned, system_clock};
 use crate::{
-    Commit, Engine, Error, Outcome, Sink, Stats, StoredDelta, StoredSession, Table, Write,
+    Commit, Engine, Error, Sink, Stats, StoredDelta, StoredSession, Table, Write,
     defaults::{BACKLOG_BYTES, FLUSH_AFTER, FLUSH_BYTES, SEGMENT_BYTES},
     partition::{Partition, limit},
-    rules::{Head, Judge, expired},
+    rules::{Head, expired},
 };
-use encoding::Reader;
 use files::{ASIDE, Folder, INDEX, LOG, damaged, io};
-use index::{Index, Opened, Snapshot};
-use log::{Full, Log, Spares, recover};
+use index::{Index, Opened, Readable, Snapshot};
+use log::{Log, Spares, recover};
 use memtable::{Memtable, Row, Tables};
+use replay::Policy;
 
 pub use index::Salvaged;
 pub use log::recover::Torn;
@@ -82,6 +83,11 @@ pub struct Recovery {
     pub torn: Option<Torn>,
     /// The index was damaged: what is refused since then.
     pub salvaged: Option<Salvaged>,
+    /// Bytes of the log that had changed and are again what they were, for people.
+    pub put_right: Vec<String>,
+    /// Sessions and rows of which a change in the log cannot be read, for people: they are refused since then, until they are
+    /// deleted, or the row written again.
+    pub refused: Vec<String>,
 }
 
 #[derive(Default)]
@@ -256,15 +262,10 @@ impl Embedded {
     /// [`Error::Locked`], [`Error::Format`], [`Error::Damaged`] when something durable is missing or unreadable, and
     /// [`Error::Io`].
     pub fn open(folder: &Path, options: Options, sink: Arc<dyn Sink>) -> Result<Self, Error> {
-        Self::open_folder(Folder::open(folder)?, options, sink, &mut recover::Damage::Refused)
+        Self::open_folder(Folder::open(folder)?, options, sink, Policy::Start)
     }
 
-    fn open_folder(
-        folder: Folder,
-        options: Options,
-        sink: Arc<dyn Sink>,
-        damage: &mut recover::Damage,
-    ) -> Result<Self, Error> {
+    fn open_folder(folder: Folder, options: Options, sink: Arc<dyn Sink>, policy: Policy) -> Result<Self, Error> {
         let mut options = options;
         failpoint::sizes(&mut options);
         options.segment_bytes = options.segment_bytes.max(16 << 10).next_multiple_of(4096);
@@ -309,7 +310,7 @@ impl Embedded {
             failure: Mutex::default(),
         });
         let spares = Arc::new(Spares::open(&log_folder, shared.options.segment_bytes)?);
-        match Self::recover(&shared, &folder, &spares, (last_epoch, covered), damage) {
+        match replay::replay(&shared, &folder, &spares, (last_epoch, covered), policy) {
             Ok((log, epoch, recovery)) => {
                 Self::start(shared, folder, spares, log, epoch, Recovery { salvaged, ..recovery })
             }
@@ -318,73 +319,6 @@ impl Embedded {
                 Err(error)
             }
         }
-    }
-
-    fn recover(
-        shared: &Shared,
-        folder: &Folder,
-        spares: &Arc<Spares>,
-        (last_epoch, covered): (Option<u64>, u64),
-        damage: &mut recover::Damage,
-    ) -> Result<(Log, u64, Recovery), Error> {
-        let tolerant = matches!(damage, recover::Damage::Told(_));
-        let mut misfits = Vec::new();
-        let log_folder = folder.path.join(LOG);
-        let full = Full::new(spares.clone());
-        let mut known = writer::Known::new(shared);
-        let mut judge = Judge::default();
-        let found = recover::recover(&log_folder, covered, damage, |group| {
-            let mut writes = Vec::new();
-            let mut reader = Reader(group.payload);
-            for _ in 0..group.commits {
-                let commit = read_commit(&mut reader)
-                    .ok_or_else(|| damaged(&log_folder, &format!("group {} has a commit that is none", group.seq)))?;
-                // The log has only what passed; that it passes again shows that log and index belong together. What cannot
-                // be judged because the index is damaged there goes the way of such writes: into quarantine.
-                if judge.judge(&commit, group.time_ms, &mut known)? != Outcome::Committed
-                    && !shared.meets_damage(&commit)
-                {
-                    if tolerant {
-                        misfits.extend(tools::names(&commit).map(|name| (name, group.seq)));
-                        continue;
-                    }
-                    return Err(damaged(&log_folder, &format!("group {} does not fit the index", group.seq)));
-                }
-                writes.extend(commit.writes);
-            }
-            let bytes = log::group::size(group.payload.len()) as u64;
-            writer::publish(shared, &mut known, writes.into_iter(), group.seq, group.time_ms, bytes);
-            shared.stats.log_backlog.fetch_add(bytes, Ordering::Relaxed);
-            failpoint::reach("start.replay");
-            if shared.unflushed.load(Ordering::Acquire) >= shared.options.flush_bytes {
-                indexer::flush(shared, &full)?;
-            }
-            Ok(())
-        })?;
-        for (name, seq) in misfits {
-            let what = format!("{name}: a change in group {seq} does not fit what is left before it, and is lost");
-            damage.meet(&log_folder, recover::Met::Lost(what))?;
-        }
-        if let Some(torn) = &found.torn {
-            tracing::warn!(segment = %torn.segment.display(), offset = torn.offset,
-                "the log ends in a group that is not whole; it is dropped, nobody was told that it is durable");
-        }
-        // The index has everything now, so nothing of the old segments is ever read again.
-        indexer::flush(shared, &full)?;
-        failpoint::reach("start.indexed");
-        let skipped = folder.skipped_epochs()?;
-        let epoch = last_epoch.unwrap_or(0).max(found.epoch) + 1 + skipped;
-        folder.set_epoch(epoch)?;
-        failpoint::reach("start.epoch");
-        if skipped > 0 {
-            folder.unmark_copy()?;
-        }
-        for (path, _) in &found.segments {
-            spares.retire(path)?;
-            failpoint::reach("start.retired");
-        }
-        let log = Log::begin(&log_folder, found.next_id, found.next_seq, epoch, full, shared.options.faults.clone())?;
-        Ok((log, epoch, Recovery { groups: found.replayed, torn: found.torn, salvaged: None }))
     }
 
     fn start(
@@ -415,12 +349,6 @@ impl Embedded {
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
     }
-}
-
-fn read_commit(reader: &mut Reader) -> Option<Commit> {
-    let count = reader.number()?;
-    let writes = (0..count).map(|_| reader.write()).collect::<Option<_>>()?;
-    Some(Commit { ticket: 0, writes })
 }
 
 impl Engine for Embedded {
@@ -492,6 +420,45 @@ impl Engine for Embedded {
         found.sort_unstable();
         found.truncate(limit);
         Ok(found)
+    }
+
+    fn scan_readable(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        now_ms: u64,
+        each: &mut dyn FnMut(Scanned),
+    ) -> Result<(), Error> {
+        let from = (table, Bytes::copy_from_slice(prefix));
+        let collect = |memtable: &Memtable, into: &mut BTreeMap<Bytes, Row>| {
+            let rows = memtable.rows.range(from.clone()..);
+            let rows = rows.take_while(|((of, key), _)| *of == table && key.starts_with(prefix));
+            into.extend(rows.map(|((_, key), row)| (key.clone(), row.clone())));
+        };
+        let (newer, snapshot) = self.shared.view(collect, BTreeMap::new())?;
+        snapshot.readable(table, prefix, |found| match found {
+            Readable::Row(key, value, expires_at_ms) => {
+                if !newer.contains_key(key) && !expired(expires_at_ms, now_ms) {
+                    each(Scanned::Row(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+                }
+            }
+            Readable::Not { from, to } => {
+                let one = to.is_some_and(|to| to.strip_prefix(from) == Some(&[0]));
+                // What was written since is known.
+                if !(one && newer.contains_key(from)) {
+                    let to = to.map(Bytes::copy_from_slice);
+                    each(Scanned::Unreadable { from: Bytes::copy_from_slice(from), to });
+                }
+            }
+        })?;
+        for (key, row) in newer {
+            if let Some((value, expires_at_ms)) = row
+                && !expired(expires_at_ms, now_ms)
+            {
+                each(Scanned::Row(key, value));
+            }
+        }
+        Ok(())
     }
 
     fn close(&self) -> Result<(), Error> {

@@ -12,7 +12,7 @@ use super::{
     Shared,
     encoding::{put_number, put_write},
     failpoint,
-    log::{Log, group},
+    log::{Log, names::Touched},
     memtable,
 };
 use crate::{
@@ -100,26 +100,32 @@ pub(super) fn publish(
 }
 
 /// A group in the making, and the memory for it.
-#[derive(Default)]
 struct Group {
     /// Room for the header, and the payload.
     buffer: Vec<u8>,
-    scratch: Vec<u8>,
+    touched: Touched,
     writes: Vec<Vec<Write>>,
     ended: Vec<(Ticket, Outcome)>,
 }
 
 impl Group {
+    fn new() -> Self {
+        // Keyed at random, as maps are.
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+        Self { buffer: Vec::new(), touched: Touched::new(seed), writes: Vec::new(), ended: Vec::new() }
+    }
+
     /// Judges and encodes commits off the front of `pending` until the group is full.
     fn fill(
         &mut self,
+        log: &Log,
         pending: &mut VecDeque<Commit>,
         judge: &mut Judge,
         known: &mut Known,
         now_ms: u64,
     ) -> Result<(), Error> {
-        self.buffer.clear();
-        self.buffer.resize(group::HEADER, 0);
+        log.prepare(&mut self.buffer);
+        self.touched.clear();
         self.ended.clear();
         while self.buffer.len() < GROUP_BYTES
             && let Some(commit) = pending.pop_front()
@@ -127,12 +133,11 @@ impl Group {
             let outcome = judge.judge(&commit, now_ms, known)?;
             self.ended.push((commit.ticket, outcome));
             if outcome == Outcome::Committed {
-                self.scratch.clear();
-                put_number(&mut self.scratch, commit.writes.len() as u64);
+                put_number(&mut self.buffer, commit.writes.len() as u64);
                 for write in &commit.writes {
-                    put_write(&mut self.scratch, write);
+                    put_write(&mut self.buffer, write);
+                    self.touched.add(write);
                 }
-                self.buffer.extend_from_slice(&self.scratch);
                 self.writes.push(commit.writes);
             }
         }
@@ -143,7 +148,7 @@ impl Group {
 /// The thread.
 pub(super) fn run(shared: &Shared, mut log: Log, mut known: Known) {
     let mut pending = VecDeque::new();
-    let (mut judge, mut group) = (Judge::default(), Group::default());
+    let (mut judge, mut group) = (Judge::default(), Group::new());
     while shared.queue.take(&mut pending, shared) {
         while !pending.is_empty() {
             if let Err(error) = shared
@@ -168,11 +173,11 @@ fn commit(
     pending: &mut VecDeque<Commit>,
 ) -> Result<(), Error> {
     let now_ms = (shared.options.clock)();
-    group.fill(pending, judge, known, now_ms)?;
+    group.fill(log, pending, judge, known, now_ms)?;
     let durable = group.writes.len();
     if durable > 0 {
         failpoint::reach("log.append");
-        let (seq, bytes) = log.append(&mut group.buffer, now_ms, durable as u32)?;
+        let (seq, bytes) = log.append(&mut group.buffer, &group.touched, now_ms, durable as u32)?;
         failpoint::reach("log.written");
         log.sync()?;
         failpoint::reach("log.synced");

@@ -301,6 +301,12 @@ statements! {
     live, false, "INSERT INTO ks.servers (id, address, epoch) VALUES (?, ?, ?) USING TTL ?";
     leave, false, "DELETE FROM ks.servers WHERE id = ?";
     server, false, "SELECT address FROM ks.servers WHERE id = ?";
+    servers, false, "SELECT id, address FROM ks.servers";
+    lives, false, "SELECT DISTINCT id, life FROM ks.sessions";
+    any_row, false, "SELECT tab FROM ks.rows LIMIT 1";
+    importing, true, "SELECT number FROM ks.numbers WHERE name = 'importing'";
+    begin_import, false, "INSERT INTO ks.numbers (name, number) VALUES ('importing', 1) IF NOT EXISTS";
+    end_import, false, "DELETE FROM ks.numbers WHERE name = 'importing' IF EXISTS";
     first_epoch, false, "INSERT INTO ks.numbers (name, number) VALUES ('epoch', 1) IF NOT EXISTS";
     next_epoch, false, "UPDATE ks.numbers SET number = ? WHERE name = 'epoch' IF number = ?";
     epoch, true, "SELECT number FROM ks.numbers WHERE name = 'epoch'";
@@ -363,6 +369,9 @@ const TOMB: Duration = Duration::from_hours(24);
 const PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How often rows of an import are sent before it is given up.
+const INSERT_TRIES: u32 = 8;
 
 /// The pauses between tries.
 pub(super) struct Pauses(Duration);
@@ -447,6 +456,48 @@ impl Database {
                 std::ops::ControlFlow::Continue(next) => at = next,
             }
         }
+    }
+
+    /// One page of rows, and where the next begins, if there is one.
+    pub async fn page<R>(
+        &self,
+        statement: &PreparedStatement,
+        at: scylla::response::PagingState,
+    ) -> Result<(Vec<R>, Option<scylla::response::PagingState>), Failure>
+    where
+        R: for<'f> scylla::deserialize::row::DeserializeRow<'f, 'f>,
+    {
+        let (page, next) = self.session.execute_single_page(statement, &(), at).await?;
+        let rows = page.into_rows_result()?;
+        let rows = rows.rows::<R>().map_err(Failure::from)?.collect::<Result<Vec<_>, _>>().map_err(Failure::from)?;
+        Ok((
+            rows,
+            match next.into_paging_control_flow() {
+                std::ops::ControlFlow::Break(()) => None,
+                std::ops::ControlFlow::Continue(next) => Some(next),
+            },
+        ))
+    }
+
+    /// Inserts of rows that nobody sees yet, all in one partition: the same if they are sent twice.
+    pub async fn insert_all(&self, writes: Writes) -> Result<(), Failure> {
+        if writes.statements.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new(BatchType::Unlogged);
+        batch.set_consistency(Consistency::Quorum);
+        for statement in writes.statements {
+            batch.append_statement(statement);
+        }
+        let mut pauses = Pauses::new();
+        for _ in 0..INSERT_TRIES {
+            match self.session.batch(&batch, &writes.values).await.map_err(Failure::from) {
+                Err(Failure::Transient(cause)) => tracing::debug!(cause, "an insert of rows has no answer"),
+                ended => return ended.map(drop),
+            }
+            pauses.wait().await;
+        }
+        Err(Failure::Transient("rows could not be put in".into()))
     }
 
     /// The head that a partition has, with everything that was accepted for it before carried through.

@@ -25,11 +25,20 @@ pub(super) struct Lease {
     until_ms: AtomicU64,
     /// Times it was over before it was renewed.
     lapses: AtomicU64,
+    /// Whether it was given up: held while the database is told either, so that it is never renewed after that.
+    over: tokio::sync::Mutex<bool>,
 }
 
 impl Lease {
     pub fn new(address: String, length: Duration) -> Self {
-        Self { address, length, began: Instant::now(), until_ms: AtomicU64::new(0), lapses: AtomicU64::new(0) }
+        Self {
+            address,
+            length,
+            began: Instant::now(),
+            until_ms: AtomicU64::new(0),
+            lapses: AtomicU64::new(0),
+            over: tokio::sync::Mutex::new(false),
+        }
     }
 
     pub fn is_valid(&self) -> bool {
@@ -52,8 +61,12 @@ impl Lease {
 }
 
 impl Core {
-    /// Says that this server lives.
-    pub(super) async fn renew(&self) -> Result<(), Failure> {
+    /// Says that this server lives; `false` when it gave up its lease.
+    pub(super) async fn renew(&self) -> Result<bool, Failure> {
+        let over = self.lease.over.lock().await;
+        if *over {
+            return Ok(false);
+        }
         let sent = Instant::now();
         let values = vec![
             Value::nonce(Some(self.me)),
@@ -64,7 +77,7 @@ impl Core {
         ];
         self.db.run(&self.db.statements.live, values).await?;
         self.lease.renewed(sent);
-        Ok(())
+        Ok(true)
     }
 
     /// Renews the lease for as long as the engine is open.
@@ -73,7 +86,8 @@ impl Core {
         let mut told = false;
         loop {
             match self.renew().await {
-                Ok(()) => {
+                Ok(false) => return,
+                Ok(true) => {
                     if std::mem::take(&mut told) {
                         tracing::info!("the lease is renewed again");
                     }
@@ -92,6 +106,8 @@ impl Core {
 
     /// Says that this server is gone, so that nobody has to wait for its lease to end.
     pub(super) async fn leave(&self) -> Result<(), Failure> {
+        let mut over = self.lease.over.lock().await;
+        *over = true;
         self.lease.until_ms.store(0, Ordering::Release);
         self.db.run(&self.db.statements.leave, vec![Value::nonce(Some(self.me))]).await?;
         Ok(())

@@ -16,6 +16,7 @@ mod lease;
 mod read;
 mod rows;
 mod schema;
+pub mod tools;
 mod transaction;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -259,6 +260,10 @@ impl Scylla {
                 Err(failure) => return Err(failure),
             }
             let db = Database::new(session, &options.keyspace, options.faults.clone()).await?;
+            if db.run(&db.statements.importing, vec![]).await?.into_rows_result()?.rows_num() > 0 {
+                let cause = "an import into it was cut short: remove the keyspace and begin again".to_owned();
+                return Err(Failure::Store(Error::Refused { what: "open the store".into(), cause }));
+            }
             let epoch = next_epoch(&db).await?;
             let lease = Lease::new(options.address.clone(), options.lease.max(Duration::from_secs(1)));
             let core = Core::new(

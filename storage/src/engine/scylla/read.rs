@@ -136,7 +136,19 @@ impl Database {
         loop {
             let statics = self.statics(place).await?;
             let Some(live) = &statics.live else { return Ok(None) };
-            let read = self.contents(place, &statics.face, live, now_ms).await;
+            let read = self.contents(place, &statics.face, live).await.map(|(mut session, clients)| {
+                session.incarnations = clients
+                    .into_iter()
+                    .filter(|(_, dedup)| now_ms.saturating_sub(dedup.last_ms) <= INCARNATION_IDLE_MS)
+                    .map(|((user, incarnation), dedup)| Incarnation {
+                        user,
+                        incarnation,
+                        high_water: dedup.high_water,
+                        answers: dedup.answers.into_iter().collect(),
+                    })
+                    .collect();
+                session
+            });
             // If somebody wrote in the meantime, rows of two moments may be among them.
             if self.statics(place).await?.head == statics.head {
                 return read.map(Some);
@@ -145,13 +157,36 @@ impl Database {
         }
     }
 
+    /// A session with every change that is kept and everything of its clients, as of one moment.
+    pub async fn whole(
+        &self,
+        place: &Place,
+        now_ms: u64,
+    ) -> Result<Option<(StoredSession, Vec<StoredDelta>, BTreeMap<Who, Dedup>)>, Failure> {
+        let mut pauses = Pauses::new();
+        loop {
+            let statics = self.statics(place).await?;
+            let Some(live) = &statics.live else { return Ok(None) };
+            let read = async {
+                let (session, mut clients) = self.contents(place, &statics.face, live).await?;
+                clients.retain(|_, kept| now_ms.saturating_sub(kept.last_ms) <= INCARNATION_IDLE_MS);
+                Ok((session, self.runs(place, live.0, 0, usize::MAX).await?, clients))
+            };
+            let read = read.await;
+            if self.statics(place).await?.head == statics.head {
+                return read.map(Some);
+            }
+            pauses.wait().await;
+        }
+    }
+
+    /// A session without its clients, and these.
     async fn contents(
         &self,
         place: &Place,
         face: &Face,
         (life, epochs, document, document_version): &(i64, Vec<EpochStart>, Bytes, u64),
-        now_ms: u64,
-    ) -> Result<StoredSession, Failure> {
+    ) -> Result<(StoredSession, BTreeMap<Who, Dedup>), Failure> {
         let version = face.version.unwrap_or(0);
         let of = |kind: Kind, rest: Vec<Value>| {
             [place.key(), vec![Value::Big(*life), Value::Tiny(kind as i8)], rest].concat()
@@ -202,7 +237,7 @@ impl Database {
             return Err(damaged(place, "a row of answers"));
         }
 
-        Ok(StoredSession {
+        let session = StoredSession {
             epoch: face.epoch.unwrap_or(0),
             version,
             meta: meta.unwrap_or_default(),
@@ -210,17 +245,9 @@ impl Database {
             document_version: *document_version,
             deltas,
             epochs: epochs.clone(),
-            incarnations: incarnations
-                .into_iter()
-                .filter(|(_, dedup)| now_ms.saturating_sub(dedup.last_ms) <= INCARNATION_IDLE_MS)
-                .map(|((user, incarnation), dedup)| Incarnation {
-                    user,
-                    incarnation,
-                    high_water: dedup.high_water,
-                    answers: dedup.answers.into_iter().collect(),
-                })
-                .collect(),
-        })
+            incarnations: Vec::new(),
+        };
+        Ok((session, incarnations))
     }
 
     /// Deltas after `after`, oldest first, until `max_bytes` are collected; damaged when one is missing among them.

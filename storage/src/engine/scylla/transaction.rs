@@ -237,7 +237,7 @@ impl Core {
 
     /// Finishes what servers that went away left half done, unless it is `done`, and removes the records of what is long
     /// over.
-    async fn tidy(&self, done: &mut HashSet<Nonce>) -> Result<(), Failure> {
+    pub(super) async fn tidy(&self, done: &mut HashSet<Nonce>) -> Result<(), Failure> {
         let mut left: Vec<(Bytes, u64)> = Vec::new();
         self.db
             .each(&self.db.statements.transactions, vec![], |(id, at): (Bytes, Option<i64>)| {

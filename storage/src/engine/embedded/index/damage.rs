@@ -6,7 +6,10 @@ use std::sync::Arc;
 use super::{Kind, keys};
 use crate::{
     Error,
-    engine::embedded::encoding::{Reader, put_bytes},
+    engine::embedded::{
+        encoding::{self, Reader, put_bytes},
+        log::names::Name,
+    },
 };
 
 /// The most ranges; above it neighbours of one table become one. 4,096 × ~100 B = 400 KiB.
@@ -23,6 +26,31 @@ pub(crate) struct Range {
 }
 
 impl Range {
+    /// All keys of a session, or the key of a row.
+    pub fn of(name: &Name) -> Self {
+        match name {
+            Name::Session(id) => {
+                let from = keys::session(id);
+                Self { table: table(Kind::Head), to: keys::after(&from), from }
+            }
+            Name::Row(of, key) => {
+                let from = keys::row(*of, key);
+                Self { table: table(Kind::Rows), to: Some([&from[..], &[0]].concat()), from }
+            }
+        }
+    }
+
+    /// The session or row whose keys these are, if they are exactly those.
+    pub fn name(&self) -> Option<Name> {
+        let name = if self.table == table(Kind::Rows) {
+            let (of, key) = self.from.split_first()?;
+            Name::Row(encoding::table(*of)?, key.to_vec())
+        } else {
+            Name::Session(keys::name(&self.from)?.to_owned())
+        };
+        (Self::of(&name) == *self).then_some(name)
+    }
+
     fn has(&self, table: usize, key: &[u8]) -> bool {
         usize::from(self.table) == table && *key >= *self.from && self.to.as_deref().is_none_or(|to| key < to)
     }
@@ -59,11 +87,18 @@ impl Range {
 
     /// What it means for people.
     pub fn describe(&self) -> String {
+        if let Some(name) = self.name() {
+            return name.to_string();
+        }
         let from = keys::describe(usize::from(self.table), &self.from);
         let to =
             self.to.as_deref().map_or_else(|| "the end".to_owned(), |to| keys::describe(usize::from(self.table), to));
         format!("from {from} to before {to}")
     }
+}
+
+fn table(kind: Kind) -> u8 {
+    u8::try_from(kind.table()).unwrap_or(u8::MAX)
 }
 
 /// All ranges, shared with readers.
@@ -92,6 +127,25 @@ impl Damage {
         Self(Arc::new(ranges))
     }
 
+    /// And these.
+    pub fn with(&self, more: impl IntoIterator<Item = Range>) -> Self {
+        let mut ranges: Vec<_> = self.0.iter().cloned().chain(more).collect();
+        ranges.sort_unstable();
+        ranges.dedup();
+        Self::new(ranges)
+    }
+
+    /// Refuses a session of which something that it does not have was in the log.
+    pub fn session(&self, key: &[u8]) -> Result<(), Error> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        // Where a load would look, and find that nobody can speak for it.
+        let part = keys::part(key, Kind::Quarantine);
+        self.first(Kind::Quarantine, &part, keys::after(&part).as_deref())
+            .map_or(Ok(()), |_| Err(super::broken(Kind::Head, key)))
+    }
+
     /// Refuses to call a key absent of which nobody knows.
     pub fn absent(&self, kind: Kind, key: &[u8]) -> Result<(), Error> {
         if self.0.iter().any(|range| range.has(kind.table(), key)) {
@@ -104,6 +158,19 @@ impl Damage {
     pub fn first(&self, kind: Kind, start: &[u8], end: Option<&[u8]>) -> Option<&[u8]> {
         let meets = self.0.iter().find(|range| range.meets(kind.table(), start, end));
         meets.map(|range| range.from.as_slice())
+    }
+
+    /// What of these keys cannot be read: each from one to before another, or to their end.
+    pub fn within<'a>(
+        &'a self,
+        kind: Kind,
+        start: &'a [u8],
+        end: Option<&'a [u8]>,
+    ) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+        self.0.iter().filter(move |range| range.meets(kind.table(), start, end)).map(move |range| {
+            let to = range.to.as_deref().filter(|to| end.is_none_or(|end| *to < end));
+            (range.from.as_slice().max(start), to)
+        })
     }
 
     /// Without the keys from `start` to before `end`, of which one now knows that they are gone; `None` when that changes
@@ -134,6 +201,7 @@ impl Damage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Table;
 
     fn range(from: &str, to: Option<&str>) -> Range {
         Range { table: 1, from: from.into(), to: to.map(Into::into) }
@@ -156,6 +224,16 @@ mod tests {
             assert_eq!(Range::read(&one.key(), &one.value()), Some(one));
         }
         assert_eq!(Range::read(b"", b"\0"), None);
+    }
+
+    #[test]
+    fn a_session_and_a_row_are_called_by_their_names() {
+        for name in [Name::Session("s".to_owned()), Name::Row(Table::Token, b"key".to_vec())] {
+            let range = Range::of(&name);
+            assert_eq!(range.name(), Some(name.clone()));
+            assert_eq!(range.describe(), name.to_string());
+            assert_eq!(Range { to: None, ..range }.name(), None, "more than one");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use redb::{ReadableTable, Table as Open, WriteTransaction};
 
-use super::{COVERED, Damage, Index, Kind, TABLES, broken, failed, keys, rows, seal, unseal};
+use super::{COVERED, Damage, Index, Kind, Range, TABLES, broken, failed, keys, rows, seal, unseal};
 use crate::{
     Applied, Error, StoredDelta, Write,
     defaults::{
@@ -18,6 +18,7 @@ use crate::{
         failpoint,
         faults::{Installed, Operation, check},
         files::io,
+        log::names::Name,
         memtable::{Entry, Memtable, Row},
     },
     partition::{note_epoch, releasable},
@@ -40,13 +41,37 @@ impl Index {
             }
             flush.expire()?;
             flush.note_damage()?;
-            for kind in [Kind::Meta, Kind::MetaCopy] {
-                flush.put(kind, COVERED, memtable.last_seq.to_le_bytes().to_vec())?;
-            }
+            flush.cover()?;
             flush.damage
         };
         check(faults, Operation::IndexCommit).map_err(io("commit to", &self.path))?;
         failpoint::reach("index.folded");
+        transaction.commit().map_err(|error| self.failed(error))?;
+        *self.damage.write() = damage;
+        Ok(())
+    }
+}
+
+impl Index {
+    /// Refuses these from now on, because groups of the log that had to do with them cannot be read; they are covered when
+    /// this returns, up to `covered`. What the index has of a session stays, for a repair; of a row nothing may stay that
+    /// may have been replaced since, such as a right that was taken away.
+    pub fn refuse(&self, names: &[Name], covered: u64) -> Result<(), Error> {
+        let memtable = Memtable { last_seq: covered, ..Memtable::default() };
+        let transaction = self.begin()?;
+        let damage = {
+            let mut flush = Flush::new(self, &transaction, &memtable)?;
+            for name in names {
+                if let Name::Row(table, key) = name {
+                    flush.remove(Kind::Rows, &keys::row(*table, key))?;
+                }
+            }
+            flush.damage = flush.damage.with(names.iter().map(Range::of));
+            flush.changed = true;
+            flush.note_damage()?;
+            flush.cover()?;
+            flush.damage
+        };
         transaction.commit().map_err(|error| self.failed(error))?;
         *self.damage.write() = damage;
         Ok(())
@@ -64,8 +89,8 @@ struct Flush<'t> {
     time_ms: u64,
     /// What cannot be read, without what this flush removes.
     damage: Damage,
-    /// That became less.
-    healed: bool,
+    /// That is not what it was.
+    changed: bool,
     /// Rows of this flush that expire.
     expiring: usize,
 }
@@ -94,7 +119,7 @@ impl<'t> Flush<'t> {
             seq: memtable.last_seq,
             time_ms: memtable.time_ms,
             damage,
-            healed: false,
+            changed: false,
             expiring: 0,
         })
     }
@@ -119,17 +144,25 @@ impl<'t> Flush<'t> {
         }
     }
 
+    /// Says that the groups up to this flush are in the index.
+    fn cover(&mut self) -> Result<(), Error> {
+        for kind in [Kind::Meta, Kind::MetaCopy] {
+            self.put(kind, COVERED, self.seq.to_le_bytes().to_vec())?;
+        }
+        Ok(())
+    }
+
     /// Nothing from `start` to before `end` is there: that is known now, even if it was not before.
     fn gone(&mut self, kind: Kind, start: &[u8], end: Option<&[u8]>) {
         if let Some(damage) = self.damage.without(kind.table(), start, end) {
             self.damage = damage;
-            self.healed = true;
+            self.changed = true;
         }
     }
 
-    /// Writes down what cannot be read, if that became less.
+    /// Writes down what cannot be read, if that changed.
     fn note_damage(&mut self) -> Result<(), Error> {
-        if self.healed {
+        if self.changed {
             self.remove_all(Kind::Damaged, &[])?;
             for range in self.damage.clone().0.iter() {
                 self.put(Kind::Damaged, &range.key(), range.value())?;
@@ -179,9 +212,11 @@ impl<'t> Flush<'t> {
         let mut fold = Fold::default();
         // A head that is replaced or removed anyway need not be readable.
         let replaced = |(_, write): &(u64, Write)| matches!(write, Write::Create { .. } | Write::DeleteSession { .. });
-        if !entry.writes.iter().any(replaced)
-            && let Some(value) = self.get(Kind::Head, &keys::part(key, Kind::Head))?
-        {
+        let replaced = entry.writes.iter().any(replaced);
+        if !replaced {
+            self.damage.session(key)?;
+        }
+        if !replaced && let Some(value) = self.get(Kind::Head, &keys::part(key, Kind::Head))? {
             fold.head = Some(rows::Head::decode(&value).ok_or_else(|| broken(Kind::Head, key))?);
         }
         for (time_ms, write) in &entry.writes {
@@ -336,8 +371,9 @@ impl<'t> Flush<'t> {
             // Or a row that is renewed all the time leaves an entry each time.
             self.remove(Kind::Expiry, &keys::expiry(at_ms, key))?;
         }
+        // What it is, one knows now.
+        self.gone(Kind::Rows, key, Some(&[key, &[0]].concat()));
         let Some((value, _)) = row else {
-            self.gone(Kind::Rows, key, Some(&[key, &[0]].concat()));
             return self.remove(Kind::Rows, key);
         };
         if let Some(at_ms) = after {

@@ -5,6 +5,7 @@
 mod damage;
 mod flush;
 pub(super) mod keys;
+mod paced;
 mod pages;
 mod read;
 pub(super) mod rows;
@@ -22,9 +23,10 @@ use super::files::{damaged, io, private};
 use crate::{Error, defaults::INDEX_CACHE_BYTES};
 use damage::Damage;
 pub(super) use damage::Range;
+use paced::Paced;
 use pages::Pages;
 pub(super) use pages::Verdict;
-pub(super) use read::Snapshot;
+pub(super) use read::{Readable, Snapshot};
 pub use salvage::Salvaged;
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -106,7 +108,8 @@ impl Index {
     /// Makes an empty index.
     pub fn create(path: &Path) -> Result<(), Error> {
         let file = private().create_new(true).open(path).map_err(io("make", path))?;
-        let database = Database::builder().create_file(file).map_err(|error| failed(path, error))?;
+        let database =
+            Database::builder().create_with_backend(Paced::new(file)).map_err(|error| failed(path, error))?;
         let index = Self { database, path: path.to_path_buf(), damage: RwLock::default() };
         let transaction = index.begin()?;
         for (at, definition) in TABLES.into_iter().enumerate() {
@@ -146,7 +149,7 @@ impl Index {
         let opened = catch_unwind(AssertUnwindSafe(|| {
             let mut builder = Database::builder();
             builder.set_cache_size(INDEX_CACHE_BYTES);
-            builder.create_file(file)
+            builder.create_with_backend(Paced::new(file))
         }));
         let database = match opened {
             Ok(opened) => opened.map_err(|error| failed(path, error))?,

@@ -14,6 +14,19 @@ use crate::{
 
 type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
+/// What [`Snapshot::readable`] comes by.
+pub(crate) enum Readable<'a> {
+    /// A row: key, value, expiry.
+    Row(&'a [u8], &'a [u8], Option<u64>),
+    /// Keys of which nobody knows, from one to before another.
+    Not {
+        /// The first.
+        from: &'a [u8],
+        /// The first behind them; `None`: all that begin with the prefix.
+        to: Option<&'a [u8]>,
+    },
+}
+
 /// The index at one moment.
 pub(crate) struct Snapshot {
     transaction: ReadTransaction,
@@ -91,7 +104,9 @@ impl Snapshot {
 
     /// A session's head.
     pub fn head(&self, session: &str) -> Result<Option<rows::Head>, Error> {
-        let key = keys::part(&keys::session(session), Kind::Head);
+        let session = keys::session(session);
+        self.damage.session(&session)?;
+        let key = keys::part(&session, Kind::Head);
         let Some(value) = self.value(Kind::Head, &key)? else { return Ok(None) };
         rows::Head::decode(&value).map(Some).ok_or_else(|| broken(Kind::Head, &key))
     }
@@ -212,6 +227,28 @@ impl Snapshot {
             let (expires_at_ms, value) = rows::read_row(value).ok_or_else(|| broken(Kind::Rows, key))?;
             Ok(each(&key[1..], value, expires_at_ms))
         })
+    }
+}
+
+impl Snapshot {
+    /// Rows of a table whose keys begin with `prefix`, and the keys of those that cannot be read.
+    pub fn readable(&self, table: Table, prefix: &[u8], mut each: impl FnMut(Readable)) -> Result<(), Error> {
+        let start = keys::row(table, prefix);
+        let end = keys::after(&start);
+        let opened = self.table(Kind::Rows)?;
+        let range = opened.range::<&[u8]>(keys::within(&start, end.as_deref()));
+        for entry in range.map_err(|error| failed(&self.path, error))? {
+            let (key, value) = entry.map_err(|error| failed(&self.path, error))?;
+            let (key, row) = (key.value(), unseal(Kind::Rows, key.value(), value.value()));
+            match row.ok().and_then(rows::read_row) {
+                Some((expires_at_ms, value)) => each(Readable::Row(&key[1..], value, expires_at_ms)),
+                None => each(Readable::Not { from: &key[1..], to: Some(&[&key[1..], &[0]].concat()) }),
+            }
+        }
+        for (from, to) in self.damage.within(Kind::Rows, &start, end.as_deref()) {
+            each(Readable::Not { from: &from[1..], to: to.map(|to| &to[1..]) });
+        }
+        Ok(())
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! magic u32 | length u32 | seq u64 | time_ms u64 | commits u32 | payload crc u32 | payload xxh3 u32 | header crc u32
-//! payload: commits × (length, writes) | zeros to the next multiple of 8
+//! payload: names of what groups before it touched (`names.rs`) | commits × (number of writes, writes) | zeros to a multiple of 8
 //! ```
 //! Little endian. Both checksums are CRC-32C and begin with the segment's salt and id and the group's place, so bytes of
 //! another segment (a reused file's old content), of another place, or chosen by a user are never a group here.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::names::{self, Name};
 
 /// Bytes of a header, and of the zeros that are written behind the newest group.
 pub(crate) const HEADER: usize = 40;
@@ -53,10 +55,11 @@ pub(super) fn second(seed: u32, payload: &[u8]) -> u32 {
     xxh3_64_with_seed(payload, u64::from(seed)) as u32
 }
 
-/// Completes a group in `buffer`, which holds [`HEADER`] bytes of room and the payload: fills in the header, pads, and
-/// adds the zeros that mark the end of the log.
+/// Completes a group in `buffer`, which holds [`HEADER`] bytes of room and the payload, with the names at its front: fills in
+/// the checksums and the header, pads, and adds the zeros that mark the end of the log.
 pub(crate) fn seal(buffer: &mut Vec<u8>, segment: Segment, offset: u64, seq: u64, time_ms: u64, commits: u32) {
     let seed = seed(segment, offset);
+    names::seal(&mut buffer[HEADER..], seed);
     let payload_crc = crc32c::crc32c_append(seed, &buffer[HEADER..]);
     let payload_xxh3 = second(seed, &buffer[HEADER..]);
     let length = (buffer.len() - HEADER) as u32;
@@ -107,6 +110,18 @@ pub(crate) fn payload<'a>(bytes: &'a [u8], segment: Segment, offset: usize, head
         && crc32c::crc32c_append(seed, payload) == header.payload_crc
         && second(seed, payload) == header.payload_xxh3)
         .then_some(payload)
+}
+
+/// The commits of a payload.
+pub(crate) fn commits(payload: &[u8]) -> Option<&[u8]> {
+    names::split(payload).map(|(_, commits)| commits)
+}
+
+/// What the groups from `from` up to this one touched, by this one, whose header is true; `None` when it does not know, or
+/// its names cannot be read. The commits need not be whole.
+pub(crate) fn names(bytes: &[u8], segment: Segment, offset: usize, header: &Header, from: u64) -> Option<Vec<Name>> {
+    let payload = bytes.get(offset + HEADER..)?;
+    names::read(payload.get(..header.length)?, seed(segment, offset as u64), header.seq, from)
 }
 
 /// The first place at or after `from` that has a true header.

@@ -2,6 +2,7 @@
 //! pass survives a power loss. Knows nothing of sessions.
 
 pub(crate) mod group;
+pub(crate) mod names;
 pub(crate) mod recover;
 mod rot;
 pub(crate) mod segment;
@@ -23,6 +24,7 @@ use super::{
 };
 use crate::Error;
 use group::{HEADER, Segment};
+use names::{Touched, Window};
 use segment::START;
 pub(crate) use spares::Spares;
 
@@ -59,6 +61,8 @@ pub(crate) struct Log {
     capacity: u64,
     next_seq: u64,
     epoch: u64,
+    /// What the newest groups touched. Those of an earlier process are all in the index.
+    window: Window,
     full: Arc<Full>,
     faults: Installed,
 }
@@ -84,6 +88,7 @@ impl Log {
             capacity,
             next_seq: first,
             epoch,
+            window: Window::default(),
             full,
             faults,
         })
@@ -94,9 +99,22 @@ impl Log {
         self.full.clone()
     }
 
-    /// Writes one group; `buffer` holds [`HEADER`] bytes of room and the payload, and is left with what was written.
-    /// Returns its seq and its bytes. Durable after [`Log::sync`] only.
-    pub fn append(&mut self, buffer: &mut Vec<u8>, time_ms: u64, commits: u32) -> Result<(u64, u64), Error> {
+    /// Makes `buffer` the beginning of the next group: room for its header, and what the groups before it touched.
+    pub fn prepare(&self, buffer: &mut Vec<u8>) {
+        buffer.clear();
+        buffer.resize(HEADER, 0);
+        self.window.put(buffer);
+    }
+
+    /// Writes one group; `buffer` holds what [`Log::prepare`] left and the commits behind it, and is left with what was
+    /// written. Returns its seq and its bytes. Durable after [`Log::sync`] only.
+    pub fn append(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        touched: &Touched,
+        time_ms: u64,
+        commits: u32,
+    ) -> Result<(u64, u64), Error> {
         if u32::try_from(buffer.len()).is_err() {
             return Err(io("write", &self.path)(std::io::Error::other("a commit of more than 4 GiB")));
         }
@@ -109,6 +127,7 @@ impl Log {
         self.write(buffer)?;
         self.at += size;
         self.next_seq += 1;
+        self.window.push(touched, size);
         Ok((seq, size))
     }
 

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! magic 8 | format u32 | reserved u32 | id u64 | salt u64 | first group's seq u64 | epoch u64 | crc u32 | zeros to 4096
+//! the same once more, zeros to 8192
 //! ```
-//! Groups begin at [`START`]. The header is durable before the file gets its name, so a named segment always has one.
+//! Without its header nothing of a segment can be read, so it is there twice, in two pages. Groups begin at [`START`]. The header is durable before the file gets its name, so a named segment always has one.
 
 use std::{
     fs::File,
@@ -17,8 +18,10 @@ use crate::{
     engine::embedded::files::{FORMAT, damaged, io, private},
 };
 
-/// Where the first group stands: a page, so that no group shares one with the header.
-pub(crate) const START: u64 = 4096;
+/// Bytes of a page, which is what a disk loses at a time.
+const PAGE: usize = 4096;
+/// Where the first group stands: behind two pages, so that no group shares one with a header.
+pub(crate) const START: u64 = 2 * PAGE as u64;
 const MAGIC: &[u8; 8] = b"SBLOG\0\0\0";
 const FIELDS: usize = 48;
 
@@ -62,7 +65,7 @@ pub(crate) fn preallocate(path: &Path, bytes: u64) -> Result<(), Error> {
     file.sync_all().map_err(io("sync", path))
 }
 
-/// Writes the header, and the end mark behind it, and makes them durable.
+/// Writes the header, twice, and the end mark behind it, and makes them durable.
 pub(crate) fn begin(file: &File, path: &Path, header: &Header) -> Result<(), Error> {
     let mut bytes = Vec::with_capacity(START as usize + group::HEADER);
     bytes.extend_from_slice(MAGIC);
@@ -73,13 +76,26 @@ pub(crate) fn begin(file: &File, path: &Path, header: &Header) -> Result<(), Err
     }
     let sum = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&sum.to_le_bytes());
+    bytes.resize(PAGE, 0);
+    bytes.extend_from_within(..);
     bytes.resize(START as usize + group::HEADER, 0);
     file.write_all_at(&bytes, 0).map_err(io("write", path))?;
     file.sync_data().map_err(io("sync", path))
 }
 
-/// Reads a header.
+/// Reads a header: the second when the first is damaged.
 pub(crate) fn header(bytes: &[u8], path: &Path) -> Result<Header, Error> {
+    match one(bytes, path) {
+        Err(Error::Damaged { what }) => {
+            let second = one(bytes.get(PAGE..).unwrap_or_default(), path)?;
+            tracing::warn!(what, "a damaged header of a log segment; its copy is used");
+            Ok(second)
+        }
+        header => header,
+    }
+}
+
+fn one(bytes: &[u8], path: &Path) -> Result<Header, Error> {
     let header = bytes.get(..FIELDS + 4).ok_or_else(|| damaged(path, "too short for a header"))?;
     if &header[..8] != MAGIC {
         return Err(damaged(path, "not a log segment"));

@@ -1,6 +1,9 @@
 //! Reads everything and says what is damaged. Changes nothing.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use super::{Offline, repair::missing, transfer::all_there};
 use crate::{
@@ -10,7 +13,10 @@ use crate::{
             Kind, Range, Verdict, keys, rows,
             salvage::{Read, Reading, describe},
         },
-        log::recover::{self, Damage, Met},
+        log::{
+            names::Name,
+            recover::{self, Met, Told},
+        },
     },
 };
 
@@ -78,24 +84,37 @@ impl Offline {
             };
             let what = range.map_or_else(
                 || "the list of what was damaged before".to_owned(),
-                |range| format!("damaged before, and refused since: {}", range.describe()),
+                |range| format!("{}: damaged before, and refused since", range.describe()),
             );
             found(Finding { harm: Harm::Some, what });
         }
+        let refused = refused(&reading);
         let mut whole = 0;
         sessions(&reading, |name, _, why| match why {
+            // It is named above.
+            _ if refused.contains(name) => {}
             None => whole += 1,
             Some(why) => found(Finding { harm: Harm::Some, what: format!("session {name:?}: {why}") }),
         });
         if let Some(covered) = covered {
             let mut tell = |path: &Path, met: Met| {
-                let what = match met {
-                    Met::PutRight(what) => format!("{what}; a repair puts it right"),
-                    Met::Lost(what) => what,
-                };
-                found(Finding { harm: Harm::All, what: format!("{}: {what}", path.display()) });
+                let path = path.display();
+                match met {
+                    Met::PutRight(what) => {
+                        found(Finding {
+                            harm: Harm::None,
+                            what: format!("{path}: {what}; the next start puts it right"),
+                        });
+                    }
+                    Met::Lost(what) => found(Finding { harm: Harm::All, what: format!("{path}: {what}") }),
+                    Met::Named { what, names, .. } => {
+                        for name in names {
+                            found(Finding { harm: Harm::Some, what: format!("{name}: {path}: {what}") });
+                        }
+                    }
+                }
             };
-            let log = recover::recover(&self.log(), covered, &mut Damage::Told(&mut tell), |_| Ok(()))?;
+            let log = recover::recover(&self.log(), covered, &mut Told(&mut tell))?;
             if let Some(torn) = log.torn {
                 let what = format!("{}: torn at byte {}, as a crash leaves it", torn.segment.display(), torn.offset);
                 found(Finding { harm: Harm::None, what });
@@ -103,6 +122,20 @@ impl Offline {
         }
         Ok(whole)
     }
+}
+
+/// Sessions of which a start found that their part of the log cannot be read.
+pub(super) fn refused(reading: &Reading) -> BTreeSet<String> {
+    let ranges = reading.rows(Kind::Damaged).filter_map(|read| match read {
+        Read::Row(_, key, value) => Range::read(&key, &value)?.name(),
+        Read::Lost(_) => None,
+    });
+    ranges
+        .filter_map(|name| match name {
+            Name::Session(id) => Some(id),
+            Name::Row(..) => None,
+        })
+        .collect()
 }
 
 /// The index, if everything is there.
@@ -152,6 +185,9 @@ pub(super) struct Parts {
     broken: bool,
 }
 
+/// Why a session is refused of which everything else is there.
+pub(super) const QUARANTINED: &str = "writes that met damage are in quarantine";
+
 impl Parts {
     fn add(&mut self, kind: Kind, session: &[u8], key: &[u8], value: &[u8]) {
         // A kind, and then what tells one row from another.
@@ -186,18 +222,18 @@ impl Parts {
         }
     }
 
-    /// Why the session would be refused.
+    /// Why the session would be refused, of what is in the index.
     fn why(&self, document: Option<u64>) -> Option<&'static str> {
         let Some(head) = &self.head else { return Some("its head is lost") };
         let (first, next) =
             self.deltas.map_or((head.version + 1, head.version + 1), |deltas| (deltas.first, deltas.next));
         let answers = self.answers.values().all(|(should, there)| should == there);
         let reasons = [
-            (self.quarantined, "writes that met damage are in quarantine"),
             (self.broken, "a row of it is not what it should be"),
             (document != Some(head.document_version), "its document is lost"),
             (next != head.version + 1 || first > head.document_version + 1, "changes of it are lost"),
             (self.incarnations != head.incarnations || !answers, "answers to its clients are lost"),
+            (self.quarantined, QUARANTINED),
         ];
         reasons.into_iter().find_map(|(is, why)| is.then_some(why))
     }

@@ -16,7 +16,9 @@ pub use stats::{Figures, TableFigures};
 pub use transfer::{Entry, Import};
 
 use super::{
-    files::{ASIDE, Folder, INDEX, LOG},
+    files::{ASIDE, Folder, INDEX, LOG, io},
+    index::salvage::put_aside,
+    log::names::Name,
     memtable,
 };
 use crate::{Commit, Error, Outcome, Sink, Ticket, Write};
@@ -48,12 +50,24 @@ impl Offline {
     }
 }
 
-/// What the commit is about, for people.
-pub(super) fn names(commit: &Commit) -> impl Iterator<Item = String> + '_ {
+/// What the commit is about.
+pub(super) fn names(commit: &Commit) -> impl Iterator<Item = Name> + '_ {
     commit.writes.iter().map(|write| match write {
-        Write::Put { table, key, .. } | Write::Remove { table, key } => format!("{table:?} {}", key.escape_ascii()),
-        write => format!("session {:?}", memtable::session(write).map_or("", |name| name)),
+        Write::Put { table, key, .. } | Write::Remove { table, key } => Name::Row(*table, key.to_vec()),
+        write => Name::Session(memtable::session(write).map_or(String::new(), |name| name.as_ref().to_owned())),
     })
+}
+
+/// Copies a damaged segment, which itself is used again, to the folder `aside`.
+pub(super) fn keep(segment: &Path, aside: &Path) -> Result<PathBuf, Error> {
+    let copy = segment.with_extension("new");
+    std::fs::copy(segment, &copy).map_err(io("copy", segment))?;
+    std::fs::File::open(&copy).and_then(|file| file.sync_all()).map_err(io("sync", &copy))?;
+    let named = segment.with_extension("damaged");
+    std::fs::rename(&copy, &named).map_err(io("rename", &copy))?;
+    let kept = put_aside(&named, aside)?;
+    std::fs::remove_file(&named).map_err(io("remove", &named))?;
+    Ok(kept)
 }
 
 /// A sink for an engine that is opened only to recover.

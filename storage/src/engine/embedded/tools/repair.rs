@@ -9,7 +9,8 @@ use std::{
 
 use super::{
     Nobody, Offline,
-    check::{Parts, sessions},
+    check::{Parts, QUARANTINED, refused, sessions},
+    keep,
 };
 use crate::{
     Engine, Error,
@@ -17,10 +18,14 @@ use crate::{
         Embedded, Options,
         files::{INDEX, STORE, io, sync_folder},
         index::{
-            Kind, Verdict, keys, rows,
+            Kind, Range, Verdict, keys, rows,
             salvage::{Filling, Read, Reading, describe, put_aside},
         },
-        log::recover::{self, Damage, Found, Met},
+        log::{
+            names::Name,
+            recover::{self, Found, Met, Told},
+        },
+        replay::Policy,
     },
 };
 
@@ -79,8 +84,11 @@ impl Offline {
         let mut tell = |path: &Path, met: Met| match met {
             Met::PutRight(what) => done.put_right.push(format!("{}: {what}", path.display())),
             Met::Lost(what) => done.lost.push(format!("{}: {what}", path.display())),
+            Met::Named { what, names, .. } => {
+                done.lost.extend(names.iter().map(|name| format!("{name}: its part of the log, of which {what}")));
+            }
         };
-        let store = Embedded::open_folder(self.folder, options, Arc::new(Nobody), &mut Damage::Told(&mut tell))?;
+        let store = Embedded::open_folder(self.folder, options, Arc::new(Nobody), Policy::Repair(&mut tell))?;
         store.close()?;
         Ok(done)
     }
@@ -91,15 +99,9 @@ impl Offline {
         let mut tell = |path: &Path, _: Met| {
             damaged.insert(path.to_path_buf());
         };
-        let found = recover::recover(&self.log(), covered, &mut Damage::Told(&mut tell), |_| Ok(()))?;
+        let found = recover::recover(&self.log(), covered, &mut Told(&mut tell))?;
         for path in damaged {
-            let copy = path.with_extension("new");
-            std::fs::copy(&path, &copy).map_err(io("copy", &path))?;
-            std::fs::File::open(&copy).and_then(|file| file.sync_all()).map_err(io("sync", &copy))?;
-            let named = path.with_extension("damaged");
-            std::fs::rename(&copy, &named).map_err(io("rename", &copy))?;
-            done.aside.push(put_aside(&named, &self.aside())?);
-            std::fs::remove_file(&named).map_err(io("remove", &named))?;
+            done.aside.push(keep(&path, &self.aside())?);
         }
         Ok(found)
     }
@@ -113,14 +115,33 @@ impl Offline {
         done: &mut Repaired,
     ) -> Result<u64, Error> {
         let (path, new) = (self.index(), self.folder.path.join("index.repaired"));
-        let (mut gone, mut shorter) = (BTreeSet::new(), BTreeMap::new());
+        let (mut gone, mut older, mut shorter) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         let mut epoch = 0;
         let mut lost = Vec::new();
         if let Some(reading) = reading {
             broken |= reading.pages.verdict() != Verdict::Whole || reading.count(Kind::Damaged) > 0;
+            let refused = refused(reading);
+            let mut unseen = refused.clone();
+            for read in reading.rows(Kind::Damaged) {
+                if let Read::Row(_, key, value) = read
+                    && let Some(Name::Row(table, key)) = Range::read(&key, &value).and_then(|range| range.name())
+                {
+                    lost.push(format!("{}: damaged before, and refused since", Name::Row(table, key)));
+                }
+            }
             sessions(reading, |name, parts, why| {
+                unseen.remove(name);
                 epoch = epoch.max(parts.head.as_ref().map_or(0, |head| head.epoch));
-                if let Some(why) = why {
+                if let Some(head) = parts.head.as_ref().filter(|_| refused.contains(name))
+                    && why.is_none_or(|why| why == QUARANTINED)
+                {
+                    // All that came after what could not be read is in quarantine, so what is before is whole.
+                    let version = head.version;
+                    lost.push(format!(
+                        "session {name:?}: what the log had of it after version {version}, as it is now"
+                    ));
+                    older.insert(keys::session(name));
+                } else if let Some(why) = why {
                     lost.push(format!("session {name:?}: {why}"));
                     gone.insert(keys::session(name));
                 } else if let Some((head, from)) = parts.shorter() {
@@ -128,6 +149,7 @@ impl Offline {
                     shorter.insert(keys::session(name), (from, head));
                 }
             });
+            lost.extend(unseen.iter().map(|name| format!("session {name:?}: only the log had it")));
             for kind in [Kind::Head, Kind::Documents, Kind::Rows] {
                 let (ranges, missing) = missing(reading, kind);
                 if missing > 0 {
@@ -152,6 +174,9 @@ impl Offline {
                     if session.as_ref().is_some_and(|session| gone.contains(session)) {
                         continue;
                     }
+                    if kind == Kind::Quarantine && session.as_ref().is_some_and(|session| older.contains(session)) {
+                        continue;
+                    }
                     match session.and_then(|session| shorter.get(&session)) {
                         Some((_, head)) if kind == Kind::Head => filling.put(kind, &key, &head.encode())?,
                         Some((from, _)) if kind == Kind::Deltas && keys::number(&key) < Some(*from) => {}
@@ -171,7 +196,7 @@ impl Offline {
 }
 
 /// What cannot be read of a table.
-pub(super) fn missing(reading: &Reading, kind: Kind) -> (Vec<crate::engine::embedded::index::Range>, u64) {
+pub(super) fn missing(reading: &Reading, kind: Kind) -> (Vec<Range>, u64) {
     let mut rows = reading.rows(kind);
     let mut ranges = Vec::new();
     for read in rows.by_ref() {

@@ -8,7 +8,7 @@ use crate::{
     engine::embedded::{
         files::io,
         index::{Kind, salvage::Reading},
-        log::recover::{self, Damage, Met},
+        log::recover::{self, Met, Told},
     },
 };
 
@@ -71,8 +71,7 @@ impl Offline {
         let used: u64 = figures.tables.iter().map(|table| table.bytes).sum();
         figures.index_garbage = figures.index_bytes.saturating_sub(used);
         let mut ignore = |_: &Path, _: Met| {};
-        let damage = &mut Damage::Told(&mut ignore);
-        figures.log_groups = recover::recover(&self.log(), figures.log_covered, damage, |_| Ok(()))?.replayed;
+        figures.log_groups = recover::recover(&self.log(), figures.log_covered, &mut Told(&mut ignore))?.replayed;
         for entry in std::fs::read_dir(self.log()).map_err(io("list", &self.log()))? {
             let entry = entry.map_err(io("list", &self.log()))?;
             let bytes = entry.metadata().map_err(io("stat", &entry.path()))?.len();

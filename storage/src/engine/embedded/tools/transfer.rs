@@ -16,6 +16,7 @@ use crate::{
             rows::{self, Head, Incarnation},
             salvage::{Filling, Read},
         },
+        replay::Policy,
     },
 };
 
@@ -90,13 +91,7 @@ impl Offline {
         mut each: impl FnMut(Entry) -> Result<(), E>,
     ) -> Result<u64, E> {
         let offline = Self::lock(folder)?;
-        Embedded::open_folder(
-            offline.folder,
-            options,
-            Arc::new(Nobody),
-            &mut crate::engine::embedded::log::recover::Damage::Refused,
-        )?
-        .close()?;
+        Embedded::open_folder(offline.folder, options, Arc::new(Nobody), Policy::Start)?.close()?;
         let offline = Self::lock(folder)?;
         let epoch = offline.folder.last_epoch()?.unwrap_or(0);
         let reading = super::check::whole(&offline)?;

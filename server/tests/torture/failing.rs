@@ -102,7 +102,9 @@ async fn when_the_disk_fails_nothing_more_is_promised_and_what_was_is_kept() {
                 for kept in [Kept::Nothing, Kept::ALL[rng.usize(..Kept::ALL.len())]] {
                     let position = rng.usize(failed..=records.len());
                     let mut disk = before.clone();
-                    records[..position].iter().for_each(|record| disk.step(record));
+                    for record in &records[..position] {
+                        disk.step(record);
+                    }
                     let lost = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
                     disk.build(kept, &mut rng, &lost.path().join("data"));
                     power_is_back(&small(lost.path()), crew.until(position as u64), &token, &mut losses).await;

@@ -1,32 +1,9 @@
 // Every page, in light and dark, at phone and desktop width: axe finds nothing serious, and a keyboard is enough.
-import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import type { AxeResults } from 'axe-core';
 import { expect, test } from 'vitest';
-import type { Device } from './support/browser.ts';
+import { barriers } from './support/axe.ts';
 import { World } from './support/world.ts';
 
 const world = new World(['limits.enabled=false']);
-const axe = readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-
-/** What axe finds that keeps somebody from using the page. */
-async function barriers(device: Device, where: string): Promise<string[]> {
-  // By the debugger, which no policy of the page keeps out.
-  await device.page.evaluate(await axe);
-  const { violations } = await device.page.evaluate(() =>
-    (window as unknown as { axe: { run: () => Promise<AxeResults> } }).axe.run(),
-  );
-  return violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .map(
-      ({ id, nodes }) =>
-        `${where}: ${id}: ${nodes
-          .map(node => node.html)
-          .join(' ')
-          .slice(0, 300)}`,
-    );
-}
-
 for (const colorScheme of ['light', 'dark'] as const) {
   for (const width of [360, 1280]) {
     test(`nothing serious, ${colorScheme}, ${width} px`, async () => {

@@ -3,6 +3,9 @@
 import type { TakenOver } from '@syncbridge/client';
 import { chooseSession, keep, type Login } from './login.ts';
 
+/** Milliseconds that the address waits for the session. */
+const PATIENCE = 1_000;
+
 /** Loads what /home needs, so that it is there when somebody has signed in. */
 export function prepareHome(): void {
   // What fails now is tried again on entering, and told there.
@@ -34,7 +37,9 @@ async function go(login: Login, taken?: TakenOver): Promise<void> {
     location.assign('/home');
     return;
   }
+  const room = await start(login, taken);
+  // Whoever waits for the address finds the session there; but a server that is away now keeps nobody from /home.
+  await Promise.race([room.opened(), new Promise(resolve => setTimeout(resolve, PATIENCE))]);
   // Going back from here leads to where one was before, not to a form that has done its work.
   history.replaceState(null, '', '/home');
-  await start(login, taken);
 }

@@ -232,16 +232,6 @@ impl Server {
         rustix::process::prlimit(Some(self.pid()), Resource::Fsize, none).expect("its limits are ours to set");
     }
 
-    /// SIGSTOP: it does nothing more until [`Server::resume`].
-    pub fn stop(&self) {
-        rustix::process::kill_process(self.pid(), Signal::STOP).expect("signalled");
-    }
-
-    /// SIGCONT.
-    pub fn resume(&self) {
-        rustix::process::kill_process(self.pid(), Signal::CONT).expect("signalled");
-    }
-
     /// SIGTERM; goes on at once.
     pub fn terminate(&self) {
         rustix::process::kill_process(self.pid(), Signal::TERM).expect("signalled");

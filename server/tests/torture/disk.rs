@@ -221,6 +221,7 @@ impl Disk {
                 self.rename(vec![(to.clone(), Some(entry))]);
             }
             Record::Remove { path } => self.rename(vec![(path.clone(), None)]),
+            Record::Failed { .. } => {}
             Record::MakeFolder { path } => self.rename(vec![(path.clone(), Some(Entry::Folder))]),
         }
     }

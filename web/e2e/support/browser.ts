@@ -16,6 +16,9 @@ const FLAGS = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
+  // A camera that shows a test picture, and nobody to be asked for it.
+  '--use-fake-device-for-media-stream',
+  '--use-fake-ui-for-media-stream',
 ];
 
 /** Where pages come from in place of the server, see {@link freshPages}. */
@@ -56,10 +59,11 @@ export class Device {
 
   static async open(browser: Browser, url: string, options: ContextOptions = {}): Promise<Device> {
     const context = await browser.newContext({ baseURL: url, ...options });
-    await freshPages(context, url);
+    const base = options.baseURL ?? url;
+    await freshPages(context, base, base === url ? 'index' : 'console');
     const page = await context.newPage();
     const device = new Device(context, page);
-    const origin = new URL(url).origin;
+    const { origin } = new URL(base);
     context.on('request', request => {
       const asked = new URL(request.url());
       if (!['data:', 'blob:'].includes(asked.protocol) && asked.origin !== origin) {
@@ -146,7 +150,7 @@ export class Device {
  * While one works on the pages: with SYNCBRIDGE_PAGES=web/dist they come from that folder, with the headers that the server
  * gives its own, so that the server need not be built for each change.
  */
-async function freshPages(context: BrowserContext, url: string): Promise<void> {
+async function freshPages(context: BrowserContext, url: string, root: string): Promise<void> {
   const folder = FRESH;
   if (folder === undefined) return;
   const headers = Object.fromEntries((await fetch(url)).headers);
@@ -156,7 +160,7 @@ async function freshPages(context: BrowserContext, url: string): Promise<void> {
     asked => page.test(asked.pathname),
     route => {
       const { pathname } = new URL(route.request().url());
-      const file = pathname === '/' ? '/index.html' : /\./.test(pathname) ? pathname : `${pathname}.html`;
+      const file = pathname === '/' ? `/${root}.html` : /\./.test(pathname) ? pathname : `${pathname}.html`;
       return route.fulfill({ path: join(folder, file), headers });
     },
   );

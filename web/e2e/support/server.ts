@@ -40,6 +40,11 @@ export class Server {
     return `http://127.0.0.1:${this.port}`;
   }
 
+  /** Where the console is. */
+  get adminUrl(): string {
+    return `http://127.0.0.1:${this.admin}`;
+  }
+
   /** Kills it, as a power cut would, and starts it again on the same data. */
   async killed(between: () => Promise<void>): Promise<void> {
     await this.end('SIGKILL');

@@ -136,6 +136,19 @@ export class Room {
     return () => this.listeners.delete(listener);
   }
 
+  /** Waits until there is a document to be seen. */
+  opened(): Promise<void> {
+    return new Promise(resolve => {
+      const look = () => {
+        if (this.document() === undefined) return;
+        stop();
+        resolve();
+      };
+      const stop = this.subscribe(look);
+      look();
+    });
+  }
+
   /** What is to be drawn. */
   view(): View {
     const { session, client } = this;

@@ -9,8 +9,8 @@ import { root } from '../root.ts';
 import { Home } from './home.tsx';
 import { Room } from './room.ts';
 
-/** Shows the session of a login; with what a handoff brought, if one did. */
-export async function start(login: Login, taken?: TakenOver): Promise<void> {
+/** Shows the session of a login; with what a handoff brought, if one did. What it resolves with is then on the screen. */
+export async function start(login: Login, taken?: TakenOver): Promise<Room> {
   const room = await Room.enter(login, taken, () => {
     forget();
     location.replace('/?ended');
@@ -22,4 +22,5 @@ export async function start(login: Login, taken?: TakenOver): Promise<void> {
     void start(login, taken);
   };
   render(<Home key={login.tokens.accessToken} room={room} onTaken={again} />, root());
+  return room;
 }

@@ -152,14 +152,14 @@ fn every_test_and_file_that_the_stores_promises_name_is_there() {
     for line in text.lines().filter(|line| line.starts_with('|')) {
         for code in line.split('`').skip(1).step_by(2) {
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '…' || c == ':';
-            let test = code.rsplit("::").next().unwrap_or(code);
-            if code.chars().all(plain) && (test.contains('…') || test.matches('_').count() > 3) {
+            let last = code.rsplit("::").next().unwrap_or(code);
+            if code.chars().all(plain) && (last.contains('…') || last.matches('_').count() > 3) {
                 assert!(
-                    names.iter().any(|name| is_short_for(test, name)),
-                    "there is no test `{test}`, named in: {line}"
+                    names.iter().any(|name| is_short_for(last, name)),
+                    "there is no test `{last}`, named in: {line}"
                 );
                 tests += 1;
-            } else if code.contains('/') && code.ends_with(".rs") {
+            } else if code.contains('/') && Path::new(code).extension().is_some_and(|end| end == "rs") {
                 let there =
                     ["storage", "storage/src", "."].iter().any(|base| repository.join(base).join(code).exists());
                 assert!(there, "there is no file `{code}`, named in: {line}");

@@ -35,7 +35,14 @@ pub struct Survey {
     /// What is looked for.
     pub wanted: Wanted,
     left: AtomicUsize,
-    found: Mutex<(Vec<ShardSurvey>, Option<oneshot::Sender<Vec<ShardSurvey>>>)>,
+    found: Mutex<Gathered>,
+}
+
+/// What has come of a survey so far, and who waits for all of it.
+#[derive(Debug)]
+struct Gathered {
+    shards: Vec<ShardSurvey>,
+    done: Option<oneshot::Sender<Vec<ShardSurvey>>>,
 }
 
 /// What one shard has.
@@ -107,11 +114,11 @@ impl Survey {
     /// A shard is through. The last one hands everything to who asked.
     pub fn deliver(&self, found: ShardSurvey) {
         let mut all = self.found.lock();
-        all.0.push(found);
+        all.shards.push(found);
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(done) = all.1.take()
+            && let Some(done) = all.done.take()
         {
-            let mut found = std::mem::take(&mut all.0);
+            let mut found = std::mem::take(&mut all.shards);
             found.sort_by_key(|shard| shard.shard);
             // Nobody waits any more when the request was given up.
             let _ = done.send(found);
@@ -141,7 +148,7 @@ impl Hub {
     pub fn survey(&self, wanted: Wanted) -> impl Future<Output = Option<Vec<ShardSurvey>>> + Send + use<> {
         let (sender, done) = oneshot::channel();
         let left = AtomicUsize::new(self.inboxes.len());
-        let survey = Arc::new(Survey { wanted, left, found: Mutex::new((Vec::new(), Some(sender))) });
+        let survey = Arc::new(Survey { wanted, left, found: Mutex::new(Gathered { shards: Vec::new(), done: Some(sender) }) });
         for inbox in &self.inboxes {
             inbox.push(Item::Survey(Arc::clone(&survey), None));
         }

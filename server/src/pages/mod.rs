@@ -51,7 +51,7 @@ pub fn routes(whom: For) -> (Router, Vec<String>) {
         let path = match *name {
             CONSOLE if whom == For::People => continue,
             CONSOLE => "/".to_owned(),
-            page if whom == For::Operators && page.ends_with(".html") => continue,
+            page if whom == For::Operators && kind(page) == HTML => continue,
             "index.html" => "/".to_owned(),
             name => format!("/{}", name.strip_suffix(".html").unwrap_or(name)),
         };
@@ -76,10 +76,12 @@ fn headers() -> Vec<(HeaderName, HeaderValue)> {
     ]
 }
 
+const HTML: &str = "text/html; charset=utf-8";
+
 /// The media type that a file's name stands for. A name that is not known is bytes, which no browser runs.
 fn kind(name: &str) -> &'static str {
     match name.rsplit_once('.').map(|(_, end)| end) {
-        Some("html") => "text/html; charset=utf-8",
+        Some("html") => HTML,
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         Some("svg") => "image/svg+xml",

@@ -10,6 +10,7 @@ use crate::{
     admin::metrics::Label as _,
     defaults::SURVEY_STEP,
     hub::survey::{Described, ShardSurvey, Survey},
+    transport::path::Path,
 };
 
 impl Shard {
@@ -94,7 +95,7 @@ impl Shard {
             blocked: conn.blocked,
             catching_up: conn.catch_up.is_some(),
             busy: conn.busy,
-            path: Default::default(),
+            path: Path::default(),
         });
         if found.connections.len() >= 2 * survey.wanted.limit {
             found.keep_worst(survey.wanted.limit);

@@ -91,7 +91,7 @@ mod tests {
         assert!(path.rtt.is_some() && path.sent > 0, "{path:?}");
 
         server.set_nonblocking(true).unwrap();
-        while server.write(&[0; 65_536]).is_ok() {}
+        while server.write(&[0; 4_096]).is_ok() {}
         assert!(probe.path().unsent_bytes > 0, "{:?}", probe.path());
     }
 }

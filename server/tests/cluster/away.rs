@@ -120,7 +120,7 @@ async fn a_database_in_trouble_is_waited_for_within_bounds_and_nothing_durable_i
             assert_eq!(status, 503, "what is not in memory cannot be: {body}");
             assert!(body.contains(r#""code":"busy""#) && body.contains("retryAfterMs"), "{body}");
         }
-        assert_eq!(metric(server.admin, "syncbridge_poisoned").await, 0.0, "{trouble:?}");
+        assert!(metric(server.admin, "syncbridge_poisoned").await < 0.5, "{trouble:?}");
 
         match trouble {
             Trouble::Network(_) => proxy.goes(Way::Through),

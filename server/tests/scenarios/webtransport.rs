@@ -19,7 +19,10 @@ use web_transport_quinn::proto::{
 
 use crate::{
     net::{Host, Net, run, who},
-    wire::{PATIENCE, Via, quic, webtransport},
+    wire::{
+        PATIENCE, Via, quic,
+        webtransport::{self, hexadecimal},
+    },
 };
 
 /// RFC 9114 §8.1.
@@ -32,6 +35,7 @@ const QPACK_ENCODER: u64 = 0x02;
 const SESSION_ONE_WAY: u64 = 0x54;
 
 /// Runs with a server whose links nobody uses.
+#[expect(clippy::needless_pass_by_value, reason = "as `run` takes it")]
 fn with_host(scenario: impl AsyncFn(&Host)) {
     run(Via::Memory, Via::Memory, async |net: &Net| scenario(&net.host()).await);
 }
@@ -111,7 +115,9 @@ impl Raw {
 
 fn integers(values: &[u64]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    values.iter().for_each(|value| varint::write(&mut bytes, *value));
+    for value in values {
+        varint::write(&mut bytes, *value);
+    }
     bytes
 }
 
@@ -285,19 +291,19 @@ fn whatever_comes_the_server_serves_the_others() {
                 0 => (Raw::new(host).await, None),
                 1 => (Raw::greeted(host).await, None),
                 _ => {
-                    let (raw, mut send, recv, id) = Raw::in_session(host).await;
+                    let (raw, mut connect, recv, id) = Raw::in_session(host).await;
                     // On the CONNECT stream, where capsules are.
-                    send.write_all(&bytes).await.unwrap();
-                    (raw, Some((send, recv, id)))
+                    connect.write_all(&bytes).await.unwrap();
+                    (raw, Some((connect, recv, id)))
                 }
             };
             let garbage = async {
                 raw.connection.open_uni().await?.write_all(&bytes).await?;
                 let mut stream = session.as_ref().map_or_else(Vec::new, |(_, _, id)| integers(&[0x41, *id]));
                 for _ in 0..2 {
-                    let (mut send, _recv) = raw.connection.open_bi().await?;
-                    send.write_all(&stream).await?;
-                    send.write_all(&bytes).await?;
+                    let (mut out, _in) = raw.connection.open_bi().await?;
+                    out.write_all(&stream).await?;
+                    out.write_all(&bytes).await?;
                     stream.clear();
                 }
                 Ok::<_, std::io::Error>(())
@@ -318,14 +324,14 @@ async fn shown(host: &Host, protocols: &[&[u8]]) -> (String, Vec<u8>) {
     let data = connection.handshake_data().unwrap().downcast::<quinn::crypto::rustls::HandshakeData>().unwrap();
     connection.close(VarInt::from_u32(0), b"");
     let certificate: CertificateDer<'static> = seen.lock().take().unwrap();
-    let hash = Sha256::digest(&certificate).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hexadecimal(&Sha256::digest(&certificate));
     (hash, data.protocol.unwrap())
 }
 
 #[test]
 fn browsers_are_shown_a_certificate_of_their_own_and_all_others_the_pinned_one() {
     with_host(async |host| {
-        let pin: String = host.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect();
+        let pin = hexadecimal(&host.fingerprint());
         let hashes = host.hashes().await;
         assert_eq!(hashes.len(), 2);
         assert!(!hashes.contains(&pin) && hashes[0] != hashes[1]);
@@ -347,7 +353,7 @@ fn a_configured_certificate_is_for_browsers_too_and_needs_no_hashes() {
         assert_eq!(told["serverCertificateHashes"], serde_json::json!([]));
         assert_eq!(told["url"], format!("https://{}/wt", host.address()));
         assert!(told.get("changesAt").is_none(), "{told}");
-        let pin: String = host.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect();
+        let pin = hexadecimal(&host.fingerprint());
         assert_eq!(shown(&host, &[b"h3"]).await.0, pin);
     });
 }

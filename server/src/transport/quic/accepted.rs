@@ -13,6 +13,7 @@ use super::{
 use crate::transport::webtransport;
 
 /// A connection that was accepted, by what the client wants to speak on it.
+#[expect(clippy::large_enum_variant, reason = "one a connection, and taken apart where it comes")]
 #[derive(Debug)]
 pub enum Accepted {
     /// Frames, and nothing around them.

@@ -64,10 +64,9 @@ async fn next(connection: &Connection, session: u64, held: &mut Held) -> Result<
         };
         match opened {
             Ok(Some(opened)) => return Ok(opened),
-            Ok(None) | Err(ReadExactError::FinishedEarly(_)) => {}
             Err(ReadExactError::ReadError(ReadError::ConnectionLost(error))) => return Err(error),
-            // Given up before it said what it is.
-            Err(ReadExactError::ReadError(_)) => {}
+            // Nothing of ours, or given up before it said what it is.
+            Ok(None) | Err(_) => {}
         }
     }
 }

@@ -162,7 +162,7 @@ impl ServerCertVerifier for Believes {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let hash: String = Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hexadecimal(&Sha256::digest(certificate));
         *self.seen.lock() = Some(certificate.clone().into_owned());
         if self.hashes.as_ref().is_none_or(|hashes| hashes.contains(&hash)) {
             Ok(ServerCertVerified::assertion())
@@ -197,4 +197,13 @@ impl ServerCertVerifier for Believes {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// Bytes as two small letters or digits each.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

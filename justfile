@@ -28,12 +28,14 @@ test-server *ARGS:
 test-client *ARGS:
     cargo test -p syncbridge-client {{ARGS}}
 
-# Every fault of server/tests/torture.rs in its long form, with a report; 100 takeovers from owners that stand still
+# Every fault of server/tests/torture.rs in its long form, with a report; 100 takeovers from owners that stand still, at the
+# store and between servers
 torture:
     SYNCBRIDGE_TORTURE_LOSSES=400 SYNCBRIDGE_TORTURE_POINTS=10 SYNCBRIDGE_TORTURE_FAILURES=5 SYNCBRIDGE_TORTURE_JUMPS=5 \
         SYNCBRIDGE_TORTURE_TAILS=5 cargo test -p syncbridge --test torture -- --nocapture --test-threads=1
     SYNCBRIDGE_KILLS=500 cargo test --release -p syncbridge-storage --test kill
     SYNCBRIDGE_TAKEOVERS=100 cargo test --release -p syncbridge-storage --test takeover
+    SYNCBRIDGE_TAKEOVERS=100 cargo test --release -p syncbridge --test cluster -- --nocapture an_owner_that_stood_still
     SYNCBRIDGE_TORTURE_KILLS=500 cargo test --release -p syncbridge --test torture -- --nocapture kill
     SYNCBRIDGE_SEEDS=5000 SYNCBRIDGE_FIRST=1000 cargo test --release -p syncbridge --test simulation -- --nocapture whatever_breaks
 

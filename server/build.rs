@@ -21,6 +21,8 @@ fn main() -> io::Result<()> {
     let mut table = String::from("&[\n");
     for name in files {
         let path = folder.join(&name);
+        let path = path.to_str().ok_or_else(|| io::Error::other(format!("{} is not UTF-8", path.display())))?;
+        // Writing into a String cannot fail.
         let _ = writeln!(table, "    ({name:?}, include_bytes!({path:?})),");
     }
     table.push_str("]\n");

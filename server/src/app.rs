@@ -466,7 +466,7 @@ async fn rotate_certificates(
     loop {
         tokio::select! {
             _ = every.tick() => match browsers.rotate(clock().wall_ms / 1_000) {
-                Ok(true) => tracing::info!("browsers get the next certificate, and the hash of the one after it is published"),
+                Ok(true) => tracing::info!("browsers get their next certificate; the hash of the one after it is told"),
                 Ok(false) => {}
                 // The one that is served is valid for two more days.
                 Err(error) => tracing::error!(%error, "the browsers' next certificate cannot be made"),

@@ -282,7 +282,7 @@ export interface UpdateOptions {
 
 /** An update on its way. */
 export interface Update {
-  /** Names it in events: 1, 2, 3 … for each session and store. */
+  /** Names it in events: 1, 2, 3 … for each session and store. Over `connectShared` 0 until the worker has taken it. */
   readonly counter: number;
   /** What it does. Empty when the recipe changed nothing; such an update is accepted and durable at once. */
   readonly operations: Patch;

@@ -84,27 +84,29 @@ impl Revoked {
         let mut lost = Lost { until: now_ms / 1_000, ..Lost::default() };
         // What cannot be read ends more than it would have to, never less.
         engine.scan_readable(Table::Token, &[FAMILY_ROW], now_ms, &mut |found| match found {
-            Scanned::Row(key, value) => match key.last_chunk().filter(|_| key.len() == FAMILY_KEY) {
-                Some(id) => {
+            Scanned::Row(key, value) => {
+                if let Some(id) = key.last_chunk().filter(|_| key.len() == FAMILY_KEY) {
                     let until = u64::read(&mut Reader::new(value));
                     loaded.fence(FamilyId(u128::from_be_bytes(*id)), until.unwrap_or(u64::MAX));
+                } else {
+                    tracing::error!(key = %key.escape_ascii(), "a revocation of nobody's is ignored");
                 }
-                None => tracing::error!(key = %key.escape_ascii(), "a revocation of nobody's is ignored"),
-            },
+            }
             Scanned::Unreadable { from, to } => {
-                let last = to.map_or(u128::MAX, |to| number(&to));
-                lost.families.push((FamilyId(number(&from)), FamilyId(last)));
+                let end = to.map_or(u128::MAX, |to| number(&to));
+                lost.families.push((FamilyId(number(&from)), FamilyId(end)));
             }
         })?;
         engine.scan_readable(Table::Token, &[DEVICE_ROW], now_ms, &mut |found| match found {
-            Scanned::Row(key, value) => match std::str::from_utf8(&key[1..]) {
-                Ok(user) => {
+            Scanned::Row(key, value) => {
+                if let Ok(user) = std::str::from_utf8(&key[1..]) {
                     let removed = Removed::decode(value);
                     let all = Removed { at: BTreeMap::new(), all: now_ms / 1_000 };
                     loaded.devices.write().insert(user.into(), removed.unwrap_or(all));
+                } else {
+                    tracing::error!(key = %key.escape_ascii(), "a removed device of nobody's is ignored");
                 }
-                Err(_) => tracing::error!(key = %key.escape_ascii(), "a removed device of nobody's is ignored"),
-            },
+            }
             Scanned::Unreadable { from, to } => {
                 let part = |key: Bytes| key.slice(key.len().min(1)..);
                 lost.users.push((part(from), to.map(part)));

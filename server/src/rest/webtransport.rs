@@ -16,7 +16,10 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::{Api, Route, place, time::rfc3339};
-use crate::transport::{tls::ShortLived, webtransport::PATH};
+use crate::transport::{
+    tls::{Fingerprint, ShortLived},
+    webtransport::PATH,
+};
 
 /// The routes of this file.
 pub fn routes() -> Vec<Route> {
@@ -65,7 +68,7 @@ struct Hash {
 async fn webtransport(State(api): State<Api>, headers: HeaderMap) -> Response {
     let offer = &api.webtransport;
     let published = offer.browsers.as_ref().map(|browsers| browsers.published());
-    let hash = |hash: &_| Hash { algorithm: "sha-256", value: format!("{hash}") };
+    let hash = |hash: &Fingerprint| Hash { algorithm: "sha-256", value: hash.to_string() };
     let told = Told {
         url: url(&place::base(&api, &headers), published.as_ref().map(|_| offer.listen.ip())),
         protocols: [WEBSOCKET_SUBPROTOCOL],

@@ -178,20 +178,6 @@ impl Setup {
         assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
-    /// Starts it, and waits until it has ended by itself.
-    pub async fn start_and_wait(&self) -> ExitStatus {
-        let (mut child, _written) = self.spawn();
-        super::within("the server ends", async {
-            loop {
-                if let Some(status) = child.try_wait().expect("known") {
-                    return status;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-            }
-        })
-        .await
-    }
-
     /// Starts it and kills it at once after `delay`, wherever it is by then.
     pub fn start_and_kill(&self, delay: std::time::Duration) {
         let (mut child, _written) = self.spawn();
@@ -230,16 +216,6 @@ impl Server {
         assert!(self.setup.survives_full_disk);
         let none = Rlimit { current: Some(0), maximum: Some(0) };
         rustix::process::prlimit(Some(self.pid()), Resource::Fsize, none).expect("its limits are ours to set");
-    }
-
-    /// SIGSTOP: it does nothing more until [`Server::resume`].
-    pub fn stop(&self) {
-        rustix::process::kill_process(self.pid(), Signal::STOP).expect("signalled");
-    }
-
-    /// SIGCONT.
-    pub fn resume(&self) {
-        rustix::process::kill_process(self.pid(), Signal::CONT).expect("signalled");
     }
 
     /// SIGTERM; goes on at once.

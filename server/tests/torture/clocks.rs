@@ -75,7 +75,7 @@ async fn a_server_that_stands_still_for_seconds_goes_on_where_it_was() {
         };
         crew.load(&mut stage);
         stage.answered(fastrand::u64(1..400)).await;
-        server.stop();
+        server.pause();
         tokio::time::sleep(STILL).await;
         if stop % 2 == 0 {
             server.resume();

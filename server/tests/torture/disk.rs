@@ -221,6 +221,7 @@ impl Disk {
                 self.rename(vec![(to.clone(), Some(entry))]);
             }
             Record::Remove { path } => self.rename(vec![(path.clone(), None)]),
+            Record::Failed { .. } => {}
             Record::MakeFolder { path } => self.rename(vec![(path.clone(), Some(Entry::Folder))]),
         }
     }
@@ -297,10 +298,9 @@ impl Disk {
                     let content = &self.contents[*file];
                     let image = match kept {
                         Kept::Nothing => content.synced.clone(),
-                        Kept::Everything => content.until(self.at),
                         Kept::InOrder => content.cut(until, rng),
                         Kept::LastCut if Some(*file) == last => content.cut(self.at, rng),
-                        Kept::LastCut => content.until(self.at),
+                        Kept::LastCut | Kept::Everything => content.until(self.at),
                         Kept::Sectors => content.mixed(SECTOR, rng),
                         Kept::Pages => content.mixed(PAGE, rng),
                     };

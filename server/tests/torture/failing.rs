@@ -17,7 +17,7 @@ use crate::{
     points::{folder, with},
     power::small,
     rounds::{Crew, ENOUGH, Stage, Tally, look},
-    shim::{Fault, INDEX, LOG, NAMES, SYNCS, Shim, WRITES},
+    shim::{Fault, INDEX, LOG, NAMES, Record, SYNCS, Shim, WRITES},
     support::{
         http::{get, metric},
         seed,
@@ -74,7 +74,7 @@ async fn when_the_disk_fails_nothing_more_is_promised_and_what_was_is_kept() {
             for round in 0..times() {
                 let own = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
                 let shim = Arc::new(Shim::new(own.path(), &setup.data));
-                let mut disk = Disk::of(&setup.data);
+                let before = Disk::of(&setup.data);
                 crew.clock = Clock(Some(Arc::clone(&shim)));
                 let server = with(&setup, shim.environment(true)).start();
                 let mut stage = if round % 5 == 0 {
@@ -94,13 +94,20 @@ async fn when_the_disk_fails_nothing_more_is_promised_and_what_was_is_kept() {
                 shim.freeze().await;
                 server.kill();
                 crew.end(stage).await;
-                // The kernel has what was written. A disk has less when the power goes now as well: perhaps nothing of
-                // what a sync failed to bring there.
-                shim.records().iter().for_each(|record| disk.step(record));
+                // The kernel has what was written. A disk has less when the power goes as well, at some moment since the
+                // failure: perhaps nothing of what a sync failed to bring there.
+                let records = shim.records();
+                let failed =
+                    records.iter().position(|record| matches!(record, Record::Failed { .. })).expect("it fired");
                 for kept in [Kept::Nothing, Kept::ALL[rng.usize(..Kept::ALL.len())]] {
+                    let position = rng.usize(failed..=records.len());
+                    let mut disk = before.clone();
+                    for record in &records[..position] {
+                        disk.step(record);
+                    }
                     let lost = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
                     disk.build(kept, &mut rng, &lost.path().join("data"));
-                    power_is_back(&small(lost.path()), crew.until(u64::MAX), &token, &mut losses).await;
+                    power_is_back(&small(lost.path()), crew.until(position as u64), &token, &mut losses).await;
                 }
             }
             let server = setup.start();

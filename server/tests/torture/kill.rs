@@ -21,7 +21,7 @@ async fn what_was_called_durable_survives_every_kill_and_nothing_is_done_twice()
     fastrand::seed(seed());
     let folder = tempfile::tempdir().expect("a folder");
     let setup = Setup::with_lasting_port(&folder.path().join("data"));
-    let token = setup.token("ann", &[]);
+    let token = setup.token("ann", &["--ttl", "2000000"]);
     let mut server = setup.start();
     let mut tally = Tally::default();
     let mut crew = Crew::new(Clock::default());

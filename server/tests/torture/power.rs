@@ -79,7 +79,9 @@ async fn record(
     crew.end(stage).await;
     let records = shim.records();
     let mut disk = before.clone();
-    records.iter().for_each(|record| disk.step(record));
+    for record in &records {
+        disk.step(record);
+    }
     disk.compare(&folder.join("data"));
     Recorded { before, records, crew, settled, epoch, loaded }
 }
@@ -101,7 +103,9 @@ impl Recorded {
 
     fn build(&self, loss: Loss, folder: &Path) {
         let mut disk = self.before.clone();
-        self.records[..loss.position].iter().for_each(|record| disk.step(record));
+        for record in &self.records[..loss.position] {
+            disk.step(record);
+        }
         disk.build(loss.kept, &mut Rng::with_seed(loss.seed), &folder.join("data"));
     }
 

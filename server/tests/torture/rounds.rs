@@ -195,8 +195,9 @@ impl Crew {
         }
     }
 
-    /// Nothing was called durable.
+    /// Nothing was called durable, so nothing can be asked of how much is lost.
     pub fn forgives(&mut self) {
+        self.trusts_stamps = false;
         self.truths.lock().expect("not poisoned").iter_mut().for_each(Truth::forgive);
         for lane in self.writers.iter_mut().flat_map(|writer| &mut writer.lanes) {
             lane.answers.values_mut().for_each(|answer| answer.durable = false);

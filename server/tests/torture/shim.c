@@ -158,6 +158,7 @@ static int fails(uint64_t operation, const char *path) {
     if (now) control->fired++;
     pthread_mutex_unlock(&lock);
     if (now && !control->error && !(operation == WRITES && control->shorten)) kill(getpid(), SIGKILL);
+    if (now) note('F', 1, 0, 0, 0, path, NULL, NULL);
     if (now) errno = (int)control->error;
     return now;
 }

@@ -67,17 +67,55 @@ pub struct Fault {
 /// One thing that was done to the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    Create { inode: u64, path: PathBuf },
-    Write { inode: u64, offset: u64, bytes: Vec<u8> },
-    Resize { inode: u64, size: u64 },
-    SyncBegins { inode: u64, thread: u32 },
-    SyncEnds { inode: u64, thread: u32, failed: bool },
-    FolderSyncBegins { path: PathBuf, thread: u32 },
-    FolderSyncEnds { path: PathBuf, thread: u32, failed: bool },
-    Rename { from: PathBuf, to: PathBuf },
-    Link { from: PathBuf, to: PathBuf },
-    Remove { path: PathBuf },
-    MakeFolder { path: PathBuf },
+    Create {
+        inode: u64,
+        path: PathBuf,
+    },
+    Write {
+        inode: u64,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
+    Resize {
+        inode: u64,
+        size: u64,
+    },
+    SyncBegins {
+        inode: u64,
+        thread: u32,
+    },
+    SyncEnds {
+        inode: u64,
+        thread: u32,
+        failed: bool,
+    },
+    FolderSyncBegins {
+        path: PathBuf,
+        thread: u32,
+    },
+    FolderSyncEnds {
+        path: PathBuf,
+        thread: u32,
+        failed: bool,
+    },
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    Link {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    Remove {
+        path: PathBuf,
+    },
+    MakeFolder {
+        path: PathBuf,
+    },
+    /// A call on it was made to fail.
+    Failed {
+        path: PathBuf,
+    },
 }
 
 impl Record {
@@ -247,6 +285,7 @@ fn record(bytes: &mut &[u8]) -> Record {
         b'L' => Record::Link { from: first, to: second },
         b'U' => Record::Remove { path: first },
         b'M' => Record::MakeFolder { path: first },
+        b'F' => Record::Failed { path: first },
         b'X' => panic!("the server called {} on {}: the shim must learn it", first.display(), second.display()),
         other => panic!("a record of kind {other}"),
     }

@@ -77,7 +77,9 @@ pub trait Engine: Send + Sync {
             let rows = self.scan(table, prefix, after.as_deref(), SCANNED_AT_ONCE, now_ms)?;
             after = rows.last().map(|(key, _)| key.clone());
             let last = rows.len() < SCANNED_AT_ONCE;
-            rows.into_iter().for_each(|(key, value)| each(Scanned::Row(key, value)));
+            for (key, value) in rows {
+                each(Scanned::Row(key, value));
+            }
             if last {
                 return Ok(());
             }

@@ -73,7 +73,6 @@ export class ClientHandle implements Client {
   /** Where tokens come from, and whether the present one is new and no server has let it in. */
   #tokens: Tokens | undefined;
   readonly #fetchToken: ConnectOptions['fetchToken'];
-  #hasToken: boolean;
   #isFresh = false;
   #writing: Promise<void> | undefined;
   #writeTimer: ReturnType<typeof setTimeout> | undefined;
@@ -87,7 +86,6 @@ export class ClientHandle implements Client {
     this.#tokens = options.tokens;
     this.#fetchToken = options.fetchToken;
     const token = options.tokens?.accessToken ?? options.token ?? '';
-    this.#hasToken = token !== '' || !options.fetchToken;
     const config = coreConfig(device, random128());
     config.token = token;
     config.notices = options.presence ?? true;
@@ -253,7 +251,6 @@ export class ClientHandle implements Client {
     const isToken = typeof credentials === 'string';
     this.#tokens = isToken ? undefined : credentials;
     this.core.setToken(isToken ? credentials : credentials.accessToken);
-    this.#hasToken = true;
     this.#isFresh = false;
   }
 
@@ -340,38 +337,44 @@ export class ClientHandle implements Client {
   async #connect(address: string): Promise<void> {
     const attempt = ++this.#attempt;
     const isCurrent = () => attempt === this.#attempt && !this.#closed.signal.aborted;
-    if (!this.#hasToken) {
+    if (this.#fetchToken && !this.core.config.token) {
       const error = await this.#renew();
       if (!isCurrent()) return;
       if (error) return this.#failed(error);
     }
     // Another server is believed when the application has named it: a token goes nowhere else.
     const url = this.#servers.find(({ host }) => host === address) ?? this.#url;
-    this.#link = this.#transport.open(
-      { url },
-      {
-        onOpen: transport => {
-          if (!isCurrent()) return;
-          this.#setStatus({ ...this.#status, transport });
-          this.core.handleConnected(now());
-          this.pump();
+    try {
+      this.#link = this.#transport.open(
+        { url },
+        {
+          onOpen: transport => {
+            if (!isCurrent()) return;
+            this.#setStatus({ ...this.#status, transport });
+            this.core.handleConnected(now());
+            this.pump();
+          },
+          onBytes: (bytes, stream) => {
+            if (!isCurrent()) return;
+            this.core.handleBytes(now(), bytes, stream);
+            this.pump();
+          },
+          onDrain: () => {
+            if (isCurrent()) this.pump();
+          },
+          onClose: (code, reason) => {
+            if (!isCurrent()) return;
+            this.#link = undefined;
+            this.core.handleDisconnected(now(), code, reason);
+            this.pump();
+          },
         },
-        onBytes: (bytes, stream) => {
-          if (!isCurrent()) return;
-          this.core.handleBytes(now(), bytes, stream);
-          this.pump();
-        },
-        onDrain: () => {
-          if (isCurrent()) this.pump();
-        },
-        onClose: (code, reason) => {
-          if (!isCurrent()) return;
-          this.#link = undefined;
-          this.core.handleDisconnected(now(), code, reason);
-          this.pump();
-        },
-      },
-    );
+      );
+    } catch (error) {
+      // As a page that may not connect there at all.
+      this.core.handleDisconnected(now(), undefined, String(error));
+      this.pump();
+    }
   }
 
   #send(): void {

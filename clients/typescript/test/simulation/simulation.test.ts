@@ -7,7 +7,7 @@ import type { Mistake } from './peer.ts';
 import { World } from './world.ts';
 
 const setting = (name: string, otherwise: number) => Number(process.env[`SYNCBRIDGE_${name}`] ?? otherwise);
-const STEPS = setting('STEPS', 250);
+const STEPS = setting('STEPS', 200);
 const SEEDS = setting('SEEDS', 200);
 const ONE = process.env.SYNCBRIDGE_SEED;
 

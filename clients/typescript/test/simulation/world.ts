@@ -209,9 +209,12 @@ export class World {
   async #rest(isIdle: (peer: Peer) => boolean): Promise<void> {
     this.#isResting = true;
     for (const peer of this.#peers) peer.asleepUntil = 0;
+    // A large document fills a link for several turns, in which nobody else has anything to do.
+    let quiet = 0;
     for (let turn = 0; ; turn++) {
-      const { idle } = await this.#turn();
-      if (idle && this.#peers.every(peer => isIdle(peer) || peer.isAtRest)) break;
+      const { idle, taken } = await this.#turn();
+      quiet = idle && taken.every(({ bytes }) => bytes === '') ? quiet + 1 : 0;
+      if (quiet >= 3 && this.#peers.every(peer => isIdle(peer) || peer.isAtRest)) break;
       if (turn > MOST_TURNS_TO_REST)
         throw new Error(`no rest: ${this.#peers.filter(peer => !peer.isAtRest).map(peer => peer.summary)}`);
     }

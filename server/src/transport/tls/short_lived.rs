@@ -175,7 +175,7 @@ mod tests {
         Fingerprint::of(&certificates.served().cert[0])
     }
 
-    /// The validity of a certificate, from its DER: two UTCTimes one after the other (RFC 5280 §4.1.2.5).
+    /// The validity of a certificate, from its DER: two `UTCTime`s one after the other (RFC 5280 §4.1.2.5).
     fn validity(der: &[u8]) -> [String; 2] {
         let at = der.windows(2).position(|two| two == [0x17, 13]).unwrap();
         let text = |at: usize| String::from_utf8(der[at + 2..at + 15].to_vec()).unwrap();

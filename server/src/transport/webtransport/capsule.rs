@@ -83,7 +83,7 @@ impl Reader {
                 }
                 bytes = rest;
             } else if let Some((code, missing)) = &mut self.code {
-                *code = *code << 8 | u32::from(first);
+                *code = (*code << 8) | u32::from(first);
                 *missing -= 1;
                 self.capsule_left -= 1;
                 if *missing == 0 {

@@ -196,7 +196,7 @@ impl<V: Visitor> Walk<'_, V> {
         }
         let first = first.max(self.covered + 1);
         match &mut self.lost {
-            Some(lost) => lost.last = last,
+            Some(before) => before.last = last,
             None => self.lost = Some(Lost { path: path.to_path_buf(), first, last, what: why }),
         }
     }
@@ -204,16 +204,12 @@ impl<V: Visitor> Walk<'_, V> {
     /// A group whose header is true: it may know what the ones before it had to do with.
     fn name(&mut self, bytes: &[u8], header: &segment::Header, at: usize, group: &group::Header) -> Result<(), Error> {
         let Some(lost) = self.lost.take_if(|lost| lost.last < group.seq) else { return Ok(()) };
-        match group::names(bytes, header.segment, at, group, lost.first) {
-            Some(names) => {
-                let what = lost.describe();
-                self.visitor.damage(&lost.path, Met::Named { what, last: lost.last, names })
-            }
-            None => {
-                self.lost = Some(lost);
-                Ok(())
-            }
+        if let Some(names) = group::names(bytes, header.segment, at, group, lost.first) {
+            let what = lost.describe();
+            return self.visitor.damage(&lost.path, Met::Named { what, last: lost.last, names });
         }
+        self.lost = Some(lost);
+        Ok(())
     }
 
     /// Nobody will say any more what is lost.

@@ -127,7 +127,7 @@ async fn to_act_takes_the_token_and_then_it_is_done() {
     let taken = operator.send(Method::POST, "/api/profile?seconds=1", &[], "").await.expect(200);
     assert_eq!(taken["seconds"], 1);
     operator.send(Method::POST, &disconnect, &[], "").await.expect_status(202);
-    while phone.next().await.is_some() {}
+    while phone.next().await.is_ok() {}
     assert_eq!(show(&admin, "/api/connections").await["matching"], 0);
 
     operator.send(Method::POST, "/api/drain", &[], "").await.expect_status(202);

@@ -119,7 +119,7 @@ export class Device {
   /** Waits until what the page holds is like this. */
   async until(what: string, like: (state: Held) => boolean): Promise<void> {
     await expect
-      .poll(async () => like(await this.state()), { message: what, timeout: 15_000, interval: 20 })
+      .poll(async () => like(await this.state()), { message: what, timeout: 30_000, interval: 20 })
       .toBe(true);
   }
 

@@ -124,7 +124,8 @@ impl Revoked {
     /// # Errors
     /// As [`Revoked::load`].
     pub fn learn(&self, engine: &dyn Engine, now_ms: u64) -> Result<Learned, Error> {
-        let Self { families, devices } = Self::load(engine, now_ms)?;
+        // A shared store is a database, which loses no rows of its own.
+        let Self { families, devices, lost: _ } = Self::load(engine, now_ms)?;
         let mut learned = Learned::default();
         for (family, until) in families.into_inner() {
             if self.families.write().insert(family, until).is_none() {

@@ -14,7 +14,7 @@ use super::{
     core::{Arrival, Shard},
     routed::tests,
 };
-use crate::transport::Framing;
+use crate::transport::{Framing, path::Probe};
 
 struct Peer {
     shard: Shard,
@@ -33,6 +33,7 @@ impl Peer {
             probe: crate::transport::path::Probe::None,
             confirmed: true,
             identity: None,
+            probe: Probe::None,
         });
         let mut peer = Self { shard, index };
         peer.say(tests::hello());

@@ -148,7 +148,8 @@ impl Hub {
     pub fn survey(&self, wanted: Wanted) -> impl Future<Output = Option<Vec<ShardSurvey>>> + Send + use<> {
         let (sender, done) = oneshot::channel();
         let left = AtomicUsize::new(self.inboxes.len());
-        let survey = Arc::new(Survey { wanted, left, found: Mutex::new(Gathered { shards: Vec::new(), done: Some(sender) }) });
+        let survey =
+            Arc::new(Survey { wanted, left, found: Mutex::new(Gathered { shards: Vec::new(), done: Some(sender) }) });
         for inbox in &self.inboxes {
             inbox.push(Item::Survey(Arc::clone(&survey), None));
         }

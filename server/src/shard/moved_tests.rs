@@ -30,7 +30,6 @@ impl Peer {
             peer: Ipv4Addr::LOCALHOST.into(),
             fd: -1,
             framing: Framing::Pipe,
-            probe: crate::transport::path::Probe::None,
             confirmed: true,
             identity: None,
             probe: Probe::None,

@@ -60,8 +60,7 @@ async fn assets_have_their_hash_in_their_name_and_are_kept_for_good() {
             assert_eq!(answer.status, 200, "{asset}");
             assert_eq!(answer.header("cache-control"), Some("public, max-age=31536000, immutable"), "{asset}");
             let kind = answer.header("content-type").unwrap();
-            let wanted =
-                if is_script(&asset) { "text/javascript; charset=utf-8" } else { "text/css; charset=utf-8" };
+            let wanted = if is_script(&asset) { "text/javascript; charset=utf-8" } else { "text/css; charset=utf-8" };
             assert_eq!(kind, wanted, "{asset}");
             let (name, _) = asset.rsplit_once('.').unwrap();
             assert_eq!(name.chars().rev().nth(8), Some('-'), "{asset} has no hash of eight letters at its end");

@@ -56,6 +56,19 @@ export function Banners({ room, view }: { room: Room; view: View }) {
           </button>
         </div>
       )}
+      {view.status.phase === 'stopped' && (
+        <div class="banner" role="status" data-testid="stopped">
+          <p>The connection was ended by the server. What you write waits here.</p>
+          <button
+            class="button small primary"
+            type="button"
+            data-testid="reconnect"
+            onClick={() => room.reconnect()}
+          >
+            Connect again
+          </button>
+        </div>
+      )}
       {trouble !== undefined && (
         <div class="banner bad" role="alert" data-testid="trouble">
           <p>{trouble}</p>

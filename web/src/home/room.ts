@@ -250,6 +250,13 @@ export class Room {
     this.changed();
   }
 
+  /** Tries again after the server has ended the connection. */
+  reconnect(): void {
+    this.trouble = undefined;
+    this.client.reconnect();
+    this.changed();
+  }
+
   /** The words about what went wrong were read. */
   dismiss(): void {
     this.trouble = undefined;

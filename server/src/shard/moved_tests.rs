@@ -63,15 +63,20 @@ impl Peer {
         let mut out = Vec::new();
         loop {
             self.shard.drain_inbox(usize::MAX);
-            self.shard.output(self.index, &mut out);
+            let mut piece = Vec::new();
+            self.shard.output(self.index, &mut piece);
+            self.shard.sent(self.index, piece.len());
+            let more = !piece.is_empty();
+            out.append(&mut piece);
+            if more {
+                continue;
+            }
             let Some((conn, who, job)) = self.shard.next_job() else { break };
             let hub = std::sync::Arc::clone(&self.shard.shared().hub);
             let done = job.run(&hub, conn, &who, tests::now());
             assert!(hub.persist().flush(std::time::Instant::now() + std::time::Duration::from_secs(10)));
             self.shard.finish(conn, done);
         }
-        let sent = out.len();
-        self.shard.sent(self.index, sent);
         let frames = Frames::new(Bytes::from(out), usize::MAX);
         frames.filter_map(|frame| Message::decode(frame.expect("whole")).expect("known")).collect()
     }

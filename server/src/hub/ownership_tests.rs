@@ -152,8 +152,7 @@ impl Room {
         };
         let (hub, _) = Hub::new(&persist, vec![Arc::clone(&inbox)], false, bounds, metrics);
         let room = Self { hub, store, persist, inbox };
-        room.hub.create(conn(), &user("ann"), &create("s"), now()).expect("made");
-        assert!(room.persist.flush(std::time::Instant::now() + std::time::Duration::from_secs(10)));
+        room.make("s");
         let request = Request {
             id: Some(1),
             have: None,
@@ -170,6 +169,17 @@ impl Room {
         room.hub.subscribe(&session, conn(), &user("ann"), &request, now()).expect("subscribed");
         room.told();
         room
+    }
+
+    /// Makes a session; returns when its core knows that it is durable.
+    fn make(&self, id: &str) {
+        self.hub.create(conn(), &user("ann"), &create(id), now()).expect("made");
+        let session = self.hub.find(id).expect("in memory");
+        let began = std::time::Instant::now();
+        while !session.live.lock().core.is_quiet() {
+            assert!(began.elapsed() < std::time::Duration::from_secs(10), "it is not durable");
+            std::thread::yield_now();
+        }
     }
 
     /// Codes and addresses of the errors that the shard was told of since, and whether their session is at an end.
@@ -294,8 +304,7 @@ fn whoever_may_see_a_session_is_told_who_has_it_and_a_stranger_that_there_is_non
 #[test]
 fn what_leaves_memory_is_given_up_unless_it_is_back() {
     let room = Room::new();
-    room.hub.create(conn(), &user("ann"), &create("idle"), now()).expect("made");
-    assert!(room.persist.flush(std::time::Instant::now() + std::time::Duration::from_secs(10)));
+    room.make("idle");
     room.hub.unload_idle(Now { mono_ms: 10_000, ..now() });
     assert!(room.hub.find("idle").is_none() && room.hub.find("s").is_some());
     assert_eq!(*room.hub.ownership.as_ref().expect("shared").given_up.lock(), ["idle".into()]);

@@ -2,11 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use syncbridge_codec::{
     ErrorCode, Message,
     frame::Frames,
-    message::{self, Class, Durability, Position, Transport},
+    message::{self, Durability, Position, Transport},
 };
 use syncbridge_storage::Outcome;
 
@@ -44,7 +44,7 @@ impl Peer {
     }
 
     fn say(&mut self, message: impl Into<Message>) {
-        self.shard.receive_chunk(self.index, Class::Control, message.into().to_frame());
+        self.shard.receive(self.index, &mut BytesMut::from(&message.into().to_frame()[..]));
     }
 
     fn update(&mut self, counter: u64) {
@@ -63,17 +63,26 @@ impl Peer {
         let mut out = Vec::new();
         loop {
             self.shard.drain_inbox(usize::MAX);
-            self.shard.output(self.index, &mut out);
+            let mut piece = Vec::new();
+            self.shard.output(self.index, &mut piece);
+            self.shard.sent(self.index, piece.len());
+            let more = !piece.is_empty();
+            out.append(&mut piece);
+            if more {
+                continue;
+            }
             let Some((conn, who, job)) = self.shard.next_job() else { break };
             let hub = std::sync::Arc::clone(&self.shard.shared().hub);
             let done = job.run(&hub, conn, &who, tests::now());
             assert!(hub.persist().flush(std::time::Instant::now() + std::time::Duration::from_secs(10)));
             self.shard.finish(conn, done);
         }
-        let sent = out.len();
-        self.shard.sent(self.index, sent);
-        let frames = Frames::new(Bytes::from(out), usize::MAX);
-        frames.filter_map(|frame| Message::decode(frame.expect("whole")).expect("known")).collect()
+        let frames = (!out.is_empty()).then(|| Frames::new(Bytes::from(out), usize::MAX));
+        frames
+            .into_iter()
+            .flatten()
+            .filter_map(|frame| Message::decode(frame.expect("whole")).expect("known"))
+            .collect()
     }
 
     /// Codes of the errors among what it hears, with the op that each answers.

@@ -69,6 +69,7 @@ export function Overview({ told, points }: Props) {
             },
           ]}
           show={perSecond}
+          least={10}
         />
         <Plot
           title="Updates and messages"
@@ -78,6 +79,7 @@ export function Overview({ told, points }: Props) {
             { label: 'messages', colour: '--amber', values: of(({ messages }) => messages) },
           ]}
           show={perSecond}
+          least={10}
         />
         <Plot
           title="Until an update is durable"
@@ -87,6 +89,7 @@ export function Overview({ told, points }: Props) {
             { label: 'p99', colour: '--amber', values: of(({ commit }) => commit?.p99) },
           ]}
           show={milliseconds}
+          least={1}
         />
         <Plot
           title="HTTP requests"
@@ -96,6 +99,7 @@ export function Overview({ told, points }: Props) {
             { label: 'p99', colour: '--amber', values: of(({ request }) => request?.p99) },
           ]}
           show={milliseconds}
+          least={1}
         />
         <Plot
           title="Shards at work"
@@ -106,12 +110,14 @@ export function Overview({ told, points }: Props) {
             values: of(({ busy }) => busy[shard]),
           }))}
           show={percent}
+          least={0.1}
         />
         <Plot
           title="Connections"
           at={at}
           lines={[{ label: 'open', colour: '--accent', values: of(({ connections }) => connections) }]}
           show={count}
+          least={10}
         />
       </div>
       <section class="card" aria-labelledby="shards-title">

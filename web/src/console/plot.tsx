@@ -15,11 +15,13 @@ interface Props {
   readonly at: readonly number[];
   readonly lines: readonly Line[];
   readonly show: (value: number) => string;
+  /** The top of the plot is at least this, so that noise does not look like a mountain. */
+  readonly least: number;
 }
 
 const HEIGHT = 168;
 
-export function Plot({ title, at, lines, show }: Props) {
+export function Plot({ title, at, lines, show, least }: Props) {
   const frame = useRef<HTMLDivElement>(null);
   const plot = useRef<UPlot>(undefined);
   const labels = lines.map(line => line.label).join('\n');
@@ -29,7 +31,7 @@ export function Plot({ title, at, lines, show }: Props) {
     if (element === null) return undefined;
     const make = () => {
       plot.current?.destroy();
-      plot.current = new UPlot(options(element, lines, show), data(at, lines), element);
+      plot.current = new UPlot(options(element, lines, show, least), data(at, lines), element);
     };
     make();
     const resized = new ResizeObserver(() =>
@@ -79,6 +81,7 @@ function options(
   element: HTMLElement,
   lines: readonly Line[],
   show: (value: number) => string,
+  least: number,
 ): UPlot.Options {
   const style = getComputedStyle(element);
   const colour = (name: string) => resolved(element, name) || style.color;
@@ -93,9 +96,9 @@ function options(
     legend: { show: false },
     cursor: { show: false },
     padding: [8, 4, 0, 0],
-    scales: { y: { range: (_plot, _low, high) => [0, Math.max(high * 1.1, 1e-6)] } },
+    scales: { y: { range: (_plot, _low, high) => [0, Math.max(high * 1.1, least)] } },
     axes: [
-      { ...axis, size: 26, font: `11px ${style.fontFamily}` },
+      { ...axis, size: 42, font: `11px ${style.fontFamily}` },
       { ...axis, size: 64, font: `11px ${style.fontFamily}`, values: (_plot, ticks) => ticks.map(show) },
     ],
     series: [

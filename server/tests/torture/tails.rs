@@ -1,7 +1,7 @@
 //! The end of the log is torn or overwritten while the server is down: behind the last group, where the next one would
 //! have gone, nothing that was told may be lost. What is torn off the last group looks as if it had never been written
-//! (`storage/DESIGN.md`, "not promised"): that group is lost alone, whole. One changed byte is refused by name, until it is
-//! repaired.
+//! (`storage/DESIGN.md`, "not promised"): that group is lost alone, whole. One changed byte is put right, and
+//! nothing is lost.
 //!
 //! `SYNCBRIDGE_TORTURE_TAILS` sets how often each is done (1 when it is not set).
 
@@ -123,10 +123,13 @@ async fn a_last_group_that_is_torn_later_is_lost_alone_or_refused_by_name() {
             let (path, end) = newest(&setup.data);
             assert!(end > 4096, "the sessions are in it");
             damage(&File::options().read(true).write(true).open(&path).expect("opens"), end);
-            // The disk took back what it had confirmed: of that, nothing can be promised but that it is seen.
-            crew.forgives();
             let status = setup.start_briefly();
-            assert!(status.is_some() || name != CHANGED, "a changed byte of what was durable was not seen");
+            if name == CHANGED {
+                assert_eq!(status, None, "one changed byte is put right: {}", setup.log());
+            } else {
+                // The disk took back what it had confirmed: of that, nothing can be promised but that it is seen.
+                crew.forgives();
+            }
             if let Some(status) = status {
                 refused += 1;
                 assert_eq!(status.code(), Some(1));

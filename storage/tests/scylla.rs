@@ -198,7 +198,8 @@ fn the_sessions_of_a_server_that_went_away_may_be_taken_when_its_lease_is_over()
     let keyspace = Keyspace::new();
     let options = Options { lease: Duration::from_secs(2), address: "first".into(), ..keyspace.0.clone() };
     let mut first = Server::open(&options);
-    let second = Server::open(&options);
+    // Not at the same address: who comes back to that has its sessions at once.
+    let second = Server::open(&Options { address: "second".into(), ..options });
     let epoch = first.store.epoch();
     assert_eq!(first.commit(vec![create("s", epoch)]), Committed);
     assert!(first.store.is_owner());

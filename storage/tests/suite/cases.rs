@@ -9,7 +9,7 @@ use syncbridge_storage::{
 
 use super::{Fixture, bytes, change, checkpoint, create, delta, delta_by, op, put, put_new};
 
-use Outcome::{Committed, Exists, Fenced};
+use Outcome::{Committed, Disowned, Exists, Fenced};
 
 fn versions(store: &Fixture, session: &str, after: u64, max_bytes: usize) -> Option<Vec<u64>> {
     let deltas = store.engine().deltas(session, after, max_bytes).expect("readable")?;
@@ -88,11 +88,16 @@ pub fn deltas_load_in_order_behind_the_document(store: &mut Fixture) {
     assert_eq!(loaded, (2..=40).map(|version| (version, 1, change(version))).collect::<Vec<_>>());
 }
 
+/// What ends a commit of an older epoch: where other processes share the store, it says that one of them has the session.
+fn outdated(store: &Fixture) -> Outcome {
+    if store.engine().is_shared() { Disowned } else { Fenced }
+}
+
 pub fn a_delta_of_an_older_epoch_is_fenced(store: &mut Fixture) {
     store.commit(vec![create("s", 1)]);
     assert_eq!(store.commit(vec![delta("s", 1, 2)]), Committed);
     assert_eq!(store.commit(vec![delta("s", 3, 3)]), Committed);
-    assert_eq!(store.commit(vec![delta("s", 2, 4)]), Fenced);
+    assert_eq!(store.commit(vec![delta("s", 2, 4)]), outdated(store));
     let session = store.engine().load("s").expect("readable").expect("made");
     assert_eq!((session.version, session.epoch), (3, 3));
     assert_eq!(session.epochs, [EpochStart { epoch: 1, base: 0 }, EpochStart { epoch: 3, base: 2 }]);
@@ -129,11 +134,11 @@ pub fn every_fenced_write_is_fenced_by_an_older_epoch(store: &mut Fixture) {
     let meta = Write::Meta { session: "s".into(), epoch: 4, meta: bytes("m") };
     let delete = Write::DeleteSession { session: "s".into(), epoch: 4 };
     for write in [delta("s", 4, 2), checkpoint("s", 4, 1), meta, delete] {
-        assert_eq!(store.commit(vec![write]), Fenced);
+        assert_eq!(store.commit(vec![write]), outdated(store));
     }
     // A newer epoch takes over with any of them.
     assert_eq!(store.commit(vec![Write::Meta { session: "s".into(), epoch: 6, meta: bytes("m") }]), Committed);
-    assert_eq!(store.commit(vec![delta("s", 5, 2)]), Fenced);
+    assert_eq!(store.commit(vec![delta("s", 5, 2)]), outdated(store));
     assert_eq!(store.engine().load("s").expect("readable").expect("made").epoch, 6);
 }
 
@@ -321,7 +326,7 @@ pub fn an_op_that_changed_nothing_keeps_its_answer_and_makes_no_version(store: &
     assert_eq!(store.commit(vec![nothing(1, 1)]), Fenced, "there is no session");
     store.commit(vec![create("s", 2), delta_by("s", 2, 2, op("u", 1, 1))]);
     assert_eq!(store.commit(vec![nothing(2, 2)]), Committed);
-    assert_eq!(store.commit(vec![nothing(1, 3)]), Fenced);
+    assert_eq!(store.commit(vec![nothing(1, 3)]), outdated(store));
     assert_eq!(store.commit(vec![delta_by("s", 2, 3, op("u", 1, 4))]), Committed);
     assert_eq!(store.commit(vec![nothing(3, 5)]), Committed, "a newer epoch takes over");
     for _ in 0..3 {

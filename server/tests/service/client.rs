@@ -365,12 +365,15 @@ async fn the_devices_of_a_session_are_told_with_transport_presence_and_last_sigh
     let mut flat = host.socket(Some(&token)).await;
     flat.say(json!({"type": "subscribe", "sessionId": "s"})).await;
     flat.until("state_sync").await;
-    for name in ["tablet", "watch"] {
-        until(&mut changes, "DeviceJoined", |kind| match kind {
-            ChangeKind::DeviceJoined(device) => (device.device == *name).then_some(()),
+    // In whichever order they came.
+    let mut missing = vec!["tablet", "watch"];
+    while !missing.is_empty() {
+        let joined = until(&mut changes, "DeviceJoined", |kind| match kind {
+            ChangeKind::DeviceJoined(device) => missing.iter().position(|name| device.device == **name),
             _ => None,
-        })
-        .await;
+        });
+        let joined = joined.await;
+        missing.remove(joined);
     }
     let code = phone.handoff("s").offer(None).await.unwrap().code;
     tablet.handoff("s").take("phone", &code).await.unwrap();

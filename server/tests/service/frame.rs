@@ -47,7 +47,9 @@ async fn a_request_keeps_the_name_that_its_client_gives_it_and_an_error_always_h
 async fn what_is_no_route_and_what_is_no_method_is_a_problem_that_says_what_there_is() {
     let host = Host::new();
     let http = host.user("ann");
-    for path in ["/nowhere", "/api", "/api/v1", "/api/v1/sessions/a/b/c/d", "/api/v2/sessions", "/api/v1/sessions/a%2Fb/c/d"] {
+    for path in
+        ["/nowhere", "/api", "/api/v1", "/api/v1/sessions/a/b/c/d", "/api/v2/sessions", "/api/v1/sessions/a%2Fb/c/d"]
+    {
         let answer = http.send(Method::GET, path, &[], "").await;
         answer.expect(404);
         assert_eq!(answer.code(), "not_found", "{path}");

@@ -1,7 +1,7 @@
 //! Puts the built pages (web/dist) into the program: lists every file for `server/src/pages`. The files are committed, so
 //! no npm is needed here; `./test web` shows that they are what web/ builds.
 
-use std::{env, fmt::Write as _, fs, io, path::Path};
+use std::{env, fs, io, path::Path};
 
 /// What the vite build wrote.
 const BUILT: &str = "../web/dist";
@@ -18,15 +18,19 @@ fn main() -> io::Result<()> {
     list(&folder, "", &mut files)?;
     // In one order on every machine, so that the same files make the same program.
     files.sort();
+    let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set"))?;
+    // Copied, because what is in OUT_DIR may be used for another checkout, when this one is gone.
+    let copies = Path::new(&out).join("pages");
     let mut table = String::from("&[\n");
     for name in files {
-        let path = folder.join(&name);
-        let path = path.to_str().ok_or_else(|| io::Error::other(format!("{} is not UTF-8", path.display())))?;
-        // Writing into a String cannot fail.
-        let _ = writeln!(table, "    ({name:?}, include_bytes!({path:?})),");
+        let copy = copies.join(&name);
+        fs::create_dir_all(copy.parent().unwrap_or(&copies))?;
+        fs::copy(folder.join(&name), &copy)?;
+        let line =
+            format!("    ({name:?}, include_bytes!(concat!(env!(\"OUT_DIR\"), {:?}))),\n", format!("/pages/{name}"));
+        table.push_str(&line);
     }
     table.push_str("]\n");
-    let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set"))?;
     fs::write(Path::new(&out).join("pages.rs"), table)
 }
 

@@ -79,7 +79,10 @@ async fn operators_see_who_is_connected_to_what_and_find_them() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_comes_first_and_is_told_why() {
-    let (_folder, setup, server, admin) = server(|setup| setup.set("fanout.ring_bytes", 64 << 20));
+    let (_folder, setup, server, admin) = server(|setup| {
+        // What is not read is the question, not the disk, which other tests need.
+        setup.set("fanout.ring_bytes", 64 << 20).set("storage.engine", "memory")
+    });
     let token = setup.token("ann", &[]);
     let http = Http::new(server.clients).with(&*token);
     http.post("/sessions", json!({"sessionId": "trip", "state": {}})).await.expect(201);

@@ -360,6 +360,8 @@ async fn the_devices_of_a_session_are_told_with_transport_presence_and_last_sigh
     let watch = signed_in(&host, "ann", "watch", Transport::WebSocket).await;
     let session = phone.create(Some("s"), &json!({})).await.unwrap();
     let mut changes = session.changes().unwrap();
+    // Who is there before the phone has subscribed does not join for it.
+    within("the phone is there", async { while there(&phone).await.is_empty() {} }).await;
     let theirs = within("subscribing", tablet.session::<Value>("s")).await.unwrap();
     let token = watch.tokens().borrow().clone().unwrap().access;
     let mut flat = host.socket(Some(&token)).await;

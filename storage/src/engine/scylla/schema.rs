@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use scylla::client::session::Session;
+use scylla::{client::session::Session, statement::Statement};
 
 use super::database::{Failure, applied, in_keyspace};
 use crate::Error;
@@ -38,9 +38,16 @@ const NUMBERS: &str = "CREATE TABLE IF NOT EXISTS ks.numbers (name text PRIMARY 
 /// A migration that says nothing for this long is dead, and another may begin.
 const MIGRATION_LEASE: Duration = Duration::from_mins(2);
 
+/// How long one statement may take: a schema is agreed upon by all nodes, which takes seconds on a busy one.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// Makes or raises the schema in a keyspace; the format before (0: there was none) and after.
 pub(super) async fn migrate(session: &Session, keyspace: &str) -> Result<(u32, u32), Failure> {
-    let run = async |statement: &str| session.query_unpaged(in_keyspace(keyspace, statement), ()).await;
+    let run = async |statement: &str| {
+        let mut statement = Statement::new(in_keyspace(keyspace, statement));
+        statement.set_request_timeout(Some(PATIENCE));
+        session.query_unpaged(statement, ()).await
+    };
     run(NUMBERS).await?;
     let lock = format!(
         "INSERT INTO ks.numbers (name, number) VALUES ('migrating', 1) IF NOT EXISTS USING TTL {}",

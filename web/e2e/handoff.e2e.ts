@@ -31,8 +31,11 @@ test('by a code: the second device is at /home with the same session and data, a
   await one.add('Take me along');
   await one.until('it is with the server', ({ pending, version }) => pending === 0 && version === 2);
   await one.page.getByTestId('handoff-menu').click();
+  // Escape closes what is open, not what is about to be.
+  await one.page.getByTestId('generate-handoff-code').waitFor();
   expect(await one.page.getByTestId('handoff-code').count(), 'no code before one is made').toBe(0);
   await one.page.keyboard.press('Escape');
+  await one.page.getByTestId('generate-handoff-code').waitFor({ state: 'hidden' });
   const code = await one.code();
   const two = await world.device();
   await two.page.goto('/handoff');

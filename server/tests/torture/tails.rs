@@ -14,7 +14,7 @@ use std::{
 use crate::{
     points::folder,
     rounds::{Crew, Tally},
-    support::seed,
+    support::{seed, until},
     truth::Clock,
 };
 
@@ -24,15 +24,15 @@ type Damage = fn(&File, u64);
 const BEHIND: [(&str, Damage); 5] = [
     ("garbage behind the last group", |file, end| {
         let garbage: Vec<u8> = (0..fastrand::usize(1..4_000)).map(|_| fastrand::u8(..)).collect();
-        write_inside(file, &garbage, end.next_multiple_of(8));
+        write_inside(file, &garbage, end);
     }),
-    ("ones behind the last group", |file, end| write_inside(file, &[0xFF; 600], end.next_multiple_of(8))),
+    ("ones behind the last group", |file, end| write_inside(file, &[0xFF; 600], end)),
     ("an older group behind the last", |file, end| {
-        let mut group = vec![0; usize::try_from(end - 4096).expect("small").min(700)];
-        file.read_exact_at(&mut group, 4096).expect("readable");
-        write_inside(file, &group, end.next_multiple_of(8));
+        let mut group = vec![0; usize::try_from(end).expect("small").saturating_sub(GROUPS).min(700)];
+        file.read_exact_at(&mut group, GROUPS as u64).expect("readable");
+        write_inside(file, &group, end);
     }),
-    ("the segment cut behind the last group", |file, end| file.set_len(end.next_multiple_of(8)).expect("cut")),
+    ("the segment cut behind the last group", |file, end| file.set_len(end).expect("cut")),
     ("the segment longer than it was", |file, _| {
         let length = file.metadata().expect("there").len();
         file.write_all_at(&[0xA5; 5_000], length).expect("written");
@@ -61,14 +61,32 @@ fn write_inside(file: &File, bytes: &[u8], at: u64) {
     file.write_all_at(&bytes[..count], at).expect("written");
 }
 
-/// The newest segment, and where its last byte that is not zero ends.
+/// Where groups begin in a segment, and the bytes of a group's header (`storage/DESIGN.md`, "Files").
+const GROUPS: usize = 8192;
+const HEADER: usize = 40;
+
+/// The newest segment, and where the last group in it ends, its zeros to a multiple of 8 among it.
 fn newest(data: &Path) -> (PathBuf, u64) {
     let entries =
         std::fs::read_dir(data.join("store/log")).expect("there").map(|entry| entry.expect("readable").path());
     let path = entries.filter(|path| path.extension().is_some_and(|found| found == "log")).max().expect("a segment");
     let bytes = std::fs::read(&path).expect("readable");
-    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
-    (path, end)
+    // What the last byte is tells nothing: a payload may end with zeros, and the next header is zeros.
+    let (mut end, mut before) = (GROUPS, 0);
+    while let Some((length, seq)) = bytes.get(end..end + HEADER).and_then(group) {
+        if before != 0 && seq != before + 1 {
+            break;
+        }
+        (end, before) = (end + HEADER + length.next_multiple_of(8), seq);
+    }
+    (path, end as u64)
+}
+
+/// The length of the payload and the number of the group whose header this is.
+fn group(header: &[u8]) -> Option<(usize, u64)> {
+    let number = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
+    let seq = u64::from_le_bytes(header[8..16].try_into().expect("eight bytes"));
+    (number(0) == 0x5342_4752).then(|| (number(4) as usize, seq))
 }
 
 fn times() -> usize {
@@ -83,23 +101,15 @@ async fn what_stands_where_the_next_group_would_have_gone_is_never_read() {
         let (mut tally, mut crew) = (Tally::default(), Crew::new(Clock::default()));
         for round in 0..=times() {
             let server = setup.start();
-            let mut stage = if round == 0 {
-                crew.begin("tail", &server, &token, &mut tally).await
-            } else {
-                crew.go_on(&server, &token, &mut tally).await
-            };
+            let mut stage = crew.take_stage((round == 0).then_some("tail"), &server, &token, &mut tally).await;
             crew.load(&mut stage);
             stage.answered(fastrand::u64(50..500)).await;
             server.kill();
             crew.end(stage).await;
             let (path, end) = newest(&setup.data);
-            damage(&File::options().read(true).write(true).open(path).expect("opens"), end.max(4096));
+            damage(&File::options().read(true).write(true).open(path).expect("opens"), end);
         }
-        let server = setup.start();
-        let stage = crew.go_on(&server, &token, &mut tally).await;
-        server.kill();
-        crew.end(stage).await;
-        crew.rest(&mut tally);
+        crew.finish(&setup, &token, &mut tally).await;
         println!("{name}: {tally}");
     }
 }
@@ -116,12 +126,14 @@ async fn a_last_group_that_is_torn_later_is_lost_alone_or_refused_by_name() {
             let mut crew = Crew::new(Clock::default());
             let server = setup.start();
             let mut stage = crew.begin("last", &server, &token, &mut tally).await;
+            let sessions = newest(&setup.data);
             crew.load(&mut stage);
             stage.answered(fastrand::u64(50..500)).await;
+            // The group that is lost must be one of updates: without their sessions nothing could be compared.
+            until("a group behind that of the sessions", async || newest(&setup.data) > sessions).await;
             server.kill();
             crew.end(stage).await;
             let (path, end) = newest(&setup.data);
-            assert!(end > 4096, "the sessions are in it");
             damage(&File::options().read(true).write(true).open(&path).expect("opens"), end);
             let status = setup.start_briefly();
             if name == CHANGED {
@@ -137,11 +149,7 @@ async fn a_last_group_that_is_torn_later_is_lost_alone_or_refused_by_name() {
                 assert!(setup.log().contains(file), "the start was refused without naming {file}: {}", setup.log());
                 setup.run(&["storage", "repair"]);
             }
-            let server = setup.start();
-            let stage = crew.go_on(&server, &token, &mut tally).await;
-            server.kill();
-            crew.end(stage).await;
-            crew.rest(&mut tally);
+            crew.finish(&setup, &token, &mut tally).await;
         }
         println!(
             "{name}: {refused} starts refused by name, and repaired; {tally} (what was in that group not counted)"

@@ -36,11 +36,8 @@ async fn a_clock_that_jumps_loses_nothing_and_stops_nobody() {
     let jumps = OFF.len() * times();
     for jump in 0..jumps {
         let server = setup.start();
-        let mut stage = if jump % 4 == 0 {
-            crew.begin(&format!("jump{jump}"), &server, &token, &mut tally).await
-        } else {
-            crew.go_on(&server, &token, &mut tally).await
-        };
+        let mut stage =
+            crew.take_stage((jump % 4 == 0).then(|| format!("jump{jump}")), &server, &token, &mut tally).await;
         crew.load(&mut stage);
         stage.answered(fastrand::u64(100..400)).await;
         shim.shift_clock(OFF[jump % OFF.len()]);
@@ -52,11 +49,7 @@ async fn a_clock_that_jumps_loses_nothing_and_stops_nobody() {
             shim.shift_clock(OFF[fastrand::usize(..OFF.len())]);
         }
     }
-    let server = setup.start();
-    let stage = crew.go_on(&server, &token, &mut tally).await;
-    server.kill();
-    crew.end(stage).await;
-    crew.rest(&mut tally);
+    crew.finish(&setup, &token, &mut tally).await;
     println!("the clock jumps: jumps={jumps} {tally}");
 }
 
@@ -68,11 +61,8 @@ async fn a_server_that_stands_still_for_seconds_goes_on_where_it_was() {
     let stops = 2 * times();
     for stop in 0..stops {
         let server = setup.start();
-        let mut stage = if stop % 4 == 0 {
-            crew.begin(&format!("still{stop}"), &server, &token, &mut tally).await
-        } else {
-            crew.go_on(&server, &token, &mut tally).await
-        };
+        let mut stage =
+            crew.take_stage((stop % 4 == 0).then(|| format!("still{stop}")), &server, &token, &mut tally).await;
         crew.load(&mut stage);
         stage.answered(fastrand::u64(1..400)).await;
         server.pause();
@@ -86,10 +76,6 @@ async fn a_server_that_stands_still_for_seconds_goes_on_where_it_was() {
         server.kill();
         crew.end(stage).await;
     }
-    let server = setup.start();
-    let stage = crew.go_on(&server, &token, &mut tally).await;
-    server.kill();
-    crew.end(stage).await;
-    crew.rest(&mut tally);
+    crew.finish(&setup, &token, &mut tally).await;
     println!("SIGSTOP for {STILL:?}: stops={stops}, half of them killed as they stood: {tally}");
 }

@@ -21,7 +21,7 @@ use crate::{
     support::{
         http::{get, metric},
         seed,
-        server::{Server, Setup},
+        server::Server,
         until,
         wire::{Via, Wire, hello},
     },
@@ -77,11 +77,8 @@ async fn when_the_disk_fails_nothing_more_is_promised_and_what_was_is_kept() {
                 let before = Disk::of(&setup.data);
                 crew.clock = Clock(Some(Arc::clone(&shim)));
                 let server = with(&setup, shim.environment(true)).start();
-                let mut stage = if round % 5 == 0 {
-                    crew.begin(&format!("f{round}"), &server, &token, &mut tally).await
-                } else {
-                    crew.go_on(&server, &token, &mut tally).await
-                };
+                let mut stage =
+                    crew.take_stage((round % 5 == 0).then(|| format!("f{round}")), &server, &token, &mut tally).await;
                 stage.round.may_fail = true;
                 crew.load(&mut stage);
                 stage.answered(rng.u64(1..300)).await;
@@ -107,27 +104,15 @@ async fn when_the_disk_fails_nothing_more_is_promised_and_what_was_is_kept() {
                     }
                     let lost = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
                     disk.build(kept, &mut rng, &lost.path().join("data"));
-                    power_is_back(&small(lost.path()), crew.until(position as u64), &token, &mut losses).await;
+                    crew.until(position as u64).finish(&small(lost.path()), &token, &mut losses).await;
                 }
             }
-            let server = setup.start();
-            let stage = crew.go_on(&server, &token, &mut tally).await;
-            server.kill();
-            crew.end(stage).await;
-            crew.rest(&mut tally);
+            crew.finish(&setup, &token, &mut tally).await;
             println!("{called} at a {name}: {tally}");
             println!("{called} at a {name}, and then the power: {losses}");
             drop(folder);
         }
     }
-}
-
-async fn power_is_back(setup: &Setup, mut crew: Crew, token: &str, tally: &mut Tally) {
-    let server = setup.start();
-    let stage = crew.go_on(&server, token, tally).await;
-    server.kill();
-    crew.end(stage).await;
-    crew.rest(tally);
 }
 
 #[tokio::test]
@@ -140,11 +125,8 @@ async fn a_write_that_takes_half_is_gone_on_with() {
     let rounds = 4 * times();
     for round in 0..rounds {
         let server = setup.start();
-        let mut stage = if round % 5 == 0 {
-            crew.begin(&format!("h{round}"), &server, &token, &mut tally).await
-        } else {
-            crew.go_on(&server, &token, &mut tally).await
-        };
+        let mut stage =
+            crew.take_stage((round % 5 == 0).then(|| format!("h{round}")), &server, &token, &mut tally).await;
         crew.load(&mut stage);
         let files = [LOG, INDEX][round % 2];
         for _ in 0..5 {
@@ -159,11 +141,7 @@ async fn a_write_that_takes_half_is_gone_on_with() {
         shim.disarm();
         crew.end(stage).await;
     }
-    let server = setup.start();
-    let stage = crew.go_on(&server, &token, &mut tally).await;
-    server.kill();
-    crew.end(stage).await;
-    crew.rest(&mut tally);
+    crew.finish(&setup, &token, &mut tally).await;
     println!("writes that take half: {tally}");
 }
 
@@ -215,11 +193,8 @@ async fn a_full_disk_takes_nothing_that_was_durable_and_a_start_waits_for_room()
     let mut refused = 0;
     for round in 0..times() {
         let server = setup.start();
-        let mut stage = if round % 3 == 0 {
-            crew.begin(&format!("full{round}"), &server, &token, &mut tally).await
-        } else {
-            crew.go_on(&server, &token, &mut tally).await
-        };
+        let mut stage =
+            crew.take_stage((round % 3 == 0).then(|| format!("full{round}")), &server, &token, &mut tally).await;
         stage.round.may_fail = true;
         crew.load(&mut stage);
         stage.answered(fastrand::u64(1..300)).await;
@@ -237,10 +212,6 @@ async fn a_full_disk_takes_nothing_that_was_durable_and_a_start_waits_for_room()
         }
         mount.empty();
     }
-    let server = setup.start();
-    let stage = crew.go_on(&server, &token, &mut tally).await;
-    server.kill();
-    crew.end(stage).await;
-    crew.rest(&mut tally);
+    crew.finish(&setup, &token, &mut tally).await;
     println!("disk full: {refused} starts refused while it was; {tally}");
 }

@@ -31,11 +31,8 @@ async fn what_was_called_durable_survives_every_kill_and_nothing_is_done_twice()
     ];
 
     for kill in 0..kills {
-        let mut stage = if kill % KILLS_A_SET == 0 {
-            crew.begin(&kill.to_string(), &server, &token, &mut tally).await
-        } else {
-            crew.go_on(&server, &token, &mut tally).await
-        };
+        let mut stage =
+            crew.take_stage((kill % KILLS_A_SET == 0).then_some(&kill.to_string()), &server, &token, &mut tally).await;
         for app in &apps {
             app.back().await;
             if kill % 3 == 0 {

@@ -96,11 +96,7 @@ async fn a_server_that_is_killed_at_a_chosen_point_keeps_what_it_called_durable(
         let (mut tally, mut crew) = (Tally::default(), Crew::new(Clock::default()));
         for round in 0..=times() {
             let server = setup.start();
-            let mut stage = if round == 0 {
-                crew.begin(name, &server, &token, &mut tally).await
-            } else {
-                crew.go_on(&server, &token, &mut tally).await
-            };
+            let mut stage = crew.take_stage((round == 0).then_some(name), &server, &token, &mut tally).await;
             if round == times() {
                 server.kill();
                 crew.end(stage).await;
@@ -130,11 +126,7 @@ async fn a_server_that_is_killed_at_a_chosen_point_of_its_start_keeps_what_it_ca
     let mut killed = 0;
     for round in 0..=times() {
         let server = setup.start();
-        let mut stage = if round == 0 {
-            crew.begin("starting", &server, &token, &mut tally).await
-        } else {
-            crew.go_on(&server, &token, &mut tally).await
-        };
+        let mut stage = crew.take_stage((round == 0).then_some("starting"), &server, &token, &mut tally).await;
         crew.load(&mut stage);
         stage.answered(fastrand::u64(300..1_000)).await;
         server.kill();
@@ -153,11 +145,7 @@ async fn a_server_that_is_killed_at_a_chosen_point_of_its_start_keeps_what_it_ca
             point.unset();
         }
     }
-    let server = setup.start();
-    let stage = crew.go_on(&server, &token, &mut tally).await;
-    server.kill();
-    crew.end(stage).await;
-    crew.rest(&mut tally);
+    crew.finish(&setup, &token, &mut tally).await;
     // The last three are in every start.
     assert!(killed >= 3 * times(), "{killed} of {} starts were killed", times() * STARTING.len() as u64);
     println!("killed at {} points of a start: kills={killed} {tally}", STARTING.len());
@@ -173,11 +161,8 @@ async fn a_server_that_is_killed_in_any_call_that_changes_a_file_keeps_what_it_c
     let rounds = 8 * times();
     for round in 0..rounds {
         let server = setup.start();
-        let mut stage = if round % 5 == 0 {
-            crew.begin(&format!("call{round}"), &server, &token, &mut tally).await
-        } else {
-            crew.go_on(&server, &token, &mut tally).await
-        };
+        let mut stage =
+            crew.take_stage((round % 5 == 0).then(|| format!("call{round}")), &server, &token, &mut tally).await;
         crew.load(&mut stage);
         stage.answered(fastrand::u64(1..300)).await;
         let (operations, files, most) = [
@@ -196,10 +181,6 @@ async fn a_server_that_is_killed_in_any_call_that_changes_a_file_keeps_what_it_c
         shim.disarm();
         crew.end(stage).await;
     }
-    let server = setup.start();
-    let stage = crew.go_on(&server, &token, &mut tally).await;
-    server.kill();
-    crew.end(stage).await;
-    crew.rest(&mut tally);
+    crew.finish(&setup, &token, &mut tally).await;
     println!("killed in a call that changes a file: kills={rounds} {tally}");
 }

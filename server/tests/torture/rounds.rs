@@ -23,7 +23,7 @@ use tokio::{
 use crate::{
     observer::Observer,
     support::{
-        server::Server,
+        server::{Server, Setup},
         wire::{Via, Wire, hello},
         within,
     },
@@ -120,6 +120,29 @@ impl Crew {
         self.truths.lock().expect("not poisoned").iter_mut().for_each(Truth::go_on);
         self.writers = resend(std::mem::take(&mut self.writers), &stage.round, &mut stage.control, tally).await;
         stage
+    }
+
+    /// In new sessions when there is a name for them, else in those of the round before.
+    pub async fn take_stage(
+        &mut self,
+        new: Option<impl AsRef<str>>,
+        server: &Server,
+        token: &str,
+        tally: &mut Tally,
+    ) -> Stage {
+        match new {
+            Some(name) => self.begin(name.as_ref(), server, token, tally).await,
+            None => self.go_on(server, token, tally).await,
+        }
+    }
+
+    /// After the last round: one more start, in which nobody works, for what that round left to be compared.
+    pub async fn finish(mut self, setup: &Setup, token: &str, tally: &mut Tally) {
+        let server = setup.start();
+        let stage = self.go_on(&server, token, tally).await;
+        server.kill();
+        self.end(stage).await;
+        self.rest(tally);
     }
 
     /// Observers have seen enough of these sessions.

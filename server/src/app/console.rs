@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::Error;
 use crate::{
     admin::{Console, Shown},
-    config::{Config, Engine},
+    config::Config,
     hub::Hub,
 };
 
@@ -32,16 +32,11 @@ pub(super) fn make(
             token => Ok(Console::digest(token)),
         }
     });
-    let engine = match config.storage.engine {
-        Engine::Embedded => "embedded",
-        Engine::Memory => "memory",
-        Engine::Scylla => "scylla",
-    };
     let about = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "listen": listen.to_string(),
         "epoch": epoch.to_string(),
-        "storage": engine,
+        "storage": config.storage.engine.name(),
         "open": config.open,
     });
     Ok(Console { shown, hub: Arc::clone(hub), about, token: token.transpose()?, drain: Arc::clone(drain) })

@@ -25,12 +25,18 @@ impl Value for Engine {
         }
     }
     fn text(&self) -> Option<String> {
-        let text = match self {
+        Some(self.name().to_owned())
+    }
+}
+
+impl Engine {
+    /// What it is called in settings.
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Embedded => "embedded",
             Self::Memory => "memory",
             Self::Scylla => "scylla",
-        };
-        Some(text.to_owned())
+        }
     }
 }
 

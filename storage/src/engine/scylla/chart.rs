@@ -260,20 +260,9 @@ impl Chart {
             self.sweep(now_ms, &mut draft);
         }
         let Some(live) = &mut self.live else { return writes };
-        let of_life = Value::Big(live.life);
+        let of_life = live.life;
         let insert = |writes: &mut Writes, row: rows::NewRow| {
-            let values = vec![
-                of_life.clone(),
-                Value::Tiny(row.kind as i8),
-                Value::Blob(row.name.clone()),
-                Value::number(row.number),
-                Value::number(row.low),
-                Value::number(row.high),
-                Value::Int(i32::try_from(row.count).unwrap_or(i32::MAX)),
-                Value::number(row.at),
-                Value::Blob(row.sealed()),
-            ];
-            writes.push(&statements.insert, with_key(values));
+            writes.push(&statements.insert, with_key(row.values(of_life)));
         };
         if let Some(meta) = draft.meta {
             writes.push(&statements.set_meta, [vec![Value::Blob(meta)], place.key()].concat());
@@ -360,7 +349,7 @@ impl Chart {
             draft.gone.extend(live.release().map(|last| (Kind::Run, Bytes::new(), last)));
         }
         for (kind, name, last) in draft.gone {
-            let values = vec![of_life.clone(), Value::Tiny(kind as i8), Value::Blob(name), Value::number(last)];
+            let values = vec![Value::Big(of_life), Value::Tiny(kind as i8), Value::Blob(name), Value::number(last)];
             writes.push(&statements.delete_rows, with_key(values));
         }
         writes
@@ -393,5 +382,21 @@ impl Live {
             self.runs.pop_front();
         }
         last
+    }
+}
+impl rows::NewRow {
+    /// What `insert` binds behind the session's key, in a session of this life.
+    pub(super) fn values(self, life: i64) -> Vec<Value> {
+        vec![
+            Value::Big(life),
+            Value::Tiny(self.kind as i8),
+            Value::Blob(self.name.clone()),
+            Value::number(self.number),
+            Value::number(self.low),
+            Value::number(self.high),
+            Value::Int(i32::try_from(self.count).unwrap_or(i32::MAX)),
+            Value::number(self.at),
+            Value::Blob(self.sealed()),
+        ]
     }
 }

@@ -411,17 +411,7 @@ impl Import {
 
     /// Sends rows of a session that is not there yet.
     fn stage(&self, current: &mut Current, row: NewRow) -> Result<(), Error> {
-        let values = vec![
-            Value::Big(current.life),
-            Value::Tiny(row.kind as i8),
-            Value::Blob(row.name.clone()),
-            Value::number(row.number),
-            Value::number(row.low),
-            Value::number(row.high),
-            Value::Int(i32::try_from(row.count).unwrap_or(i32::MAX)),
-            Value::number(row.at),
-            Value::Blob(row.sealed()),
-        ];
+        let values = row.values(current.life);
         let insert = &self.store.engine.core.db.statements.insert;
         current.staged.push(insert, [current.place.key(), values].concat());
         if current.staged.bytes < STAGED { Ok(()) } else { self.send(current) }

@@ -3,11 +3,13 @@
 //! user may make; `members.rs`: who may do what; `handoff.rs`: another device becomes active; `subscribe.rs`: how a
 //! subscription begins; `revoke.rs`: how it is ended; `care.rs`: what happens to it without anybody's asking;
 //! `ownership.rs`: which server has it;
-//! `survey.rs`: what operators see.
+//! `survey.rs`: what operators see; `gather.rs`: waiting
+//! for every shard.
 
 mod ask;
 mod calls;
 mod care;
+mod gather;
 mod handoff;
 mod make;
 mod members;
@@ -56,7 +58,7 @@ use crate::{
     fanout::TopicId,
     persist::Persist,
     session::{self, ConnId, Core, Now, epoch},
-    shard::inbox::{Inbox, Item},
+    shard::inbox::Inbox,
 };
 
 /// A session that is in memory.
@@ -345,10 +347,8 @@ impl Hub {
     /// is dead to that client and ends.
     pub fn take_over(&self, who: &Identity, conn: ConnId) {
         let former = self.clients.insert(client(who), conn);
-        if let Some(former) = former.filter(|former| *former != conn)
-            && let Some(inbox) = self.inbox(former)
-        {
-            inbox.push(Item::Close(former, ErrorCode::Replaced, "the client has a newer connection"));
+        if let Some(former) = former.filter(|former| *former != conn) {
+            self.disconnect(former, ErrorCode::Replaced, "the client has a newer connection");
         }
     }
 

@@ -1,16 +1,11 @@
 //! Taking back what somebody may: an item in every shard's inbox, in order with the events there. Each shard ends what
 //! the revocation names, with everything of it that was not delivered, and acknowledges; who revoked waits for all.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
-use super::{Hub, Session};
+use super::{Hub, Session, gather::Gather};
 use crate::{connection::Identity, shard::inbox::Item};
 
 /// What is taken back.
@@ -50,8 +45,7 @@ pub enum Revoked {
 pub struct Revocation {
     /// What is taken back.
     pub what: Revoked,
-    left: AtomicUsize,
-    done: Mutex<Option<oneshot::Sender<()>>>,
+    through: Gather<()>,
 }
 
 impl Revocation {
@@ -67,12 +61,7 @@ impl Revocation {
 
     /// A shard is through with it. The last one lets go who waits.
     pub fn acknowledge(&self) {
-        if self.left.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(done) = self.done.lock().take()
-        {
-            // Nobody waits any more when the request was given up.
-            let _ = done.send(());
-        }
+        self.through.hand_in(());
     }
 }
 
@@ -80,9 +69,8 @@ impl Hub {
     /// Takes something back on every shard. Whatever is told after it resolved is told without those that it ended. (A
     /// shard that is gone for the end of the process ends the wait too.)
     pub fn revoke(&self, what: Revoked) -> impl Future<Output = ()> + Send + use<> {
-        let (sender, done) = oneshot::channel();
-        let left = AtomicUsize::new(self.inboxes.len());
-        let revocation = Arc::new(Revocation { what, left, done: Mutex::new(Some(sender)) });
+        let (through, done) = Gather::new(self.inboxes.len());
+        let revocation = Arc::new(Revocation { what, through });
         for inbox in &self.inboxes {
             inbox.push(Item::Revoke(Arc::clone(&revocation)));
         }

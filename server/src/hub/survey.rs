@@ -1,24 +1,15 @@
 //! Looking over every shard's connections, for operators: how many of which kind, and those that are in the worst way or
 //! that somebody searches for. A shard looks at some of them at a time, between its other work.
 
-use std::{
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::{net::IpAddr, sync::Arc};
+
+use syncbridge_codec::{
+    ErrorCode,
+    message::{ScopeKind, Transport},
 };
 
-use parking_lot::Mutex;
-use syncbridge_codec::message::{ScopeKind, Transport};
-use tokio::sync::oneshot;
-
-use super::{Hub, Live, Session};
-use crate::{
-    session::ConnId,
-    shard::{inbox::Item, shard_of},
-    transport::path::Path,
-};
+use super::{Hub, Live, Session, gather::Gather};
+use crate::{session::ConnId, shard::inbox::Item, transport::path::Path};
 
 /// What is looked for.
 #[derive(Debug, Clone, Default)]
@@ -34,15 +25,8 @@ pub struct Wanted {
 pub struct Survey {
     /// What is looked for.
     pub wanted: Wanted,
-    left: AtomicUsize,
-    found: Mutex<Gathered>,
-}
-
-/// What has come of a survey so far, and who waits for all of it.
-#[derive(Debug)]
-struct Gathered {
-    shards: Vec<ShardSurvey>,
-    done: Option<oneshot::Sender<Vec<ShardSurvey>>>,
+    /// What each shard has.
+    pub found: Gather<ShardSurvey>,
 }
 
 /// What one shard has.
@@ -110,22 +94,6 @@ impl Described {
     }
 }
 
-impl Survey {
-    /// A shard is through. The last one hands everything to who asked.
-    pub fn deliver(&self, found: ShardSurvey) {
-        let mut all = self.found.lock();
-        all.shards.push(found);
-        if self.left.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(done) = all.done.take()
-        {
-            let mut found = std::mem::take(&mut all.shards);
-            found.sort_by_key(|shard| shard.shard);
-            // Nobody waits any more when the request was given up.
-            let _ = done.send(found);
-        }
-    }
-}
-
 /// A session in memory.
 #[derive(Debug, Clone)]
 pub struct LiveSession {
@@ -146,14 +114,16 @@ pub struct LiveSession {
 impl Hub {
     /// Looks over the connections of every shard. Nothing when the shards are gone.
     pub fn survey(&self, wanted: Wanted) -> impl Future<Output = Option<Vec<ShardSurvey>>> + Send + use<> {
-        let (sender, done) = oneshot::channel();
-        let left = AtomicUsize::new(self.inboxes.len());
-        let survey =
-            Arc::new(Survey { wanted, left, found: Mutex::new(Gathered { shards: Vec::new(), done: Some(sender) }) });
+        let (found, whole) = Gather::new(self.inboxes.len());
+        let survey = Arc::new(Survey { wanted, found });
         for inbox in &self.inboxes {
-            inbox.push(Item::Survey(Arc::clone(&survey), None));
+            inbox.push(Item::Survey(Arc::clone(&survey)));
         }
-        async move { done.await.ok() }
+        async move {
+            let mut shards = whole.await.ok()?;
+            shards.sort_by_key(|shard| shard.shard);
+            Some(shards)
+        }
     }
 
     /// Sessions in memory whose id has `text` in it: how many, and the `limit` with the most subscribers. Looks at all of
@@ -172,8 +142,8 @@ impl Hub {
     }
 
     /// Ends a connection, if it is there.
-    pub fn disconnect(&self, conn: ConnId, code: syncbridge_codec::ErrorCode, text: &'static str) {
-        if let Some(inbox) = self.inboxes.get(shard_of(conn)) {
+    pub fn disconnect(&self, conn: ConnId, code: ErrorCode, text: &'static str) {
+        if let Some(inbox) = self.inbox(conn) {
             inbox.push(Item::Close(conn, code, text));
         }
     }

@@ -20,6 +20,7 @@ use super::{
     inbox::Inbox,
     job::Job,
     routed::{Asked, UnderWay},
+    survey::Begun,
     wheel::Wheel,
 };
 use crate::{
@@ -154,6 +155,8 @@ pub struct Shard {
     pub(super) asked: VecDeque<Asked>,
     /// Connections that came by the inbox.
     pub(super) adopted: Vec<Adopted>,
+    /// What operators look over, the oldest first.
+    pub(super) surveys: VecDeque<Begun>,
     pub(super) now: Now,
     pub(super) counts: Counts,
 }
@@ -179,6 +182,7 @@ impl Shard {
             held: Held::default(),
             asked: VecDeque::new(),
             adopted: Vec::new(),
+            surveys: VecDeque::new(),
             now,
             counts: Counts::default(),
         }

@@ -14,10 +14,7 @@ use syncbridge_codec::ErrorCode;
 use super::{conn::Adopted, core::Activation};
 use crate::{
     fanout::{Event, TopicId},
-    hub::{
-        Revocation,
-        survey::{ShardSurvey, Survey},
-    },
+    hub::{Revocation, survey::Survey},
     session::ConnId,
 };
 
@@ -41,8 +38,8 @@ pub enum Item {
     Close(ConnId, ErrorCode, &'static str),
     /// Something is taken back: end what it names, then acknowledge.
     Revoke(Arc<Revocation>),
-    /// Operators look over the connections: those from this place on are still to be looked at; the figures so far.
-    Survey(Arc<Survey>, Option<Box<(u32, ShardSurvey)>>),
+    /// Operators look over the connections.
+    Survey(Arc<Survey>),
     /// A new connection from outside the shard's own listeners.
     Adopt(Box<Adopted>),
     /// The server goes down: tell everybody, then end every connection.

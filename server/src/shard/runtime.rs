@@ -150,13 +150,14 @@ impl Local {
         }
     }
 
-    /// One turn of the flusher: what is told, then what goes out.
+    /// One turn of the flusher: what is told, then what goes out; some of what operators look over.
     fn turn(self: &Rc<Self>, cx: &Context<'_>) {
         let more = self.with(|shard| {
             shard.inbox().begin_drain(cx.waker());
             let told = shard.drain_inbox(defaults::INBOX_TURN);
             let due = shard.flush(&mut Sockets, defaults::SWEEP);
-            told || due
+            let looking = shard.look_on();
+            told || due || looking
         });
         while let Some(adopted) = self.with(Shard::next_adopted) {
             let local = Rc::clone(self);

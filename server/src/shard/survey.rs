@@ -5,7 +5,7 @@ use std::{cmp::Reverse, sync::Arc};
 
 use syncbridge_codec::message::ScopeKind;
 
-use super::{conn::Conn, core::Shard, inbox::Item};
+use super::{conn::Conn, core::Shard};
 use crate::{
     admin::metrics::Label as _,
     defaults::SURVEY_STEP,
@@ -13,23 +13,38 @@ use crate::{
     transport::path::Path,
 };
 
+/// A survey of which a part was made.
+#[derive(Debug)]
+pub struct Begun {
+    survey: Arc<Survey>,
+    /// The connections from this place on are still to be looked at.
+    next: usize,
+    found: ShardSurvey,
+}
+
+impl Begun {
+    /// A survey of which nothing was made.
+    pub(super) fn of(survey: Arc<Survey>) -> Self {
+        Self { survey, next: 0, found: ShardSurvey::default() }
+    }
+}
+
 impl Shard {
-    /// Looks at the next connections of a survey; the rest comes with a later turn.
-    pub(super) fn survey(&mut self, survey: &Arc<Survey>, begun: Option<Box<(u32, ShardSurvey)>>) {
-        let mut begun = begun.unwrap_or_default();
-        let (next, found) = &mut *begun;
-        let until = (*next as usize + SURVEY_STEP).min(self.conns.capacity());
-        for index in *next as usize..until {
+    /// Looks at the next connections of the oldest survey: whether there is more to look at. Once a turn, and by nobody
+    /// who has something of a client's to do.
+    pub fn look_on(&mut self) -> bool {
+        let Some(Begun { survey, next, mut found }) = self.surveys.pop_front() else { return false };
+        let until = (next + SURVEY_STEP).min(self.conns.capacity());
+        for index in next..until {
             if let Some(conn) = self.conns.get(index) {
-                self.look_over(conn, survey, found);
+                self.look_over(conn, &survey, &mut found);
             }
         }
         found.keep_worst(survey.wanted.limit);
-        *next = until as u32;
         if until < self.conns.capacity() {
-            return self.inbox.push(Item::Survey(Arc::clone(survey), Some(begun)));
+            self.surveys.push_front(Begun { survey, next: until, found });
+            return true;
         }
-        let mut found = std::mem::take(found);
         (found.shard, found.inbox) = (self.index, self.inbox.len());
         (found.ring_bytes, found.cut_bytes) = self.held_bytes();
         for described in &mut found.connections {
@@ -37,7 +52,8 @@ impl Shard {
                 described.path = conn.probe.path();
             }
         }
-        survey.deliver(found);
+        survey.found.hand_in(found);
+        !self.surveys.is_empty()
     }
 
     fn look_over(&self, conn: &Conn, survey: &Survey, found: &mut ShardSurvey) {
@@ -115,5 +131,52 @@ impl ShardSurvey {
         if self.connections.len() == limit {
             self.floor = self.connections.last().map(Described::trouble);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::net::Ipv4Addr;
+
+    use futures_util::FutureExt as _;
+    use syncbridge_codec::message::Transport;
+
+    use super::*;
+    use crate::{
+        hub::survey::Wanted,
+        shard::{core::Arrival, routed::tests},
+        transport::{Framing, path::Probe},
+    };
+
+    #[test]
+    fn a_survey_of_many_connections_takes_turns_and_keeps_only_as_many_as_are_wanted() {
+        let mut shard = tests::shard();
+        let many = 2 * SURVEY_STEP + 1;
+        for _ in 0..many {
+            shard.open(&Arrival {
+                transport: Transport::Memory,
+                peer: Ipv4Addr::LOCALHOST.into(),
+                fd: -1,
+                framing: Framing::Pipe,
+                probe: Probe::None,
+                confirmed: true,
+                identity: None,
+            });
+        }
+        let mut found = Box::pin(shard.shared().hub.survey(Wanted { text: String::new(), limit: 3 }));
+        // Whoever has something of a client's to do takes all that lies in the inbox, and no look at connections with it.
+        assert!(!shard.drain_inbox(usize::MAX));
+        assert!(found.as_mut().now_or_never().is_none());
+        let mut turns = 1;
+        while shard.look_on() {
+            assert!(found.as_mut().now_or_never().is_none(), "it is told once it is whole");
+            turns += 1;
+        }
+        assert!(turns >= 3, "{turns}");
+        let shards = found.now_or_never().unwrap().unwrap();
+        let [one] = &shards[..] else { panic!("{shards:?}") };
+        assert_eq!(one.counts, [(Transport::Memory, ScopeKind::User, many)]);
+        assert_eq!((one.matching, one.connections.len(), one.behind), (many, 3, 0));
     }
 }

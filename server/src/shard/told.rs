@@ -12,6 +12,7 @@ use super::{
     conn::{Conn, Sub},
     core::{Activation, Shard},
     inbox::Item,
+    survey::Begun,
 };
 use crate::{
     fanout::{Event, Form, Ring, TopicId},
@@ -41,7 +42,7 @@ impl Shard {
                     }
                 }
                 Item::Revoke(revocation) => self.revoke(&revocation),
-                Item::Survey(survey, begun) => self.survey(&survey, begun),
+                Item::Survey(survey) => self.surveys.push_back(Begun::of(survey)),
                 Item::Adopt(adopted) => self.adopted.push(*adopted),
                 Item::Drain(frame) => {
                     self.draining = Some(frame.clone());

@@ -141,7 +141,14 @@ impl Persist {
         self.engine().submit(Commit { ticket, writes });
     }
 
-    /// Why an update cannot be taken now; `None` when it can.
+    /// What the time is, for who has it from the beginning of a turn: on a busy machine that may be long ago, and what is
+    /// accepted meanwhile would look younger than it is.
+    pub fn time(&self, turn: Now) -> Now {
+        let now = (self.clock)();
+        if now.mono_ms > turn.mono_ms { now } else { turn }
+    }
+
+    /// Why an update cannot be taken at this time; `None` when it can.
     pub fn refusal(&self, now: Now) -> Option<Refusal> {
         if self.poisoned.load(Ordering::Relaxed) {
             return Some(Refusal::Failed);

@@ -23,7 +23,7 @@ pub fn print(server: &Server) {
         format!("SyncBridge {}", env!("CARGO_PKG_VERSION")),
         format!("  clients    {} (TCP, {tls}: {scheme}://{0}/ws, HTTP; UDP: QUIC, WebTransport: /wt)", server.listen),
         format!("  pages      {pages}://{}/", server.listen),
-        format!("  operators  http://{admin}/metrics /healthz /readyz"),
+        format!("  operators  http://{admin}/ (console), /metrics /healthz /readyz"),
         format!("  storage    {storage}"),
         format!("  pin        {}", server.fingerprint),
     ];

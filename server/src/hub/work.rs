@@ -52,7 +52,7 @@ impl Hub {
         if self.draining.load(Ordering::Relaxed) {
             return Err(Fault::busy("the server is going down", defaults::DRAIN_RETRY_MS));
         }
-        match self.persist.refusal(now) {
+        match self.persist.refusal(self.persist.time(now)) {
             None => self.certain(),
             Some(Refusal::Busy { retry_after_ms }) => Err(Fault::busy("the store is behind", retry_after_ms)),
             Some(Refusal::Failed) => {
@@ -110,6 +110,8 @@ impl Hub {
         now: Now,
     ) -> Result<Option<Preparation>, Fault> {
         let writer = Writer { user: &who.user, device: &who.device, incarnation: who.incarnation, conn };
+        // Its stamp says when it was accepted.
+        let now = self.persist.time(now);
         let accepting = match self.inbox(conn) {
             Some(inbox) if inbox.len() > self.bounds.max_inbox => {
                 Err(Fault::busy("the server is behind", defaults::INBOX_RETRY_MS))

@@ -186,7 +186,7 @@ pub fn migrate(options: &Options) -> Result<(u32, u32), Error> {
                 "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
                  {{'class': 'NetworkTopologyStrategy', 'replication_factor': 1}}"
             );
-            session.query_unpaged(make, ()).await?;
+            session.query_unpaged(schema::patient(make), ()).await?;
         }
         schema::migrate(&session, keyspace).await
     };
@@ -203,7 +203,8 @@ pub fn destroy(options: &Options) -> Result<(), Error> {
             return Err(Failure::Permanent(format!("`{}` is no keyspace", options.keyspace)));
         }
         let session = connect(options).await?;
-        session.query_unpaged(format!("DROP KEYSPACE IF EXISTS {}", options.keyspace), ()).await?;
+        let remove = schema::patient(format!("DROP KEYSPACE IF EXISTS {}", options.keyspace));
+        session.query_unpaged(remove, ()).await?;
         Ok(())
     };
     Threads::start()?.block(work, "remove the keyspace")

@@ -41,13 +41,16 @@ const MIGRATION_LEASE: Duration = Duration::from_mins(2);
 /// How long one statement may take: a schema is agreed upon by all nodes, which takes seconds on a busy one.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A statement about the schema, with the time it may need.
+pub(super) fn patient(statement: String) -> Statement {
+    let mut statement = Statement::new(statement);
+    statement.set_request_timeout(Some(PATIENCE));
+    statement
+}
+
 /// Makes or raises the schema in a keyspace; the format before (0: there was none) and after.
 pub(super) async fn migrate(session: &Session, keyspace: &str) -> Result<(u32, u32), Failure> {
-    let run = async |statement: &str| {
-        let mut statement = Statement::new(in_keyspace(keyspace, statement));
-        statement.set_request_timeout(Some(PATIENCE));
-        session.query_unpaged(statement, ()).await
-    };
+    let run = async |statement: &str| session.query_unpaged(patient(in_keyspace(keyspace, statement)), ()).await;
     run(NUMBERS).await?;
     let lock = format!(
         "INSERT INTO ks.numbers (name, number) VALUES ('migrating', 1) IF NOT EXISTS USING TTL {}",

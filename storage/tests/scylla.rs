@@ -529,6 +529,245 @@ fn a_session_that_is_written_to_without_end_stays_bounded() {
     assert!(most.1 <= 2 * DEDUP_WINDOW, "{most:?}");
 }
 
+/// Somebody who changes bytes of the database behind the store's back.
+struct Rot {
+    runtime: tokio::runtime::Runtime,
+    session: ::scylla::client::session::Session,
+    keyspace: String,
+}
+
+impl Rot {
+    fn on(options: &Options) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let builder = ::scylla::client::session_builder::SessionBuilder::new().known_nodes(&options.contact_points);
+        let session = runtime.block_on(builder.build()).expect("connects");
+        Self { runtime, session, keyspace: options.keyspace.clone() }
+    }
+
+    fn run(&self, text: &str, values: impl ::scylla::serialize::row::SerializeRow) {
+        let text = text.replace("ks.", &format!("{}.", self.keyspace));
+        self.runtime.block_on(self.session.query_unpaged(text, values)).expect("done");
+    }
+
+    fn select<R: for<'f> ::scylla::deserialize::row::DeserializeRow<'f, 'f>>(&self, text: &str) -> Vec<R> {
+        let text = text.replace("ks.", &format!("{}.", self.keyspace));
+        let found = self.runtime.block_on(self.session.query_unpaged(text, ())).expect("read");
+        let rows = found.into_rows_result().expect("rows");
+        rows.rows::<R>().expect("their form").map(|row| row.expect("readable")).collect()
+    }
+
+    /// Rows of tables: partition, key, value.
+    fn rows(&self) -> Vec<(i8, i16, Vec<u8>, Vec<u8>)> {
+        let all =
+            self.select::<(i8, i16, Option<Vec<u8>>, Option<Vec<u8>>)>("SELECT tab, bucket, key, value FROM ks.rows");
+        all.into_iter().filter_map(|(tab, bucket, key, value)| Some((tab, bucket, key?, value?))).collect()
+    }
+
+    /// Sets the value of a row.
+    fn set(&self, (tab, bucket, key): (i8, i16, &[u8]), value: &[u8]) {
+        let update = "UPDATE ks.rows SET value = ? WHERE tab = ? AND bucket = ? AND key = ? IF EXISTS";
+        self.run(update, (value, tab, bucket, key));
+    }
+
+    /// Changes a byte of the value of the row with this key.
+    fn change(&self, key: &str, at: usize) {
+        let rows = self.rows();
+        let (tab, bucket, key, value) = rows.iter().find(|(_, _, found, _)| found == key.as_bytes()).expect("there");
+        let mut value = value.clone();
+        value[at] ^= 4;
+        self.set((*tab, *bucket, key), &value);
+    }
+}
+
+/// What `check` finds.
+fn found(keyspace: &Keyspace) -> Vec<String> {
+    let offline = scylla::tools::Offline::open(&keyspace.0).expect("no server lives");
+    let mut found = Vec::new();
+    offline.check(&mut |what| found.push(what)).expect("read");
+    offline.close().expect("nothing failed");
+    found
+}
+
+#[test]
+fn a_damaged_row_is_refused_by_name_and_nothing_else_is() {
+    use syncbridge_storage::Scanned;
+    let keyspace = Keyspace::new();
+    let mut server = Server::open(&keyspace.0);
+    let later = now_ms() + 3_600_000;
+    // All of one user, so in one bucket.
+    let keys: Vec<_> = (0..6).map(|number| format!("u\0row-{number}")).collect();
+    for key in &keys {
+        assert_eq!(server.commit(vec![put_new(Table::Token, key, key, Some(later))]), Committed);
+    }
+    assert_eq!(server.commit(vec![put(Table::Credential, "u\0mail", "m")]), Committed);
+    server.store.close().expect("nothing failed");
+    assert_eq!(found(&keyspace), Vec::<String>::new());
+
+    // A byte of the value, of the checksum, the time at which it is over, all of another row, nothing.
+    let rot = Rot::on(&keyspace.0);
+    rot.change(&keys[0], 0);
+    rot.change(&keys[1], keys[1].len() + 2);
+    let rows = rot.rows();
+    let row = |key: &str| rows.iter().find(|(_, _, found, _)| found == key.as_bytes()).expect("there");
+    let (tab, bucket, key, _) = row(&keys[2]);
+    let update = "UPDATE ks.rows SET expires = 1 WHERE tab = ? AND bucket = ? AND key = ? IF EXISTS";
+    rot.run(update, (*tab, *bucket, key));
+    rot.set((*tab, *bucket, keys[3].as_bytes()), &row(&keys[5]).3);
+    rot.set((*tab, *bucket, keys[4].as_bytes()), b"");
+
+    let named = found(&keyspace);
+    assert_eq!(named.len(), 5, "{named:?}");
+    for (key, named) in keys.iter().zip(&named) {
+        assert!(named.starts_with(&format!("row {} of table Token", key.as_bytes().escape_ascii())), "{named}");
+    }
+    let mut server = Server::open(&keyspace.0);
+    for key in &keys[..5] {
+        let read = server.store.get(Table::Token, key.as_bytes(), now_ms());
+        assert!(matches!(&read, Err(Error::Damaged { what }) if what.contains(&key[2..])), "{read:?}");
+        // It is nobody's, and whatever else comes in the same batch is judged by itself.
+        let refused = server.submit(vec![put_new(Table::Token, key, "free?", None)]);
+        let beside = server.submit(vec![put(Table::Token, "u\0beside", key)]);
+        assert_eq!((server.sink.wait(refused), server.sink.wait(beside)), (Exists, Committed));
+    }
+    assert_eq!(server.store.get(Table::Token, keys[5].as_bytes(), now_ms()).expect("read"), Some(bytes(&keys[5])));
+    assert_eq!(server.store.get(Table::Credential, b"u\0mail", now_ms()).expect("read"), Some(bytes("m")));
+    // A list with it is refused; who has to go on without it is told its key.
+    assert!(matches!(server.store.scan(Table::Token, b"u\0", None, 99, now_ms()), Err(Error::Damaged { .. })));
+    assert_eq!(server.store.scan(Table::Token, b"u\0row-5", None, 99, now_ms()).expect("read").len(), 1);
+    let (mut whole, mut unreadable) = (Vec::new(), Vec::new());
+    server
+        .store
+        .scan_readable(Table::Token, b"u\0", now_ms(), &mut |scanned| match scanned {
+            Scanned::Row(key, _) => whole.push(key),
+            Scanned::Unreadable { from, .. } => unreadable.push(from),
+        })
+        .expect("read");
+    assert_eq!(whole, [bytes("u\0beside"), bytes(&keys[5])]);
+    assert_eq!(unreadable, keys[..5].iter().map(|key| bytes(key)).collect::<Vec<_>>());
+    // Written anew, it is known again.
+    for key in &keys[..5] {
+        assert_eq!(server.commit(vec![put(Table::Token, key, "new")]), Committed);
+    }
+    assert_eq!(server.store.scan(Table::Token, b"u\0", None, 99, now_ms()).expect("whole again").len(), 7);
+    server.store.close().expect("nothing failed");
+    assert_eq!(found(&keyspace), Vec::<String>::new());
+}
+
+#[test]
+fn a_session_with_a_damaged_value_is_refused_by_name_and_the_others_are_served() {
+    let keyspace = Keyspace::new();
+    let mut server = Server::open(&keyspace.0);
+    let names = ["whole", "meta", "epochs", "run", "answers", "document"];
+    let epoch = server.store.epoch();
+    for name in names {
+        assert_eq!(server.commit(vec![create(name, epoch)]), Committed);
+        assert_eq!(server.commit(vec![delta_by(name, epoch, 2, op("user", 1, 1))]), Committed);
+    }
+    server.store.close().expect("nothing failed");
+    assert_eq!(found(&keyspace), Vec::<String>::new());
+
+    let rot = Rot::on(&keyspace.0);
+    for (id, meta, epochs) in
+        rot.select::<(String, Vec<u8>, Vec<u8>)>("SELECT DISTINCT id, meta, epochs FROM ks.sessions")
+    {
+        let (column, mut value) = if id == "meta" { ("meta", meta) } else { ("epochs", epochs) };
+        if id == column {
+            value[0] ^= 1;
+            rot.run(&format!("UPDATE ks.sessions SET {column} = ? WHERE id = ? IF EXISTS"), (value, id));
+        }
+    }
+    let all = "SELECT id, of_life, kind, name, number, value FROM ks.sessions";
+    for (id, life, kind, name, number, mut value) in rot.select::<(String, i64, i8, Vec<u8>, i64, Vec<u8>)>(all) {
+        if [("run", 1), ("answers", 2), ("document", 3)].contains(&(id.as_str(), kind)) {
+            let last = value.len() - 5;
+            value[last] ^= 0x40;
+            let update = "UPDATE ks.sessions SET value = ? \
+                          WHERE id = ? AND of_life = ? AND kind = ? AND name = ? AND number = ? IF EXISTS";
+            rot.run(update, (value, id, life, kind, name, number));
+        }
+    }
+
+    let named = found(&keyspace);
+    assert_eq!(named.len(), 5, "{named:?}");
+    let mut server = Server::open(&keyspace.0);
+    for name in names {
+        let loaded = server.store.load(name);
+        if name == "whole" {
+            assert_eq!(loaded.expect("served").expect("there").version, 2);
+            let epoch = owned(&server.take(name));
+            assert_eq!(server.commit(vec![delta(name, epoch, 3)]), Committed);
+        } else {
+            assert!(matches!(&loaded, Err(Error::Damaged { what }) if what.contains(name)), "{name}: {loaded:?}");
+            assert!(named.iter().any(|what| what.starts_with(&format!("session {name:?}"))), "{name}: {named:?}");
+        }
+    }
+}
+
+/// What a store of before checksums has, gets them, once; and a migration that was cut off goes on.
+#[test]
+fn a_store_of_the_first_format_gets_its_checksums() {
+    let keyspace = Keyspace::new();
+    let server = Server::open(&keyspace.0);
+    fill(&server.store, &server.sink);
+    let truth = everything(&server.store);
+    let rot = Rot::on(&keyspace.0);
+    let first_format = || rot.run("UPDATE ks.numbers SET number = 1 WHERE name = 'format' IF number = 2", ());
+    first_format();
+    let refused = scylla::migrate(&keyspace.0);
+    assert!(matches!(&refused, Err(Error::Refused { cause, .. }) if cause.contains("a server lives")), "{refused:?}");
+    server.store.close().expect("nothing failed");
+    drop(server);
+    rot.run("DELETE FROM ks.numbers WHERE name = 'migrating' IF EXISTS", ());
+
+    // As they were: without the last four bytes.
+    let cut = |value: &[u8]| value[..value.len() - 4].to_vec();
+    for (tab, bucket, key, value) in rot.rows() {
+        rot.set((tab, bucket, &key), &cut(&value));
+    }
+    let all = "SELECT DISTINCT id, meta, epochs FROM ks.sessions";
+    for (id, meta, epochs) in rot.select::<(String, Option<Vec<u8>>, Option<Vec<u8>>)>(all) {
+        let (Some(meta), Some(epochs)) = (meta, epochs) else { continue };
+        let update = "UPDATE ks.sessions SET meta = ?, epochs = ? WHERE id = ? IF EXISTS";
+        rot.run(update, (cut(&meta), cut(&epochs), id));
+    }
+    let old = Scylla::open(&keyspace.0, Arc::<Recorder>::default()).err().expect("the format of before");
+    assert!(matches!(old, Error::Format { found: 1, known: 2 }), "{old}");
+    assert_eq!(scylla::migrate(&keyspace.0).expect("sealed"), (1, 2));
+    assert_eq!(everything(&Server::open(&keyspace.0).store), truth);
+    // Again, as if it had been cut off before it said that it was done: nothing is sealed twice.
+    let began = Instant::now();
+    first_format();
+    while let Err(error) = scylla::migrate(&keyspace.0) {
+        assert!(error.to_string().contains("a server lives"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(60), "{error}");
+        rot.run("DELETE FROM ks.numbers WHERE name = 'migrating' IF EXISTS", ());
+    }
+    assert_eq!(everything(&Server::open(&keyspace.0).store), truth);
+}
+
+/// Nobody sees a change without its answer, or an answer without its change.
+#[test]
+fn an_answer_is_there_exactly_when_its_effect_is() {
+    let keyspace = Keyspace::new();
+    let mut server = Server::open(&keyspace.0);
+    let reader = Server::open(&keyspace.0);
+    let epoch = server.store.epoch();
+    assert_eq!(server.commit(vec![create("s", epoch)]), Committed);
+    let mut seen = std::collections::BTreeSet::new();
+    let mut last = 0;
+    for version in 2..=400 {
+        last = server.submit(vec![delta_by("s", epoch, version, op("user", 1, version - 1))]);
+        if version % 2 == 0 {
+            let found = reader.store.load("s").expect("readable").expect("there");
+            let answered = found.incarnations.first().map_or(0, |client| client.high_water);
+            assert_eq!(answered, found.version - 1, "effects and answers of two moments");
+            seen.insert(found.version);
+        }
+    }
+    assert_eq!(server.sink.wait(last), Committed);
+    assert!(seen.len() > 20, "it was looked at in few moments: {seen:?}");
+}
+
 #[test]
 fn the_cql_bench_runs() {
     // It asserts that every commit ends `Committed`; its figures are nobody's promise here.

@@ -264,6 +264,21 @@ fn of_servers_that_race_for_a_key_one_gets_it_and_rows_of_all_are_kept() {
     assert_eq!(servers[0].store.scan(Table::Device, b"d\0", None, 100, 0).expect("readable").len(), 60);
 }
 
+#[test]
+fn a_refusal_is_told_only_of_what_was_read_just_now() {
+    let keyspace = Keyspace::new();
+    let (mut first, mut second) = (Server::open(&keyspace.0), Server::open(&keyspace.0));
+    let remove = || vec![Write::Remove { table: Table::Credential, key: bytes("mail") }];
+    for _ in 0..3 {
+        assert_eq!(first.commit(vec![put_new(Table::Credential, "mail", "1", None)]), Committed);
+        // The first remembers it as there, and the second as free.
+        assert_eq!(second.commit(remove()), Committed);
+        assert_eq!(first.commit(vec![put_new(Table::Credential, "mail", "2", None)]), Committed);
+        assert_eq!(second.commit(vec![put_new(Table::Credential, "mail", "3", None)]), Exists);
+        assert_eq!(second.commit(remove()), Committed);
+    }
+}
+
 /// Dies when a step was reached so often before, and says so.
 struct Dies {
     at: Step,
@@ -489,6 +504,7 @@ fn a_store_moves_from_the_folder_into_the_database_and_back_and_nothing_changes(
 #[test]
 fn a_session_that_is_written_to_without_end_stays_bounded() {
     use syncbridge_storage::{DEDUP_WINDOW, engine::embedded::tools::Entry};
+    const CHANGE: usize = 100;
     let keyspace = Keyspace::new();
     let mut server = Server::open(&keyspace.0);
     let epoch = server.store.epoch();
@@ -498,7 +514,9 @@ fn a_session_that_is_written_to_without_end_stays_bounded() {
         let mut last = 0;
         for _ in 0..800 {
             version += 1;
-            last = server.submit(vec![delta_by("s", epoch, version, op("user", u128::from(version % 2), version))]);
+            let change = vec![b'1'; CHANGE].into();
+            let op = Some(op("user", u128::from(version % 2), version));
+            last = server.submit(vec![Write::Delta { session: "s".into(), epoch, version, change, op }]);
         }
         assert_eq!(server.sink.wait(last), Committed);
         assert_eq!(server.commit(vec![suite::checkpoint("s", epoch, version)]), Committed);
@@ -524,8 +542,9 @@ fn a_session_that_is_written_to_without_end_stays_bounded() {
         most = (most.0.max(deltas), most.1.max(answers));
     }
     assert!(version > 8000);
-    // Small changes are kept up to 64 KiB behind the checkpoint, and a run more; for each client a window of answers.
-    assert!(most.0 <= 128 << 10, "{most:?}");
+    // Of such changes 1,000 are kept behind the checkpoint, and a run of 64 KiB more, of 8,000 that were made; for each
+    // client a window of answers.
+    assert!(most.0 <= 1_000 * CHANGE + (64 << 10), "{most:?}");
     assert!(most.1 <= 2 * DEDUP_WINDOW, "{most:?}");
 }
 

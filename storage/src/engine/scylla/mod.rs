@@ -258,6 +258,13 @@ impl Scylla {
             let session = connect(options).await?;
             match schema::format(&session, &options.keyspace).await {
                 Ok(Some(FORMAT)) => {}
+                Ok(Some(found)) if found < FORMAT => {
+                    return Err(Failure::Permanent(format!(
+                        "keyspace `{}` has format {found}, and this program reads {FORMAT}: stop every server and run \
+                         `syncbridge storage migrate`",
+                        options.keyspace
+                    )));
+                }
                 Ok(Some(found)) => return Err(Failure::Store(Error::Format { found, known: FORMAT })),
                 Ok(None) | Err(Failure::Permanent(_)) => return Err(missing()),
                 Err(failure) => return Err(failure),

@@ -7,8 +7,8 @@ mod suite;
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Sender, channel},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
     },
     time::{Duration, Instant},
 };
@@ -264,6 +264,21 @@ fn of_servers_that_race_for_a_key_one_gets_it_and_rows_of_all_are_kept() {
     assert_eq!(servers[0].store.scan(Table::Device, b"d\0", None, 100, 0).expect("readable").len(), 60);
 }
 
+#[test]
+fn a_refusal_is_told_only_of_what_was_read_just_now() {
+    let keyspace = Keyspace::new();
+    let (mut first, mut second) = (Server::open(&keyspace.0), Server::open(&keyspace.0));
+    let remove = || vec![Write::Remove { table: Table::Credential, key: bytes("mail") }];
+    for _ in 0..3 {
+        assert_eq!(first.commit(vec![put_new(Table::Credential, "mail", "1", None)]), Committed);
+        // The first remembers it as there, and the second as free.
+        assert_eq!(second.commit(remove()), Committed);
+        assert_eq!(first.commit(vec![put_new(Table::Credential, "mail", "2", None)]), Committed);
+        assert_eq!(second.commit(vec![put_new(Table::Credential, "mail", "3", None)]), Exists);
+        assert_eq!(second.commit(remove()), Committed);
+    }
+}
+
 /// Dies when a step was reached so often before, and says so.
 struct Dies {
     at: Step,
@@ -489,6 +504,7 @@ fn a_store_moves_from_the_folder_into_the_database_and_back_and_nothing_changes(
 #[test]
 fn a_session_that_is_written_to_without_end_stays_bounded() {
     use syncbridge_storage::{DEDUP_WINDOW, engine::embedded::tools::Entry};
+    const CHANGE: usize = 100;
     let keyspace = Keyspace::new();
     let mut server = Server::open(&keyspace.0);
     let epoch = server.store.epoch();
@@ -498,7 +514,9 @@ fn a_session_that_is_written_to_without_end_stays_bounded() {
         let mut last = 0;
         for _ in 0..800 {
             version += 1;
-            last = server.submit(vec![delta_by("s", epoch, version, op("user", u128::from(version % 2), version))]);
+            let change = vec![b'1'; CHANGE].into();
+            let op = Some(op("user", u128::from(version % 2), version));
+            last = server.submit(vec![Write::Delta { session: "s".into(), epoch, version, change, op }]);
         }
         assert_eq!(server.sink.wait(last), Committed);
         assert_eq!(server.commit(vec![suite::checkpoint("s", epoch, version)]), Committed);
@@ -524,9 +542,267 @@ fn a_session_that_is_written_to_without_end_stays_bounded() {
         most = (most.0.max(deltas), most.1.max(answers));
     }
     assert!(version > 8000);
-    // Small changes are kept up to 64 KiB behind the checkpoint, and a run more; for each client a window of answers.
-    assert!(most.0 <= 128 << 10, "{most:?}");
+    // Of such changes 1,000 are kept behind the checkpoint, and a run of 64 KiB more, of 8,000 that were made; for each
+    // client a window of answers.
+    assert!(most.0 <= 1_000 * CHANGE + (64 << 10), "{most:?}");
     assert!(most.1 <= 2 * DEDUP_WINDOW, "{most:?}");
+}
+
+/// Somebody who changes bytes of the database behind the store's back.
+struct Rot {
+    runtime: tokio::runtime::Runtime,
+    session: ::scylla::client::session::Session,
+    keyspace: String,
+}
+
+impl Rot {
+    fn on(options: &Options) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let builder = ::scylla::client::session_builder::SessionBuilder::new().known_nodes(&options.contact_points);
+        let session = runtime.block_on(builder.build()).expect("connects");
+        Self { runtime, session, keyspace: options.keyspace.clone() }
+    }
+
+    fn run(&self, text: &str, values: impl ::scylla::serialize::row::SerializeRow) {
+        let text = text.replace("ks.", &format!("{}.", self.keyspace));
+        self.runtime.block_on(self.session.query_unpaged(text, values)).expect("done");
+    }
+
+    fn select<R: for<'f> ::scylla::deserialize::row::DeserializeRow<'f, 'f>>(&self, text: &str) -> Vec<R> {
+        let text = text.replace("ks.", &format!("{}.", self.keyspace));
+        let found = self.runtime.block_on(self.session.query_unpaged(text, ())).expect("read");
+        let rows = found.into_rows_result().expect("rows");
+        rows.rows::<R>().expect("their form").map(|row| row.expect("readable")).collect()
+    }
+
+    /// Rows of tables: partition, key, value.
+    fn rows(&self) -> Vec<(i8, i16, Vec<u8>, Vec<u8>)> {
+        let all =
+            self.select::<(i8, i16, Option<Vec<u8>>, Option<Vec<u8>>)>("SELECT tab, bucket, key, value FROM ks.rows");
+        all.into_iter().filter_map(|(tab, bucket, key, value)| Some((tab, bucket, key?, value?))).collect()
+    }
+
+    /// Sets the value of a row.
+    fn set(&self, (tab, bucket, key): (i8, i16, &[u8]), value: &[u8]) {
+        let update = "UPDATE ks.rows SET value = ? WHERE tab = ? AND bucket = ? AND key = ? IF EXISTS";
+        self.run(update, (value, tab, bucket, key));
+    }
+
+    /// Changes a byte of the value of the row with this key.
+    fn change(&self, key: &str, at: usize) {
+        let rows = self.rows();
+        let (tab, bucket, key, value) = rows.iter().find(|(_, _, found, _)| found == key.as_bytes()).expect("there");
+        let mut value = value.clone();
+        value[at] ^= 4;
+        self.set((*tab, *bucket, key), &value);
+    }
+}
+
+/// What `check` finds.
+fn found(keyspace: &Keyspace) -> Vec<String> {
+    let offline = scylla::tools::Offline::open(&keyspace.0).expect("no server lives");
+    let mut found = Vec::new();
+    offline.check(&mut |what| found.push(what)).expect("read");
+    offline.close().expect("nothing failed");
+    found
+}
+
+#[test]
+fn a_damaged_row_is_refused_by_name_and_nothing_else_is() {
+    use syncbridge_storage::Scanned;
+    let keyspace = Keyspace::new();
+    let mut server = Server::open(&keyspace.0);
+    let later = now_ms() + 3_600_000;
+    // All of one user, so in one bucket.
+    let keys: Vec<_> = (0..6).map(|number| format!("u\0row-{number}")).collect();
+    for key in &keys {
+        assert_eq!(server.commit(vec![put_new(Table::Token, key, key, Some(later))]), Committed);
+    }
+    assert_eq!(server.commit(vec![put(Table::Credential, "u\0mail", "m")]), Committed);
+    server.store.close().expect("nothing failed");
+    assert_eq!(found(&keyspace), Vec::<String>::new());
+
+    // A byte of the value, of the checksum, the time at which it is over, all of another row, nothing.
+    let rot = Rot::on(&keyspace.0);
+    rot.change(&keys[0], 0);
+    rot.change(&keys[1], keys[1].len() + 2);
+    let rows = rot.rows();
+    let row = |key: &str| rows.iter().find(|(_, _, found, _)| found == key.as_bytes()).expect("there");
+    let (tab, bucket, key, _) = row(&keys[2]);
+    let update = "UPDATE ks.rows SET expires = 1 WHERE tab = ? AND bucket = ? AND key = ? IF EXISTS";
+    rot.run(update, (*tab, *bucket, key));
+    rot.set((*tab, *bucket, keys[3].as_bytes()), &row(&keys[5]).3);
+    rot.set((*tab, *bucket, keys[4].as_bytes()), b"");
+
+    let named = found(&keyspace);
+    assert_eq!(named.len(), 5, "{named:?}");
+    for (key, named) in keys.iter().zip(&named) {
+        assert!(named.starts_with(&format!("row {} of table Token", key.as_bytes().escape_ascii())), "{named}");
+    }
+    let mut server = Server::open(&keyspace.0);
+    for key in &keys[..5] {
+        let read = server.store.get(Table::Token, key.as_bytes(), now_ms());
+        assert!(matches!(&read, Err(Error::Damaged { what }) if what.contains(&key[2..])), "{read:?}");
+        // It is nobody's, and whatever else comes in the same batch is judged by itself.
+        let refused = server.submit(vec![put_new(Table::Token, key, "free?", None)]);
+        let beside = server.submit(vec![put(Table::Token, "u\0beside", key)]);
+        assert_eq!((server.sink.wait(refused), server.sink.wait(beside)), (Exists, Committed));
+    }
+    assert_eq!(server.store.get(Table::Token, keys[5].as_bytes(), now_ms()).expect("read"), Some(bytes(&keys[5])));
+    assert_eq!(server.store.get(Table::Credential, b"u\0mail", now_ms()).expect("read"), Some(bytes("m")));
+    // A list with it is refused; who has to go on without it is told its key.
+    assert!(matches!(server.store.scan(Table::Token, b"u\0", None, 99, now_ms()), Err(Error::Damaged { .. })));
+    assert_eq!(server.store.scan(Table::Token, b"u\0row-5", None, 99, now_ms()).expect("read").len(), 1);
+    let (mut whole, mut unreadable) = (Vec::new(), Vec::new());
+    server
+        .store
+        .scan_readable(Table::Token, b"u\0", now_ms(), &mut |scanned| match scanned {
+            Scanned::Row(key, _) => whole.push(key),
+            Scanned::Unreadable { from, .. } => unreadable.push(from),
+        })
+        .expect("read");
+    assert_eq!(whole, [bytes("u\0beside"), bytes(&keys[5])]);
+    assert_eq!(unreadable, keys[..5].iter().map(|key| bytes(key)).collect::<Vec<_>>());
+    // Written anew, it is known again.
+    for key in &keys[..5] {
+        assert_eq!(server.commit(vec![put(Table::Token, key, "new")]), Committed);
+    }
+    assert_eq!(server.store.scan(Table::Token, b"u\0", None, 99, now_ms()).expect("whole again").len(), 7);
+    server.store.close().expect("nothing failed");
+    assert_eq!(found(&keyspace), Vec::<String>::new());
+}
+
+#[test]
+fn a_session_with_a_damaged_value_is_refused_by_name_and_the_others_are_served() {
+    let keyspace = Keyspace::new();
+    let mut server = Server::open(&keyspace.0);
+    let names = ["whole", "meta", "epochs", "run", "answers", "document"];
+    let epoch = server.store.epoch();
+    for name in names {
+        assert_eq!(server.commit(vec![create(name, epoch)]), Committed);
+        assert_eq!(server.commit(vec![delta_by(name, epoch, 2, op("user", 1, 1))]), Committed);
+    }
+    server.store.close().expect("nothing failed");
+    assert_eq!(found(&keyspace), Vec::<String>::new());
+
+    let rot = Rot::on(&keyspace.0);
+    for (id, meta, epochs) in
+        rot.select::<(String, Vec<u8>, Vec<u8>)>("SELECT DISTINCT id, meta, epochs FROM ks.sessions")
+    {
+        let (column, mut value) = if id == "meta" { ("meta", meta) } else { ("epochs", epochs) };
+        if id == column {
+            value[0] ^= 1;
+            rot.run(&format!("UPDATE ks.sessions SET {column} = ? WHERE id = ? IF EXISTS"), (value, id));
+        }
+    }
+    let all = "SELECT id, of_life, kind, name, number, value FROM ks.sessions";
+    for (id, life, kind, name, number, mut value) in rot.select::<(String, i64, i8, Vec<u8>, i64, Vec<u8>)>(all) {
+        if [("run", 1), ("answers", 2), ("document", 3)].contains(&(id.as_str(), kind)) {
+            let last = value.len() - 5;
+            value[last] ^= 0x40;
+            let update = "UPDATE ks.sessions SET value = ? \
+                          WHERE id = ? AND of_life = ? AND kind = ? AND name = ? AND number = ? IF EXISTS";
+            rot.run(update, (value, id, life, kind, name, number));
+        }
+    }
+
+    let named = found(&keyspace);
+    assert_eq!(named.len(), 5, "{named:?}");
+    let mut server = Server::open(&keyspace.0);
+    for name in names {
+        let loaded = server.store.load(name);
+        if name == "whole" {
+            assert_eq!(loaded.expect("served").expect("there").version, 2);
+            let epoch = owned(&server.take(name));
+            assert_eq!(server.commit(vec![delta(name, epoch, 3)]), Committed);
+        } else {
+            assert!(matches!(&loaded, Err(Error::Damaged { what }) if what.contains(name)), "{name}: {loaded:?}");
+            assert!(named.iter().any(|what| what.starts_with(&format!("session {name:?}"))), "{name}: {named:?}");
+        }
+    }
+}
+
+/// What a store of before checksums has, gets them, once; and a migration that was cut off goes on.
+#[test]
+fn a_store_of_the_first_format_gets_its_checksums() {
+    let keyspace = Keyspace::new();
+    let server = Server::open(&keyspace.0);
+    fill(&server.store, &server.sink);
+    let truth = everything(&server.store);
+    let rot = Rot::on(&keyspace.0);
+    let first_format = || rot.run("UPDATE ks.numbers SET number = 1 WHERE name = 'format' IF number = 2", ());
+    first_format();
+    let refused = scylla::migrate(&keyspace.0);
+    assert!(matches!(&refused, Err(Error::Refused { cause, .. }) if cause.contains("a server lives")), "{refused:?}");
+    server.store.close().expect("nothing failed");
+    drop(server);
+    rot.run("DELETE FROM ks.numbers WHERE name = 'migrating' IF EXISTS", ());
+
+    // As they were: without the last four bytes.
+    let cut = |value: &[u8]| value[..value.len() - 4].to_vec();
+    for (tab, bucket, key, value) in rot.rows() {
+        rot.set((tab, bucket, &key), &cut(&value));
+    }
+    let all = "SELECT DISTINCT id, meta, epochs FROM ks.sessions";
+    for (id, meta, epochs) in rot.select::<(String, Option<Vec<u8>>, Option<Vec<u8>>)>(all) {
+        let (Some(meta), Some(epochs)) = (meta, epochs) else { continue };
+        let update = "UPDATE ks.sessions SET meta = ?, epochs = ? WHERE id = ? IF EXISTS";
+        rot.run(update, (cut(&meta), cut(&epochs), id));
+    }
+    let old = Scylla::open(&keyspace.0, Arc::<Recorder>::default()).err().expect("the format of before");
+    assert!(old.to_string().contains("format 1") && old.to_string().contains("storage migrate"), "{old}");
+    assert_eq!(scylla::migrate(&keyspace.0).expect("sealed"), (1, 2));
+    assert_eq!(everything(&Server::open(&keyspace.0).store), truth);
+    // Again, as if it had been cut off before it said that it was done: nothing is sealed twice.
+    let began = Instant::now();
+    first_format();
+    while let Err(error) = scylla::migrate(&keyspace.0) {
+        assert!(error.to_string().contains("a server lives"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(60), "{error}");
+        rot.run("DELETE FROM ks.numbers WHERE name = 'migrating' IF EXISTS", ());
+    }
+    assert_eq!(everything(&Server::open(&keyspace.0).store), truth);
+}
+
+/// Stands still when a batch was applied, before anybody is told, until it is let go.
+struct Stands {
+    armed: AtomicBool,
+    stopped: Mutex<Sender<()>>,
+    go: Mutex<Receiver<()>>,
+}
+
+impl Faults for Stands {
+    fn loses_answer(&self) -> bool {
+        if self.armed.swap(false, Ordering::Relaxed) {
+            self.stopped.lock().expect("no test panics with it").send(()).expect("the test waits");
+            // The test may have ended.
+            let _gone = self.go.lock().expect("no test panics with it").recv();
+        }
+        false
+    }
+}
+
+#[test]
+fn an_answer_is_there_exactly_when_its_effect_is() {
+    let keyspace = Keyspace::new();
+    let (stopped, stops) = channel();
+    let (let_go, go) = channel();
+    let stands = Arc::new(Stands { armed: AtomicBool::new(false), stopped: Mutex::new(stopped), go: Mutex::new(go) });
+    let options = Options { faults: Some(stands.clone()), ..keyspace.0.clone() };
+    let (mut server, other) = (Server::open(&options), Server::open(&keyspace.0));
+    let epoch = server.store.epoch();
+    assert_eq!(server.commit(vec![create("s", epoch)]), Committed);
+    for version in 2..8 {
+        stands.armed.store(true, Ordering::Relaxed);
+        let ticket = server.submit(vec![delta_by("s", epoch, version, op("user", 1, version - 1))]);
+        stops.recv().expect("it gets there");
+        // If it died now, this is what the next owner would go on from.
+        let found = other.store.load("s").expect("readable").expect("there");
+        let answered = found.incarnations.first().map_or(0, |client| client.high_water);
+        assert_eq!((found.version, answered), (version, version - 1));
+        let_go.send(()).expect("it waits");
+        assert_eq!(server.sink.wait(ticket), Committed);
+    }
 }
 
 #[test]

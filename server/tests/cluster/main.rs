@@ -7,6 +7,10 @@ mod support;
 mod app;
 mod away;
 mod proxy;
+#[path = "../service/http.rs"]
+#[allow(dead_code, reason = "the tests of one server use more of it")]
+mod rest;
+mod shared;
 mod takeovers;
 
 /// A database and its servers are all that this machine should do at a time.

@@ -15,6 +15,7 @@ use syncbridge_codec::{
     ErrorCode, Message,
     message::{Create, Get},
 };
+use syncbridge_storage::DEDUP_WINDOW;
 use tokio::{
     sync::{Barrier, watch},
     task::JoinHandle,
@@ -120,7 +121,7 @@ impl Crew {
         let mut stage = self.enter(server, token).await;
         self.verify(&mut stage, tally).await;
         self.listen(&mut stage).await;
-        self.truths.lock().expect("not poisoned").iter_mut().for_each(Truth::go_on);
+        self.truths.lock().expect("not poisoned").iter_mut().for_each(|truth| truth.go_on(&self.clock));
         self.writers = resend(std::mem::take(&mut self.writers), &stage.round, &mut stage.control, tally).await;
         stage
     }
@@ -137,6 +138,12 @@ impl Crew {
             Some(name) => self.begin(name.as_ref(), server, token, tally).await,
             None => self.go_on(server, token, tally).await,
         }
+    }
+
+    /// True when somebody has written so much that the store will soon not know all of their answers any more: what is
+    /// sent again after that is refused.
+    pub fn has_written_much(&self) -> bool {
+        self.writers.iter().flat_map(|writer| &writer.lanes).any(|lane| lane.ops.len() > DEDUP_WINDOW / 2)
     }
 
     /// After the last round: one more start, in which nobody works, for what that round left to be compared.

@@ -141,8 +141,9 @@ impl Truth {
         self.confirmed.clear();
     }
 
-    /// From here on the new epoch's versions are heard.
-    pub fn go_on(&mut self) {
+    /// From here on the new epoch's versions are heard, at places in this round's trace.
+    pub fn go_on(&mut self, clock: &Clock) {
+        self.clock = clock.clone();
         self.told.retain(|version, _| *version <= self.kept);
         (self.newest, self.durable) = (self.kept, self.kept);
         self.confirmed.clear();

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::{
     database::{Database, Face, Follows, Nonce, Place, Value, Writes, nonce},
-    rows::{self, Kind},
+    rows::{self, Column, Kind},
 };
 use crate::{
     Applied, EpochStart, Write,
@@ -265,10 +265,12 @@ impl Chart {
             writes.push(&statements.insert, with_key(row.values(of_life)));
         };
         if let Some(meta) = draft.meta {
+            let meta = rows::seal_column(Column::Meta, place.id(), &meta);
             writes.push(&statements.set_meta, [vec![Value::Blob(meta)], place.key()].concat());
         }
         if draft.epochs {
-            writes.push(&statements.set_epochs, [vec![Value::Blob(rows::epochs(&live.epochs))], place.key()].concat());
+            let epochs = rows::seal_column(Column::Epochs, place.id(), &rows::epochs(&live.epochs));
+            writes.push(&statements.set_epochs, [vec![Value::Blob(epochs)], place.key()].concat());
         }
         for (first, last, bytes, value) in draft.runs {
             live.runs.push_back(Run { last, bytes });

@@ -76,6 +76,14 @@ impl Place {
         }
     }
 
+    /// The id of a session; of rows none.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Session(id) => id,
+            Self::Rows(..) => "",
+        }
+    }
+
     /// Its partition key.
     pub fn key(&self) -> Vec<Value> {
         match self {
@@ -290,7 +298,7 @@ statements! {
          WHERE id = ? AND of_life = ? AND kind = ? AND name = ? AND number > ?";
     rows_head, true, "SELECT DISTINCT tab, bucket, head, txn FROM ks.rows WHERE tab = ? AND bucket = ?";
     row, false, "SELECT value, expires FROM ks.rows WHERE tab = ? AND bucket = ? AND key = ?";
-    presence, true, "SELECT expires FROM ks.rows WHERE tab = ? AND bucket = ? AND key = ?";
+    presence, true, "SELECT value, expires FROM ks.rows WHERE tab = ? AND bucket = ? AND key = ?";
     scan_from, false, "SELECT key, value, expires FROM ks.rows WHERE tab = ? AND bucket = ? AND key >= ?";
     scan_after, false, "SELECT key, value, expires FROM ks.rows WHERE tab = ? AND bucket = ? AND key > ?";
     begin_transaction, false, "INSERT INTO ks.transactions (id, state, at, writes) VALUES (?, 0, ?, ?) IF NOT EXISTS";

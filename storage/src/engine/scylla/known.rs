@@ -8,9 +8,10 @@ use bytes::Bytes;
 use super::{
     chart::{Chart, Draft},
     database::{Database, Face, Failure, Follows, Nonce, Place, Value, Writes, nonce, to_nonce},
+    rows::seal_row,
 };
 use crate::{
-    Write,
+    Error, Write,
     rules::{Head, Presence},
 };
 
@@ -109,7 +110,15 @@ impl Known {
             if rows.present.len() >= PRESENCES {
                 rows.present.clear();
             }
-            rows.present.insert(key.clone(), db.presence(place, key).await?);
+            let presence = match db.presence(place, key).await {
+                // It is there, whatever it was: its key is nobody's until it is written anew.
+                Err(Failure::Store(error @ Error::Damaged { .. })) => {
+                    tracing::error!(%error, "a commit met a damaged row");
+                    Some(None)
+                }
+                presence => presence?,
+            };
+            rows.present.insert(key.clone(), presence);
         }
         Ok(())
     }
@@ -185,7 +194,7 @@ impl Known {
 
 /// Seconds after which the database may let a row go: never before it has expired by the engine's clock, which a read
 /// asks. 0: never; also for what is further away than CQL allows (20 years).
-fn ttl(expires_at_ms: Option<u64>, now_ms: u64) -> i32 {
+pub(super) fn ttl(expires_at_ms: Option<u64>, now_ms: u64) -> i32 {
     const MOST: u64 = 20 * 365 * 24 * 3600;
     let left = expires_at_ms.map(|at| at.saturating_sub(now_ms) / 1000 + 2).filter(|left| *left < MOST);
     left.and_then(|left| i32::try_from(left).ok()).unwrap_or(0)
@@ -200,6 +209,8 @@ impl Rows {
             values.push(Value::Blob(key.clone()));
             match row {
                 Some((value, expires)) => {
+                    let Place::Rows(table, _) = place else { continue };
+                    let value = seal_row(*table, &key, expires, &value);
                     values.extend([Value::Blob(value), Value::option(expires), Value::Int(ttl(expires, now_ms))]);
                     writes.push(&db.statements.put, values);
                 }

@@ -16,6 +16,7 @@ mod lease;
 mod read;
 mod rows;
 mod schema;
+mod seal;
 pub mod tools;
 mod transaction;
 
@@ -34,9 +35,10 @@ use self::{
     core::Core,
     database::{Database, Failure, Pauses, Place, Value, nonce},
     lease::Lease,
+    rows::broken,
 };
-use super::{Clock, Engine, Sink, Stats, system_clock};
-use crate::{Commit, Error, StoredDelta, StoredSession, Table, Taken};
+use super::{Clock, Engine, Scanned, Sink, Stats, system_clock};
+use crate::{Commit, Error, StoredDelta, StoredSession, Table, Taken, defaults::SCANNED_AT_ONCE};
 
 /// Flushes under way at a time, of all sessions: a database that takes 12 ms for each then does 10,000 a second. More would
 /// only make each wait in the database instead of in its lane, where what comes meanwhile joins it.
@@ -186,7 +188,7 @@ pub fn migrate(options: &Options) -> Result<(u32, u32), Error> {
                 "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
                  {{'class': 'NetworkTopologyStrategy', 'replication_factor': 1}}"
             );
-            session.query_unpaged(make, ()).await?;
+            session.query_unpaged(schema::patient(make), ()).await?;
         }
         schema::migrate(&session, keyspace).await
     };
@@ -203,7 +205,8 @@ pub fn destroy(options: &Options) -> Result<(), Error> {
             return Err(Failure::Permanent(format!("`{}` is no keyspace", options.keyspace)));
         }
         let session = connect(options).await?;
-        session.query_unpaged(format!("DROP KEYSPACE IF EXISTS {}", options.keyspace), ()).await?;
+        let remove = schema::patient(format!("DROP KEYSPACE IF EXISTS {}", options.keyspace));
+        session.query_unpaged(remove, ()).await?;
         Ok(())
     };
     Threads::start()?.block(work, "remove the keyspace")
@@ -255,6 +258,13 @@ impl Scylla {
             let session = connect(options).await?;
             match schema::format(&session, &options.keyspace).await {
                 Ok(Some(FORMAT)) => {}
+                Ok(Some(found)) if found < FORMAT => {
+                    return Err(Failure::Permanent(format!(
+                        "keyspace `{}` has format {found}, and this program reads {FORMAT}: stop every server and run \
+                         `syncbridge storage migrate`",
+                        options.keyspace
+                    )));
+                }
                 Ok(Some(found)) => return Err(Failure::Store(Error::Format { found, known: FORMAT })),
                 Ok(None) | Err(Failure::Permanent(_)) => return Err(missing()),
                 Err(failure) => return Err(failure),
@@ -300,6 +310,32 @@ impl Scylla {
     }
 }
 
+impl Scylla {
+    /// At most `limit` rows behind `after`, in key order; those that are damaged without a value.
+    fn rows(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        now_ms: u64,
+    ) -> Result<Vec<(Bytes, Option<Bytes>)>, Error> {
+        let core = self.core.clone();
+        let (prefix, after) = (prefix.to_vec(), after.map(<[u8]>::to_vec));
+        self.wait("read rows", async move {
+            use futures_util::stream::{StreamExt as _, TryStreamExt as _};
+            let (core, prefix, after) = (&core, &prefix[..], after.as_deref());
+            let read = |bucket| async move { core.db.scan_bucket((table, bucket), prefix, after, limit, now_ms).await };
+            let buckets = futures_util::stream::iter(Place::buckets(prefix));
+            let parts: Vec<_> = buckets.map(read).buffer_unordered(BUCKETS_AT_ONCE).try_collect().await?;
+            let mut rows: Vec<_> = parts.into_iter().flatten().collect();
+            rows.sort_unstable();
+            rows.truncate(limit);
+            Ok(rows)
+        })
+    }
+}
+
 impl Engine for Scylla {
     fn epoch(&self) -> u64 {
         self.core.epoch
@@ -339,20 +375,34 @@ impl Engine for Scylla {
         limit: usize,
         now_ms: u64,
     ) -> Result<Vec<(Bytes, Bytes)>, Error> {
-        let core = self.core.clone();
-        let (prefix, after) = (prefix.to_vec(), after.map(<[u8]>::to_vec));
-        self.wait("read rows", async move {
-            use futures_util::stream::{StreamExt as _, TryStreamExt as _};
-            let buckets = Place::buckets(&prefix).map(|bucket| Place::Rows(table, bucket));
-            let (core, prefix, after) = (&core, &prefix[..], after.as_deref());
-            let read = |place: Place| async move { core.db.scan_bucket(&place, prefix, after, limit, now_ms).await };
-            let parts: Vec<_> =
-                futures_util::stream::iter(buckets).map(read).buffer_unordered(BUCKETS_AT_ONCE).try_collect().await?;
-            let mut rows: Vec<_> = parts.into_iter().flatten().collect();
-            rows.sort_unstable();
-            rows.truncate(limit);
-            Ok(rows)
-        })
+        let rows = self.rows(table, prefix, after, limit, now_ms)?;
+        rows.into_iter()
+            .map(|(key, value)| value.map(|value| (key.clone(), value)).ok_or_else(|| broken(table, &key)))
+            .collect()
+    }
+
+    fn scan_readable(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        now_ms: u64,
+        each: &mut dyn FnMut(Scanned),
+    ) -> Result<(), Error> {
+        let mut after: Option<Bytes> = None;
+        loop {
+            let rows = self.rows(table, prefix, after.as_deref(), SCANNED_AT_ONCE, now_ms)?;
+            let last = rows.len() < SCANNED_AT_ONCE;
+            for (key, value) in rows {
+                after = Some(key.clone());
+                each(match value {
+                    Some(value) => Scanned::Row(key, value),
+                    None => Scanned::Unreadable { to: Some([&key[..], &[0]].concat().into()), from: key },
+                });
+            }
+            if last {
+                return Ok(());
+            }
+        }
     }
 
     fn take(&self, session: &str, at_least: u64) -> Result<Taken, Error> {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     chart::{Answers, Chart, Kept, Live, Run, Who},
     database::{Database, Face, Failure, Nonce, Pauses, Place, Value, to_nonce},
-    rows::{self, Kind},
+    rows::{self, Column, Kind},
 };
 use crate::{
     EpochStart, Error, Incarnation, StoredDelta, StoredSession, Table, defaults::INCARNATION_IDLE_MS, partition::Dedup,
@@ -67,7 +67,9 @@ impl Database {
         let there = match (life, epochs, document, number(document_version), epoch, version) {
             (None, ..) => None,
             (Some(life), Some(epochs), Some(document), Some(document_version), Some(_), Some(_)) => {
-                let epochs = rows::read_epochs(&epochs).ok_or_else(|| damaged(place, "its epochs"))?;
+                let epochs = rows::open_column(Column::Epochs, place.id(), &epochs);
+                let epochs = epochs.and_then(|epochs| rows::read_epochs(&epochs));
+                let epochs = epochs.ok_or_else(|| damaged(place, "its epochs"))?;
                 Some((life, epochs, document, document_version))
             }
             _ => return Err(damaged(place, "columns are missing")),
@@ -193,6 +195,8 @@ impl Database {
         };
         let meta = self.run(&self.statements.session_meta, place.key()).await?.into_rows_result()?;
         let meta = meta.maybe_first_row::<(String, Option<Bytes>)>()?.and_then(|(_, meta)| meta);
+        let meta = rows::open_column(Column::Meta, place.id(), &meta.unwrap_or_default());
+        let meta = meta.ok_or_else(|| damaged(place, "what the server keeps of it"))?;
 
         let mut text = Vec::new();
         let mut whole = true;
@@ -240,7 +244,7 @@ impl Database {
         let session = StoredSession {
             epoch: face.epoch.unwrap_or(0),
             version,
-            meta: meta.unwrap_or_default(),
+            meta,
             document: text.into(),
             document_version: *document_version,
             deltas,
@@ -304,27 +308,38 @@ impl Database {
     pub async fn get(&self, table: Table, key: &[u8], now_ms: u64) -> Result<Option<Bytes>, Failure> {
         let values = [Place::of_row(table, key).key(), vec![Value::Blob(Bytes::copy_from_slice(key))]].concat();
         let rows = self.run(&self.statements.row, values).await?.into_rows_result()?;
-        let row = rows.maybe_first_row::<(Option<Bytes>, Option<i64>)>()?;
-        let row = row.filter(|(_, expires)| !expired(expires.map(i64::cast_unsigned), now_ms));
-        Ok(row.map(|(value, _)| value.unwrap_or_default()))
+        let Some((sealed, expires)) = rows.maybe_first_row::<(Option<Bytes>, Option<i64>)>()? else { return Ok(None) };
+        let expires = expires.map(i64::cast_unsigned);
+        // Before it is asked whether it has expired: that may be what is damaged.
+        let value = rows::open_row(table, key, expires, &sealed.unwrap_or_default());
+        let value = value.ok_or_else(|| Failure::Store(rows::broken(table, key)))?;
+        Ok((!expired(expires, now_ms)).then_some(value))
     }
 
-    /// When a row expires; `None` when it is not there.
+    /// When a row expires; `None` when it is not there. A damaged one is an error.
     pub async fn presence(&self, place: &Place, key: &Bytes) -> Result<crate::rules::Presence, Failure> {
         let values = [place.key(), vec![Value::Blob(key.clone())]].concat();
         let rows = self.run(&self.statements.presence, values).await?.into_rows_result()?;
-        Ok(rows.maybe_first_row::<(Option<i64>,)>()?.map(|(expires,)| expires.map(i64::cast_unsigned)))
+        let Some((sealed, expires)) = rows.maybe_first_row::<(Option<Bytes>, Option<i64>)>()? else { return Ok(None) };
+        let expires = expires.map(i64::cast_unsigned);
+        if let Place::Rows(table, _) = place
+            && rows::open_row(*table, key, expires, &sealed.unwrap_or_default()).is_none()
+        {
+            return Err(Failure::Store(rows::broken(*table, key)));
+        }
+        Ok(Some(expires))
     }
 
-    /// At most `limit` rows of one bucket, in key order.
+    /// At most `limit` rows of one bucket, in key order; those that are damaged without a value.
     pub async fn scan_bucket(
         &self,
-        place: &Place,
+        (table, bucket): (Table, u16),
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
         now_ms: u64,
-    ) -> Result<Vec<(Bytes, Bytes)>, Failure> {
+    ) -> Result<Vec<(Bytes, Option<Bytes>)>, Failure> {
+        let place = Place::Rows(table, bucket);
         let (statement, from) = match after {
             Some(after) if after >= prefix => (&self.statements.scan_after, after),
             _ => (&self.statements.scan_from, prefix),
@@ -335,8 +350,10 @@ impl Database {
             if !key.starts_with(prefix) || found.len() >= limit {
                 return false;
             }
-            if !expired(expires.map(i64::cast_unsigned), now_ms) {
-                found.push((key, value.unwrap_or_default()));
+            let expires = expires.map(i64::cast_unsigned);
+            let value = rows::open_row(table, &key, expires, &value.unwrap_or_default());
+            if value.is_none() || !expired(expires, now_ms) {
+                found.push((key, value));
             }
             true
         })

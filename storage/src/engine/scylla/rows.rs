@@ -1,5 +1,5 @@
-//! The rows of a session's partition as bytes. Every value ends in a CRC over which row it is and what it holds: a row
-//! that came to another place, or was cut, is found when it is read.
+//! Rows as bytes: those of a session's partition, its columns, and rows of tables. Every value ends in a CRC over which row
+//! it is and what it holds: a row that came to another place, or was cut, is found when it is read.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::{
     super::embedded::encoding::{Reader, put_bytes, put_number},
     chart::Who,
 };
-use crate::{DEDUP_WINDOW, EpochStart, StoredDelta};
+use crate::{DEDUP_WINDOW, EpochStart, Error, StoredDelta, Table};
 
 /// What a row holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +60,64 @@ impl NewRow {
 
 /// The value of a row without its CRC; `None` when that is wrong.
 pub(super) fn open(kind: Kind, name: &[u8], number: u64, sealed: &Bytes) -> Option<Bytes> {
+    unsealed(sealed, |value| crc(kind, name, number, value))
+}
+
+/// A column of a session's partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Column {
+    /// What the server keeps of the session.
+    Meta = 1,
+    /// Where its epochs began.
+    Epochs = 2,
+}
+
+fn column_crc(column: Column, session: &str, value: &[u8]) -> u32 {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&[column as u8]), &(session.len() as u64).to_le_bytes());
+    crc32c::crc32c_append(crc32c::crc32c_append(crc, session.as_bytes()), value)
+}
+
+/// A column's value with its CRC behind it.
+pub(super) fn seal_column(column: Column, session: &str, value: &[u8]) -> Bytes {
+    [value, &column_crc(column, session, value).to_le_bytes()].concat().into()
+}
+
+/// A column's value without its CRC; `None` when that is wrong.
+pub(super) fn open_column(column: Column, session: &str, sealed: &Bytes) -> Option<Bytes> {
+    unsealed(sealed, |value| column_crc(column, session, value))
+}
+
+fn row_crc(table: Table, key: &[u8], expires_at_ms: Option<u64>, value: &[u8]) -> u32 {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&[table as u8]), &(key.len() as u64).to_le_bytes());
+    let crc = crc32c::crc32c_append(crc, key);
+    let crc = match expires_at_ms {
+        None => crc32c::crc32c_append(crc, &[0]),
+        Some(at) => crc32c::crc32c_append(crc32c::crc32c_append(crc, &[1]), &at.to_le_bytes()),
+    };
+    crc32c::crc32c_append(crc, value)
+}
+
+/// The value of a table's row with its CRC behind it. When the row expires is under it, too: a right that ended must not
+/// come back by one changed byte, nor one that was taken away be forgotten early.
+pub(super) fn seal_row(table: Table, key: &[u8], expires_at_ms: Option<u64>, value: &[u8]) -> Bytes {
+    [value, &row_crc(table, key, expires_at_ms, value).to_le_bytes()].concat().into()
+}
+
+/// The value of a table's row without its CRC; `None` when that is wrong.
+pub(super) fn open_row(table: Table, key: &[u8], expires_at_ms: Option<u64>, sealed: &Bytes) -> Option<Bytes> {
+    unsealed(sealed, |value| row_crc(table, key, expires_at_ms, value))
+}
+
+fn unsealed(sealed: &Bytes, crc: impl Fn(&[u8]) -> u32) -> Option<Bytes> {
     let at = sealed.len().checked_sub(4)?;
     let found = u32::from_le_bytes(sealed[at..].try_into().ok()?);
-    (found == crc(kind, name, number, &sealed[..at])).then(|| sealed.slice(..at))
+    (found == crc(&sealed[..at])).then(|| sealed.slice(..at))
+}
+
+/// The error of a table's row that does not match its CRC.
+pub(super) fn broken(table: Table, key: &[u8]) -> Error {
+    Error::Damaged { what: format!("row {} of table {table:?}", key.escape_ascii()) }
 }
 
 /// Appends a delta to a run.
@@ -163,6 +218,25 @@ mod tests {
         assert_eq!(open(Kind::Document, b"", 7, &sealed), None);
         assert_eq!(open(Kind::Run, b"", 7, &sealed.slice(..sealed.len() - 1)), None);
         assert_eq!(open(Kind::Run, b"", 7, &Bytes::new()), None);
+    }
+
+    #[test]
+    fn a_table_s_row_or_a_column_that_was_changed_or_moved_is_not_read() {
+        let sealed = seal_row(Table::Token, b"key", Some(7), b"value");
+        assert_eq!(open_row(Table::Token, b"key", Some(7), &sealed).as_deref(), Some(&b"value"[..]));
+        assert_eq!(open_row(Table::Token, b"key", Some(8), &sealed), None);
+        assert_eq!(open_row(Table::Token, b"key", None, &sealed), None);
+        assert_eq!(open_row(Table::Token, b"kez", Some(7), &sealed), None);
+        assert_eq!(open_row(Table::User, b"key", Some(7), &sealed), None);
+        assert_eq!(open_row(Table::Token, b"key", Some(7), &sealed.slice(..8)), None);
+        assert_eq!(open_row(Table::Token, b"key", Some(7), &Bytes::new()), None);
+        // Its own key and value, cut elsewhere.
+        assert_eq!(open_row(Table::Token, b"keyv", None, &seal_row(Table::Token, b"key", None, b"valu")), None);
+        let sealed = seal_column(Column::Meta, "s", b"value");
+        assert_eq!(open_column(Column::Meta, "s", &sealed).as_deref(), Some(&b"value"[..]));
+        assert_eq!(open_column(Column::Meta, "t", &sealed), None);
+        assert_eq!(open_column(Column::Epochs, "s", &sealed), None);
+        assert_eq!(open_column(Column::Meta, "s", &Bytes::from_static(b"val")), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{
     Options, Scylla,
     chart::Who,
     database::{BUCKETS, Database, Face, Failure, Follows, Nonce, Pauses, Place, Value, Writes, nonce},
-    rows::{self, Kind, NewRow},
+    rows::{self, Column, Kind, NewRow},
 };
 use crate::{
     Commit, Engine as _, EpochStart, Error, Outcome, Sink, StoredDelta, Table, Ticket, Write,
@@ -39,6 +39,13 @@ pub struct Figures {
     pub transactions: u64,
     /// Name, rows, and bytes of keys and values of each table that has any.
     pub tables: Vec<(Table, u64, u64)>,
+}
+
+/// A row of a table; without a value: it is damaged.
+struct Row {
+    key: Bytes,
+    value: Option<Bytes>,
+    expires_at_ms: Option<u64>,
 }
 
 /// Hears of the rows of an import, and waits for them.
@@ -124,13 +131,17 @@ impl Offline {
         self.sessions(|_, read| read?.into_iter().try_for_each(&mut each))?;
         for table in (0..=u8::MAX).filter_map(table) {
             for bucket in 0..BUCKETS {
-                self.rows(table, bucket)?.into_iter().try_for_each(&mut each)?;
+                for row in self.rows(table, bucket)? {
+                    let Row { key, value, expires_at_ms } = row;
+                    let value = value.ok_or_else(|| rows::broken(table, &key))?;
+                    each(Entry::Row { table, key, value, expires_at_ms })?;
+                }
             }
         }
         Ok(self.engine.core.epoch)
     }
 
-    /// Reads every session and hands what is damaged to `found`; returns how many are whole.
+    /// Reads every session and every row and hands what is damaged to `found`; returns how many sessions are whole.
     ///
     /// # Errors
     /// As [`Scylla::open`].
@@ -142,8 +153,15 @@ impl Offline {
                 Err(Error::Damaged { what }) => found(format!("session {id:?}: {what}")),
                 Err(error) => return Err(error),
             }
-            Ok(())
+            Ok::<_, Error>(())
         })?;
+        for table in (0..=u8::MAX).filter_map(table) {
+            for bucket in 0..BUCKETS {
+                for row in self.rows(table, bucket)?.into_iter().filter(|row| row.value.is_none()) {
+                    found(format!("row {} of table {table:?}: it does not match its checksum", row.key.escape_ascii()));
+                }
+            }
+        }
         Ok(whole)
     }
 
@@ -156,11 +174,9 @@ impl Offline {
         for table in (0..=u8::MAX).filter_map(table) {
             let (mut rows, mut bytes) = (0, 0);
             for bucket in 0..BUCKETS {
-                for entry in self.rows(table, bucket)? {
-                    if let Entry::Row { key, value, .. } = entry {
-                        rows += 1;
-                        bytes += (key.len() + value.len()) as u64;
-                    }
+                for Row { key, value, .. } in self.rows(table, bucket)? {
+                    rows += 1;
+                    bytes += (key.len() + value.map_or(0, |value| value.len())) as u64;
                 }
             }
             if rows > 0 {
@@ -216,21 +232,22 @@ impl Offline {
     }
 
     /// The rows of one bucket.
-    fn rows(&self, table: Table, bucket: u16) -> Result<Vec<Entry>, Error> {
+    fn rows(&self, table: Table, bucket: u16) -> Result<Vec<Row>, Error> {
         let core = self.engine.core.clone();
         self.engine.wait("read rows", async move {
             let (place, now_ms) = (Place::Rows(table, bucket), (core.clock)());
-            let mut rows = Vec::new();
+            let mut found = Vec::new();
             let values = [place.key(), vec![Value::Blob(Bytes::new())]].concat();
             let see = |(key, value, expires): (Bytes, Option<Bytes>, Option<i64>)| {
                 let expires_at_ms = expires.map(i64::cast_unsigned);
-                if !expired(expires_at_ms, now_ms) {
-                    rows.push(Entry::Row { table, key, value: value.unwrap_or_default(), expires_at_ms });
+                let value = rows::open_row(table, &key, expires_at_ms, &value.unwrap_or_default());
+                if value.is_none() || !expired(expires_at_ms, now_ms) {
+                    found.push(Row { key, value, expires_at_ms });
                 }
                 true
             };
             core.db.each(&core.db.statements.scan_from, values, see).await?;
-            Ok(rows)
+            Ok(found)
         })
     }
 
@@ -434,9 +451,10 @@ impl Import {
             let (statements, place) = (&core.db.statements, &current.place);
             let document = vec![Value::nonce(Some(current.document)), Value::number(current.document_version)];
             let mut writes = Writes::default();
-            writes.push(&statements.set_meta, [vec![Value::Blob(current.meta)], place.key()].concat());
-            writes
-                .push(&statements.set_epochs, [vec![Value::Blob(rows::epochs(&current.epochs))], place.key()].concat());
+            let meta = rows::seal_column(Column::Meta, place.id(), &current.meta);
+            let epochs = rows::seal_column(Column::Epochs, place.id(), &rows::epochs(&current.epochs));
+            writes.push(&statements.set_meta, [vec![Value::Blob(meta)], place.key()].concat());
+            writes.push(&statements.set_epochs, [vec![Value::Blob(epochs)], place.key()].concat());
             writes.push(&statements.set_document, [document, place.key()].concat());
             // Nobody's, until a server takes it.
             let face = Face {

@@ -132,4 +132,26 @@ mod tests {
             }
         }
     }
+
+    /// What the CRC alone would take for one changed byte: many changed, and four of them such that the CRC is that of the
+    /// group with another single byte changed.
+    #[test]
+    fn what_only_looks_like_one_changed_byte_is_not_put_right() {
+        let whole = sealed(&[7; 3000]);
+        let (payload, end) = (HEADER..HEADER + 3000, HEADER + 3000);
+        let seed = seed(SEGMENT, 0);
+        let mut one = whole.clone();
+        one[HEADER + 100] ^= 0x21;
+        let wanted = crc32c::crc32c_append(seed, &one[payload]);
+        let mut many = whole;
+        many[HEADER + 1000..HEADER + 1100].fill(0xA5);
+        // The register that leads to the wanted one over four zeros; the four bytes make up for what it is instead.
+        let steps = Steps::new();
+        let before = (0..4).fold(!wanted, |register, _| steps.back(register));
+        let found = !crc32c::crc32c_append(seed, &many[HEADER..end - 4]);
+        many[end - 4..end].copy_from_slice(&(before ^ found).to_le_bytes());
+        assert_eq!(crc32c::crc32c_append(seed, &many[HEADER..end]), wanted, "the CRC is fooled");
+        assert_eq!(find(&many, SEGMENT, 0, 9), None);
+        assert_eq!(find(&one, SEGMENT, 0, 9), Some((HEADER + 100, 0x21)));
+    }
 }

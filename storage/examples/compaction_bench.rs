@@ -4,8 +4,9 @@
 //!
 //! A round is three slices of the same paced load, one after the other, so that what else the machine does hits all of them:
 //! a raw append + fdatasync of as many bytes each millisecond, which is what the disk does by itself; a store that writes its
-//! index only at the end; and a store that writes it as a server does. Updates are spread over
-//! 1,000 sessions, 128 B and an answer each, with a checkpoint of 4 KiB for every hundredth.
+//! index only at the end; and a store that writes it as a server does, once in each slice at least. Updates are spread over
+//! 1,000 sessions, 128 B and an answer each, with a checkpoint of 4 KiB for every hundredth. All figures are medians over
+//! the rounds, and the ratios medians of each round's ratio.
 
 use std::{
     fs::File,
@@ -176,15 +177,37 @@ fn at(sorted: &[u64], part: f64) -> f64 {
     sorted.get((last as f64 * part).round() as usize).map_or(0.0, |ns| *ns as f64 / 1000.0)
 }
 
+/// How long the commits of a slice took, in microseconds.
+struct Quantiles {
+    p50: f64,
+    p99: f64,
+    p999: f64,
+    most: f64,
+}
+
+impl Quantiles {
+    fn of(mut took: Vec<u64>) -> Self {
+        took.sort_unstable();
+        let [p50, p99, p999, most] = [0.5, 0.99, 0.999, 1.0].map(|part| at(&took, part));
+        Self { p50, p99, p999, most }
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 #[allow(dead_code, reason = "a test runs `compare` in short form")]
 fn main() {
     let mut arguments = std::env::args_os().skip(1);
     let folder = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
     let mut number =
         |usual: u64| arguments.next().map_or(usual, |number| number.to_string_lossy().parse().expect("a number"));
-    let (rounds, rate) = (number(6), number(20_000));
+    let (rounds, rate) = (number(8), number(20_000));
     let folder = tempfile::tempdir_in(folder).expect("a folder");
-    compare(folder.path(), rounds, Duration::from_secs(1), rate, &Options::default());
+    compare(folder.path(), rounds, Duration::from_millis(2500), rate, &Options::default());
 }
 
 /// Runs the rounds and prints the figures.
@@ -194,13 +217,13 @@ pub fn compare(folder: &Path, rounds: u64, time: Duration, rate: u64, options: &
     let mut quiet = Bench::open(&folder.join("quiet"), never);
     let mut busy = Bench::open(&folder.join("busy"), options.clone());
     let raw_file = raw_file(folder);
-    let (mut bare, mut without, mut with) = (Vec::new(), Vec::new(), Vec::new());
+    let mut slices: [Vec<Quantiles>; 3] = Default::default();
     let (mut disk, useful, log) = (0, busy.useful, busy.store.stats().log_bytes);
     for _ in 0..rounds {
-        bare.extend(raw(&raw_file, time, rate));
-        without.extend(quiet.slice(time, rate));
+        slices[0].push(Quantiles::of(raw(&raw_file, time, rate)));
+        slices[1].push(Quantiles::of(quiet.slice(time, rate)));
         let before = written();
-        with.extend(busy.slice(time, rate));
+        slices[2].push(Quantiles::of(busy.slice(time, rate)));
         disk += written() - before;
     }
     // What is still in memory belongs to it.
@@ -208,15 +231,24 @@ pub fn compare(folder: &Path, rounds: u64, time: Duration, rate: u64, options: &
     let (useful, log) = (busy.useful - useful, busy.store.stats().log_bytes - log);
     busy.store.close().expect("nothing failed");
     disk += written() - before;
-    for (name, times) in [("raw", &mut bare), ("index not written", &mut without), ("index written", &mut with)] {
-        times.sort_unstable();
-        let [p50, p99, p999, most] = [0.5, 0.99, 0.999, 1.0].map(|part| at(times, part));
+    for (name, slices) in ["raw", "index not written", "index written"].iter().zip(&slices) {
+        let all = |figure: fn(&Quantiles) -> f64| median(slices.iter().map(figure));
         println!(
-            "{name}: {} updates at {rate}/s: p50 {p50:.0} us, p99 {p99:.0}, p99.9 {p999:.0}, most {most:.0}",
-            times.len()
+            "{name}, {rate} updates/s: p50 {:.0} us, p99 {:.0}, p99.9 {:.0}, most {:.0}; p99.9 is {:.1} x p50 (bar 10)",
+            all(|slice| slice.p50),
+            all(|slice| slice.p99),
+            all(|slice| slice.p999),
+            all(|slice| slice.most),
+            all(|slice| slice.p999 / slice.p50),
         );
-        println!("   p99.9 is {:.1} x p50 (bar 10)", p999 / p50);
     }
+    let [bare, without, with] = &slices;
+    let against = |other: &[Quantiles]| median(with.iter().zip(other).map(|(with, other)| with.p999 / other.p999));
+    println!(
+        "p99.9 with the index written: {:.2} x raw, {:.2} x index not written (medians of {rounds} rounds)",
+        against(bare),
+        against(without)
+    );
     let amplification = disk as f64 / useful as f64;
     println!(
         "bytes written for each of updates: {amplification:.2}, of which the log {:.2}",

@@ -124,6 +124,30 @@ pub enum Write {
     },
 }
 
+impl Write {
+    /// The session that it is about; `None` for a row's.
+    pub(crate) fn session(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Create { session, .. }
+            | Self::Delta { session, .. }
+            | Self::Op { session, .. }
+            | Self::Forget { session, .. }
+            | Self::Meta { session, .. }
+            | Self::Checkpoint { session, .. }
+            | Self::DeleteSession { session, .. } => Some(session),
+            Self::Put { .. } | Self::Remove { .. } => None,
+        }
+    }
+
+    /// The row that it is about; `None` for a session's.
+    pub(crate) fn row(&self) -> Option<(Table, &Bytes)> {
+        match self {
+            Self::Put { table, key, .. } | Self::Remove { table, key } => Some((*table, key)),
+            _ => None,
+        }
+    }
+}
+
 /// The named tables. Keys are bytes in lexicographic order; numbers are never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]

@@ -31,16 +31,17 @@ pub(crate) trait View {
     /// A row's presence.
     fn presence(&mut self, table: Table, key: &Bytes) -> Result<Presence, Error>;
     /// A commit passed: the session's head is now this.
-    fn set_head(&mut self, session: Arc<str>, head: Option<Head>);
+    fn set_head(&mut self, session: &Arc<str>, head: Option<Head>);
     /// A commit passed: the row's presence is now this.
-    fn set_presence(&mut self, table: Table, key: Bytes, presence: Presence);
+    fn set_presence(&mut self, table: Table, key: &Bytes, presence: Presence);
 }
 
 /// Judges commits one after the other; keeps its scratch memory between them.
 #[derive(Default)]
 pub(crate) struct Judge {
-    heads: Vec<(Arc<str>, Option<Head>)>,
-    rows: Vec<(Table, Bytes, Presence)>,
+    /// What the commit's writes up to now would leave: by the place of a write of the session, or of the row.
+    heads: Vec<(usize, Option<Head>)>,
+    rows: Vec<(usize, Presence)>,
 }
 
 impl Judge {
@@ -48,8 +49,8 @@ impl Judge {
     pub fn judge(&mut self, commit: &Commit, now_ms: u64, view: &mut impl View) -> Result<Outcome, Error> {
         self.heads.clear();
         self.rows.clear();
-        for write in &commit.writes {
-            let outcome = match self.write(write, now_ms, view) {
+        for (at, write) in commit.writes.iter().enumerate() {
+            let outcome = match self.write(&commit.writes, at, now_ms, view) {
                 // What cannot be read cannot be built on: it belongs to nobody until it is repaired or deleted.
                 Err(Error::Damaged { what }) => {
                     tracing::error!(what, ticket = commit.ticket, "a commit met damaged data and is refused");
@@ -61,91 +62,102 @@ impl Judge {
                 return Ok(outcome);
             }
         }
-        for (session, head) in self.heads.drain(..) {
-            view.set_head(session, head);
+        for (at, head) in &self.heads {
+            if let Some(session) = commit.writes[*at].session() {
+                view.set_head(session, *head);
+            }
         }
-        for (table, key, presence) in self.rows.drain(..) {
-            view.set_presence(table, key, presence);
+        for (at, presence) in &self.rows {
+            if let Some((table, key)) = commit.writes[*at].row() {
+                view.set_presence(table, key, *presence);
+            }
         }
         Ok(Outcome::Committed)
     }
 
-    fn write(&mut self, write: &Write, now_ms: u64, view: &mut impl View) -> Result<Outcome, Error> {
-        match write {
+    fn write(&mut self, writes: &[Write], at: usize, now_ms: u64, view: &mut impl View) -> Result<Outcome, Error> {
+        match &writes[at] {
             Write::Create { session, epoch, .. } => {
-                match self.head(session, view) {
+                match self.head(writes, session, view) {
                     Ok(None) => {}
                     // A damaged session still has its name.
                     Ok(Some(_)) | Err(Error::Damaged { .. }) => return Ok(Outcome::Exists),
                     Err(error) => return Err(error),
                 }
-                self.set_head(session, Some(Head { epoch: *epoch, version: 1 }));
+                self.set_head(writes, at, Some(Head { epoch: *epoch, version: 1 }));
             }
             Write::Delta { session, epoch, version, .. } => {
-                let Some(head) = self.fence(session, *epoch, view)? else { return Ok(Outcome::Fenced) };
+                let Some(head) = self.fence(writes, session, *epoch, view)? else { return Ok(Outcome::Fenced) };
                 if *version != head.version + 1 {
                     return Ok(Outcome::Fenced);
                 }
-                self.set_head(session, Some(Head { epoch: *epoch, version: *version }));
+                self.set_head(writes, at, Some(Head { epoch: *epoch, version: *version }));
             }
             Write::Op { session, epoch, .. }
             | Write::Forget { session, epoch, .. }
             | Write::Meta { session, epoch, .. } => {
-                let Some(head) = self.fence(session, *epoch, view)? else { return Ok(Outcome::Fenced) };
-                self.set_head(session, Some(Head { epoch: *epoch, ..head }));
+                let Some(head) = self.fence(writes, session, *epoch, view)? else { return Ok(Outcome::Fenced) };
+                self.set_head(writes, at, Some(Head { epoch: *epoch, ..head }));
             }
             Write::Checkpoint { session, epoch, version, .. } => {
-                let Some(head) = self.fence(session, *epoch, view)? else { return Ok(Outcome::Fenced) };
+                let Some(head) = self.fence(writes, session, *epoch, view)? else { return Ok(Outcome::Fenced) };
                 if *version > head.version {
                     return Ok(Outcome::Fenced);
                 }
-                self.set_head(session, Some(Head { epoch: *epoch, ..head }));
+                self.set_head(writes, at, Some(Head { epoch: *epoch, ..head }));
             }
             Write::DeleteSession { session, epoch } => {
-                match self.fence(session, *epoch, view) {
+                match self.fence(writes, session, *epoch, view) {
                     Ok(None) => return Ok(Outcome::Fenced),
                     // The way to get rid of what cannot be read.
                     Ok(Some(_)) | Err(Error::Damaged { .. }) => {}
                     Err(error) => return Err(error),
                 }
-                self.set_head(session, None);
+                self.set_head(writes, at, None);
             }
             Write::Put { table, key, expires_at_ms, if_absent, .. } => {
                 if *if_absent
-                    && let Some(expires) = self.presence(*table, key, view)?
+                    && let Some(expires) = self.presence(writes, *table, key, view)?
                     && !expired(expires, now_ms)
                 {
                     return Ok(Outcome::Exists);
                 }
-                self.rows.push((*table, key.clone(), Some(*expires_at_ms)));
+                self.rows.push((at, Some(*expires_at_ms)));
             }
-            Write::Remove { table, key } => self.rows.push((*table, key.clone(), None)),
+            Write::Remove { .. } => self.rows.push((at, None)),
         }
         Ok(Outcome::Committed)
     }
 
     /// The head that a writer of `epoch` may build on; `None` when it is fenced off.
-    fn fence(&self, session: &Arc<str>, epoch: u64, view: &mut impl View) -> Result<Option<Head>, Error> {
-        Ok(self.head(session, view)?.filter(|head| head.epoch <= epoch))
+    fn fence(
+        &self,
+        writes: &[Write],
+        session: &Arc<str>,
+        epoch: u64,
+        view: &mut impl View,
+    ) -> Result<Option<Head>, Error> {
+        Ok(self.head(writes, session, view)?.filter(|head| head.epoch <= epoch))
     }
 
-    fn head(&self, session: &Arc<str>, view: &mut impl View) -> Result<Option<Head>, Error> {
-        match self.heads.iter().rev().find(|(name, _)| name == session) {
+    fn head(&self, writes: &[Write], session: &Arc<str>, view: &mut impl View) -> Result<Option<Head>, Error> {
+        match self.heads.iter().find(|(at, _)| writes[*at].session() == Some(session)) {
             Some((_, head)) => Ok(*head),
             None => view.head(session),
         }
     }
 
-    fn set_head(&mut self, session: &Arc<str>, head: Option<Head>) {
-        match self.heads.iter_mut().find(|(name, _)| name == session) {
+    /// The session of the write at `at` is left with this head.
+    fn set_head(&mut self, writes: &[Write], at: usize, head: Option<Head>) {
+        match self.heads.iter_mut().find(|(before, _)| writes[*before].session() == writes[at].session()) {
             Some((_, slot)) => *slot = head,
-            None => self.heads.push((session.clone(), head)),
+            None => self.heads.push((at, head)),
         }
     }
 
-    fn presence(&self, table: Table, key: &Bytes, view: &mut impl View) -> Result<Presence, Error> {
-        match self.rows.iter().rev().find(|(t, k, _)| *t == table && k == key) {
-            Some((_, _, presence)) => Ok(*presence),
+    fn presence(&self, writes: &[Write], table: Table, key: &Bytes, view: &mut impl View) -> Result<Presence, Error> {
+        match self.rows.iter().rev().find(|(at, _)| writes[*at].row() == Some((table, key))) {
+            Some((_, presence)) => Ok(*presence),
             None => view.presence(table, key),
         }
     }

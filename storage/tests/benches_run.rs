@@ -13,7 +13,7 @@ use syncbridge_storage::engine::embedded::Options;
 fn the_commit_bench_runs() {
     let folder = tempfile::tempdir().expect("a folder");
     // It asserts that every commit ends `Committed`, and that no store fails to close.
-    commit_bench::compare(folder.path(), 1, Duration::from_millis(20), 1 << 20);
+    commit_bench::compare(folder.path(), 1, Duration::from_millis(20), 1 << 20, None);
 }
 
 #[test]

@@ -35,8 +35,8 @@ impl View for Store {
     fn presence(&mut self, table: Table, key: &Bytes) -> Result<Presence, Error> {
         Ok(self.rows.get(&(table, key.clone())).map(|(_, expires)| *expires))
     }
-    fn set_head(&mut self, _: Arc<str>, _: Option<Head>) {}
-    fn set_presence(&mut self, _: Table, _: Bytes, _: Presence) {}
+    fn set_head(&mut self, _: &Arc<str>, _: Option<Head>) {}
+    fn set_presence(&mut self, _: Table, _: &Bytes, _: Presence) {}
 }
 
 impl Store {

@@ -1,29 +1,28 @@
 //! Commits that are durable in the log and not yet in the index: what reads see first, and what the index thread takes.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
+use super::hash::Map;
 use crate::{Applied, Table, Write, rules::Head};
 
 /// A row: `None` when it was removed, else its value and expiry.
 pub(super) type Row = Option<(Bytes, Option<u64>)>;
 
-/// A session's writes, in order, each with the time of its commit.
-#[derive(Debug, Default)]
+/// A session's writes.
+#[derive(Debug)]
 pub(super) struct Entry {
     /// The head after them; `None` when the session is gone.
     pub head: Option<Head>,
-    pub writes: Vec<(u64, Write)>,
+    /// In order: each commit's, with its time.
+    commits: Vec<(u64, Vec<Write>)>,
 }
 
 /// Groups `first..=last_seq` of the log, by session and by row.
 #[derive(Debug, Default)]
 pub(super) struct Memtable {
-    pub sessions: HashMap<Arc<str>, Entry>,
+    pub sessions: Map<Arc<str>, Entry>,
     pub rows: BTreeMap<(Table, Bytes), Row>,
     /// About what it takes in memory.
     pub bytes: usize,
@@ -35,48 +34,56 @@ pub(super) struct Memtable {
     pub time_ms: u64,
 }
 
-impl Memtable {
-    /// Adds a write of a commit. Returns the session whose head the caller now sets, if it was a session's write.
-    pub fn push(&mut self, write: Write, time_ms: u64) -> Option<&mut Entry> {
-        self.bytes += weight(&write);
-        match write {
-            Write::Put { table, key, value, expires_at_ms, .. } => {
-                self.rows.insert((table, key), Some((value, expires_at_ms)));
-                None
-            }
-            Write::Remove { table, key } => {
-                self.rows.insert((table, key), None);
-                None
-            }
-            Write::Create { ref session, .. }
-            | Write::Delta { ref session, .. }
-            | Write::Op { ref session, .. }
-            | Write::Forget { ref session, .. }
-            | Write::Meta { ref session, .. }
-            | Write::Checkpoint { ref session, .. }
-            | Write::DeleteSession { ref session, .. } => {
-                if !self.sessions.contains_key(session) {
-                    self.sessions.insert(session.clone(), Entry::default());
-                }
-                let entry = self.sessions.get_mut(session)?;
-                entry.writes.push((time_ms, write));
-                Some(entry)
-            }
-        }
+impl Entry {
+    /// Its writes, in order, each with the time of its commit.
+    pub fn writes(&self) -> impl Iterator<Item = (u64, &Write)> {
+        self.commits.iter().flat_map(|(time_ms, writes)| writes.iter().map(|write| (*time_ms, write)))
     }
 }
 
-/// The session of a write.
-pub(super) fn session(write: &Write) -> Option<&Arc<str>> {
-    match write {
-        Write::Create { session, .. }
-        | Write::Delta { session, .. }
-        | Write::Op { session, .. }
-        | Write::Forget { session, .. }
-        | Write::Meta { session, .. }
-        | Write::Checkpoint { session, .. }
-        | Write::DeleteSession { session, .. } => Some(session),
-        Write::Put { .. } | Write::Remove { .. } => None,
+impl Memtable {
+    /// Adds the writes of a commit, after which the sessions in them have the heads that `head` says.
+    pub fn push(&mut self, writes: Vec<Write>, time_ms: u64, head: impl Fn(&str) -> Option<Head>) {
+        self.bytes += writes.iter().map(weight).sum::<usize>();
+        if let Some((first, rest)) = writes.split_first()
+            && let Some(session) = first.session()
+            && rest.iter().all(|write| write.session() == Some(session))
+        {
+            // Nearly always. What the submitter allocated stays as it is, and is freed by who writes the index.
+            self.push_session(&session.clone(), writes, time_ms, head);
+            return;
+        }
+        for write in writes {
+            match write {
+                Write::Put { table, key, value, expires_at_ms, .. } => {
+                    self.rows.insert((table, key), Some((value, expires_at_ms)));
+                }
+                Write::Remove { table, key } => {
+                    self.rows.insert((table, key), None);
+                }
+                write => {
+                    if let Some(session) = write.session().cloned() {
+                        self.push_session(&session, vec![write], time_ms, &head);
+                    }
+                }
+            }
+        }
+    }
+
+    fn push_session(
+        &mut self,
+        session: &Arc<str>,
+        writes: Vec<Write>,
+        time_ms: u64,
+        head: impl Fn(&str) -> Option<Head>,
+    ) {
+        let head = head(session);
+        if let Some(entry) = self.sessions.get_mut(session) {
+            entry.head = head;
+            entry.commits.push((time_ms, writes));
+        } else {
+            self.sessions.insert(session.clone(), Entry { head, commits: vec![(time_ms, writes)] });
+        }
     }
 }
 

@@ -5,6 +5,7 @@ pub(super) mod encoding;
 mod failpoint;
 pub mod faults;
 mod files;
+mod hash;
 mod index;
 mod indexer;
 mod log;
@@ -199,7 +200,7 @@ impl Shared {
         commit.writes.iter().any(|write| {
             let met = match write {
                 Write::Put { table, key, .. } | Write::Remove { table, key } => self.row(*table, key).map(drop),
-                write => memtable::session(write).map_or(Ok(()), |session| self.indexed(session).map(drop)),
+                write => write.session().map_or(Ok(()), |session| self.indexed(session).map(drop)),
             };
             matches!(met, Err(Error::Damaged { .. }))
         })
@@ -214,7 +215,13 @@ impl Shared {
     /// A session's writes that the index does not have, each with its time, and the index.
     fn writes(&self, session: &str) -> Result<(Vec<(u64, Write)>, Snapshot), Error> {
         let collect = |table: &Memtable, into: &mut Vec<_>| {
-            into.extend(table.sessions.get(session).into_iter().flat_map(|entry| entry.writes.iter().cloned()));
+            into.extend(
+                table
+                    .sessions
+                    .get(session)
+                    .into_iter()
+                    .flat_map(|entry| entry.writes().map(|(at, write)| (at, write.clone()))),
+            );
         };
         self.view(collect, Vec::new())
     }

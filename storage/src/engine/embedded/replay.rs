@@ -47,7 +47,7 @@ struct Replay<'s, 'p> {
 
 impl Visitor for Replay<'_, '_> {
     fn group(&mut self, group: Group) -> Result<(), Error> {
-        let mut writes = Vec::new();
+        let mut commits = Vec::new();
         let mut reader = Reader(group.payload);
         for _ in 0..group.commits {
             let commit = read_commit(&mut reader)
@@ -63,10 +63,10 @@ impl Visitor for Replay<'_, '_> {
                 }
                 return Err(damaged(&self.log, &format!("group {} does not fit the index", group.seq)));
             }
-            writes.extend(commit.writes);
+            commits.push(commit.writes);
         }
         let bytes = log::group::size(group.payload.len()) as u64;
-        writer::publish(self.shared, &mut self.known, writes.into_iter(), group.seq, group.time_ms, bytes);
+        writer::publish(self.shared, &mut self.known, commits.into_iter(), group.seq, group.time_ms, bytes);
         self.shared.stats.log_backlog.fetch_add(bytes, Ordering::Relaxed);
         failpoint::reach("start.replay");
         if self.shared.unflushed.load(Ordering::Acquire) >= self.shared.options.flush_bytes {

@@ -2,7 +2,7 @@
 //! once, lets reads see it and tells the sink. Waits for nothing but work and, when far ahead, the index.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -12,8 +12,8 @@ use super::{
     Shared,
     encoding::{put_number, put_write},
     failpoint,
+    hash::{Map, random},
     log::{Log, names::Touched},
-    memtable,
 };
 use crate::{
     Commit, Error, Outcome, Table, Ticket, Write,
@@ -25,15 +25,15 @@ use crate::{
 pub(super) struct Known<'a> {
     shared: &'a Shared,
     /// Heads, the youngest generation and the one before; `None` is a session that is gone.
-    young: HashMap<Arc<str>, Option<Head>>,
-    old: HashMap<Arc<str>, Option<Head>>,
+    young: Map<Arc<str>, Option<Head>>,
+    old: Map<Arc<str>, Option<Head>>,
     /// Rows of the group that is being put together.
-    rows: HashMap<(Table, Bytes), Presence>,
+    rows: Map<(Table, Bytes), Presence>,
 }
 
 impl<'a> Known<'a> {
     pub fn new(shared: &'a Shared) -> Self {
-        Self { shared, young: HashMap::new(), old: HashMap::new(), rows: HashMap::new() }
+        Self { shared, young: Map::default(), old: Map::default(), rows: Map::default() }
     }
 
     /// The group that was judged is seen by reads: what is only remembered here may be forgotten.
@@ -65,31 +65,31 @@ impl View for Known<'_> {
         Ok(self.shared.row(table, key)?.map(|(_, expires_at_ms)| expires_at_ms))
     }
 
-    fn set_head(&mut self, session: Arc<str>, head: Option<Head>) {
-        self.young.insert(session, head);
+    fn set_head(&mut self, session: &Arc<str>, head: Option<Head>) {
+        match self.young.get_mut(session) {
+            Some(known) => *known = head,
+            None => drop(self.young.insert(session.clone(), head)),
+        }
     }
 
-    fn set_presence(&mut self, table: Table, key: Bytes, presence: Presence) {
-        self.rows.insert((table, key), presence);
+    fn set_presence(&mut self, table: Table, key: &Bytes, presence: Presence) {
+        self.rows.insert((table, key.clone()), presence);
     }
 }
 
-/// Lets reads see a group's writes.
+/// Lets reads see a group's commits.
 pub(super) fn publish(
     shared: &Shared,
     known: &mut Known,
-    writes: impl Iterator<Item = Write>,
+    commits: impl Iterator<Item = Vec<Write>>,
     seq: u64,
     time_ms: u64,
     log_bytes: u64,
 ) {
     let mut tables = shared.tables.write();
     let active = &mut tables.active;
-    for write in writes {
-        let head = memtable::session(&write).and_then(|session| known.young.get(session).copied().flatten());
-        if let Some(entry) = active.push(write, time_ms) {
-            entry.head = head;
-        }
+    for writes in commits {
+        active.push(writes, time_ms, |session| known.young.get(session).copied().flatten());
     }
     active.last_seq = seq;
     active.time_ms = active.time_ms.max(time_ms);
@@ -104,15 +104,14 @@ struct Group {
     /// Room for the header, and the payload.
     buffer: Vec<u8>,
     touched: Touched,
-    writes: Vec<Vec<Write>>,
+    /// The writes of those that passed.
+    commits: Vec<Vec<Write>>,
     ended: Vec<(Ticket, Outcome)>,
 }
 
 impl Group {
     fn new() -> Self {
-        // Keyed at random, as maps are.
-        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
-        Self { buffer: Vec::new(), touched: Touched::new(seed), writes: Vec::new(), ended: Vec::new() }
+        Self { buffer: Vec::new(), touched: Touched::new(random()), commits: Vec::new(), ended: Vec::new() }
     }
 
     /// Judges and encodes commits off the front of `pending` until the group is full.
@@ -138,7 +137,7 @@ impl Group {
                     put_write(&mut self.buffer, write);
                     self.touched.add(write);
                 }
-                self.writes.push(commit.writes);
+                self.commits.push(commit.writes);
             }
         }
         Ok(())
@@ -174,7 +173,7 @@ fn commit(
 ) -> Result<(), Error> {
     let now_ms = (shared.options.clock)();
     group.fill(log, pending, judge, known, now_ms)?;
-    let durable = group.writes.len();
+    let durable = group.commits.len();
     if durable > 0 {
         failpoint::reach("log.append");
         let (seq, bytes) = log.append(&mut group.buffer, &group.touched, now_ms, durable as u32)?;
@@ -185,7 +184,7 @@ fn commit(
         shared.stats.commits.fetch_add(durable as u64, Ordering::Relaxed);
         shared.stats.log_bytes.fetch_add(bytes, Ordering::Relaxed);
         shared.stats.log_backlog.fetch_add(bytes, Ordering::Relaxed);
-        publish(shared, known, group.writes.drain(..).flatten(), seq, now_ms, bytes);
+        publish(shared, known, group.commits.drain(..), seq, now_ms, bytes);
         shared.wake_index();
     } else {
         known.published();

@@ -129,8 +129,8 @@ impl View for Seen<'_> {
         Ok(self.known(&Place::of_row(table, key)).and_then(|known| known.presence(key)))
     }
     // What passed is applied to what is known, which is where the next commit looks.
-    fn set_head(&mut self, _: Arc<str>, _: Option<Head>) {}
-    fn set_presence(&mut self, _: Table, _: bytes::Bytes, _: Presence) {}
+    fn set_head(&mut self, _: &Arc<str>, _: Option<Head>) {}
+    fn set_presence(&mut self, _: Table, _: &bytes::Bytes, _: Presence) {}
 }
 
 impl Core {

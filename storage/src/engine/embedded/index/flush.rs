@@ -199,7 +199,7 @@ impl<'t> Flush<'t> {
                 // Nothing durable is thrown away: it waits, as it is, for who repairs or deletes the session.
                 tracing::error!(session = name, %error, "a damaged session's writes are put into quarantine");
                 let mut writes = Vec::new();
-                for (_, write) in &entry.writes {
+                for (_, write) in entry.writes() {
                     put_write(&mut writes, write);
                 }
                 self.put(Kind::Quarantine, &keys::numbered(&keys::part(&key, Kind::Quarantine), self.seq), writes)
@@ -211,16 +211,16 @@ impl<'t> Flush<'t> {
     fn fold<'a>(&self, key: &[u8], entry: &'a Entry) -> Result<Fold<'a>, Error> {
         let mut fold = Fold::default();
         // A head that is replaced or removed anyway need not be readable.
-        let replaced = |(_, write): &(u64, Write)| matches!(write, Write::Create { .. } | Write::DeleteSession { .. });
-        let replaced = entry.writes.iter().any(replaced);
+        let replaced = |(_, write): (u64, &Write)| matches!(write, Write::Create { .. } | Write::DeleteSession { .. });
+        let replaced = entry.writes().any(replaced);
         if !replaced {
             self.damage.session(key)?;
         }
         if !replaced && let Some(value) = self.get(Kind::Head, &keys::part(key, Kind::Head))? {
             fold.head = Some(rows::Head::decode(&value).ok_or_else(|| broken(Kind::Head, key))?);
         }
-        for (time_ms, write) in &entry.writes {
-            fold.apply(*time_ms, write);
+        for (time_ms, write) in entry.writes() {
+            fold.apply(time_ms, write);
         }
         Ok(fold)
     }

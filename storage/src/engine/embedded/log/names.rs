@@ -6,7 +6,7 @@
 //! block:   groups in a row that touched this | length | names: 0, session id | table, key (LEB128 lengths)
 //! ```
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -15,7 +15,7 @@ use crate::{
     defaults::{NAMES_BYTES, NAMES_REACH},
     engine::embedded::{
         encoding::{Reader, put_bytes, put_number, table},
-        memtable,
+        hash::Set,
     },
 };
 
@@ -47,14 +47,14 @@ impl std::fmt::Display for Name {
 pub(crate) struct Touched {
     block: Vec<u8>,
     /// Hashes of what is in the block.
-    seen: HashSet<u64>,
+    seen: Set<u64>,
     seed: u64,
 }
 
 impl Touched {
     /// None yet. With a random `seed` nobody can choose two names of one hash.
     pub fn new(seed: u64) -> Self {
-        Self { block: Vec::new(), seen: HashSet::new(), seed }
+        Self { block: Vec::new(), seen: Set::default(), seed }
     }
 
     /// For the next group.
@@ -65,9 +65,9 @@ impl Touched {
 
     /// Notes what a write changes.
     pub fn add(&mut self, write: &Write) {
-        let (tag, name) = match write {
-            Write::Put { table, key, .. } | Write::Remove { table, key } => (*table as u8, key.as_ref()),
-            write => (SESSION, memtable::session(write).map_or(&[][..], |session| session.as_bytes())),
+        let (tag, name) = match write.row() {
+            Some((table, key)) => (table as u8, key.as_ref()),
+            None => (SESSION, write.session().map_or(&[][..], |session| session.as_bytes())),
         };
         if self.seen.insert(xxh3_64_with_seed(name, self.seed ^ u64::from(tag))) {
             self.block.push(tag);

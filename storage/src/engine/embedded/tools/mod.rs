@@ -19,7 +19,6 @@ use super::{
     files::{ASIDE, Folder, INDEX, LOG, io},
     index::salvage::put_aside,
     log::names::Name,
-    memtable,
 };
 use crate::{Commit, Error, Outcome, Sink, Ticket, Write};
 
@@ -54,7 +53,7 @@ impl Offline {
 pub(super) fn names(commit: &Commit) -> impl Iterator<Item = Name> + '_ {
     commit.writes.iter().map(|write| match write {
         Write::Put { table, key, .. } | Write::Remove { table, key } => Name::Row(*table, key.to_vec()),
-        write => Name::Session(memtable::session(write).map_or(String::new(), |name| name.as_ref().to_owned())),
+        write => Name::Session(write.session().map_or(String::new(), |name| name.as_ref().to_owned())),
     })
 }
 

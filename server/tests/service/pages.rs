@@ -106,6 +106,24 @@ async fn no_page_may_run_or_load_what_is_not_this_servers_and_none_holds_script_
 }
 
 #[tokio::test]
+async fn a_page_at_localhost_may_also_connect_where_it_is_told_to_open_its_session() {
+    let host = Host::new();
+    let http = host.http();
+    for path in PAGES {
+        let page = get(&http, path, &[("host", "LocalHost:7999")]).await;
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(policy.ends_with("; connect-src 'self' https://127.0.0.1:7999"), "{policy}");
+        for other in ["localhost.evil.example:7999", "localhost:7999 https://evil.example", "x", "localhost:"] {
+            let policy = get(&http, path, &[("host", other)]).await;
+            let policy = policy.header("content-security-policy");
+            assert!(policy.is_none_or(|policy| policy.ends_with("; connect-src 'self'")), "{other}: {policy:?}");
+        }
+    }
+    let told = get(&http, "/api/v1/webtransport", &[("host", "localhost:7999")]).await;
+    assert_eq!(told.json()["url"], "https://127.0.0.1:7999/wt");
+}
+
+#[tokio::test]
 async fn what_is_text_comes_compressed_to_who_takes_that_and_each_form_has_its_own_tag() {
     let host = Host::new();
     let http = host.http();

@@ -71,28 +71,22 @@ struct World {
     server: Server,
     net: Net,
     links: HashMap<String, usize>,
-    ticks: u64,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
         clock::reset();
         let mut rng = Rng::with_seed(seed);
-        let setting = Setting {
-            shards: rng.usize(1..=2),
-            max_lag: rng.usize(1_000..6_000),
-            log_kept_bytes: rng.usize(200..4_000),
-            max_cut: if rng.u8(0..4) == 0 { 4_000 } else { 64 << 20 },
-        };
+        let setting = Setting::draw(&mut rng);
         let server = Server::first(setting, &Arc::<Books>::default());
-        Self { net: Net::new(rng.u64(..)), rng, server, links: HashMap::new(), ticks: 0 }
+        Self { net: Net::new(rng.u64(..)), rng, server, links: HashMap::new() }
     }
 
     fn step(&mut self, step: &Step) -> Json {
         clock::advance(step.advance);
         if step.crash {
             self.server.store.complete(self.rng.usize(0..4));
-            self.next_process();
+            self.server.next_process(&mut self.net, &mut self.rng);
         }
         if step.drain {
             self.server.drain();
@@ -101,7 +95,7 @@ impl World {
             while self.server.store.pending() > 0 {
                 self.server.store.complete(64);
             }
-            self.next_process();
+            self.server.next_process(&mut self.net, &mut self.rng);
         }
         for (name, room) in &step.open {
             let shard = self.rng.usize(0..self.server.shards.len());
@@ -135,7 +129,7 @@ impl World {
         if step.settle {
             self.settle();
         }
-        self.tick();
+        self.server.tick();
         let taken: Vec<Json> = step.take.iter().map(|(name, most)| self.take(name, *most)).collect();
         let documents: Vec<Json> = step.documents.iter().map(|session| self.documents(session)).collect();
         json!({
@@ -182,35 +176,6 @@ impl World {
         for id in self.net.ids() {
             self.server.poll(&mut self.net, id, &mut self.rng);
         }
-    }
-
-    fn tick(&mut self) {
-        let now = clock::now();
-        let before = std::mem::replace(&mut self.ticks, now.mono_ms);
-        let passed = |every: u64| before / every != now.mono_ms / every;
-        if passed(250) {
-            self.server.hub.tick(now);
-        }
-        if passed(1_000) {
-            for shard in &mut self.server.shards {
-                shard.set_now(now);
-                shard.tick();
-            }
-        }
-        if passed(100) {
-            self.server.hub.unload_idle(now);
-        }
-    }
-
-    fn next_process(&mut self) {
-        for id in self.net.ids() {
-            if let Some(link) = self.net.get(id) {
-                link.cut(&mut self.rng);
-                link.server_gone = true;
-            }
-            self.net.tidy(id);
-        }
-        self.server.restart();
     }
 
     /// What reaches the client, and whether the link is at its end after that.

@@ -185,26 +185,29 @@ impl Server {
             Arc::clone(&metrics),
         );
         let sink: Arc<dyn syncbridge_storage::Sink> = persist.clone();
-        let mut control = None;
+        let mut embedded = None;
         let engine: Arc<dyn Engine> = match config.storage.engine {
             config::Engine::Embedded => {
                 let folder = config.data.join(data::STORE);
                 let store = Arc::new(Embedded::open(&folder, embedded::Options::default(), sink)?);
-                match Control::bind(&config.data, &store) {
-                    Ok((requests, stop)) => {
-                        // Never waited for: what it is making when the server ends has no name yet.
-                        spawn("control", move || requests.serve())?;
-                        control = Some(stop);
-                    }
-                    // Not every file system takes a socket, and sessions can be served without.
-                    Err(error) => tracing::warn!(%error, "no control socket: `storage backup` cannot ask this server"),
-                }
-                store
+                embedded.insert(store).clone()
             }
             config::Engine::Memory => Arc::new(Memory::open(sink)),
             config::Engine::Scylla => database::open(&config, sink)?,
         };
         persist.attach(engine);
+        let control = match Control::bind(&config.data, embedded.as_ref()) {
+            Ok((requests, stop)) => {
+                // Never waited for: what it is making when the server ends has no name yet, or is a profile.
+                spawn("control", move || requests.serve())?;
+                Some(stop)
+            }
+            // Not every file system takes a socket, and sessions can be served without.
+            Err(error) => {
+                tracing::warn!(%error, "no control socket: `storage backup` and `profile` cannot ask this server");
+                None
+            }
+        };
 
         let files = config.tls.cert.as_ref().zip(config.tls.key.as_ref());
         let files = files.map(|(certificate, key)| tls::Files { certificate: certificate.clone(), key: key.clone() });

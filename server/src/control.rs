@@ -16,12 +16,17 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 use syncbridge_storage::engine::embedded::Embedded;
 
-use crate::{data, defaults};
+use crate::{
+    data,
+    defaults::{self, PROFILE_SECONDS},
+    profile::{Format, Sampling},
+};
 
 const FILE: &str = "control.sock";
 /// Longest request: a path is at most 4,096 bytes, escaped six times over at the worst. An answer is shorter, but for what
@@ -36,18 +41,39 @@ pub enum Request {
         /// To a folder that is not there yet.
         to: PathBuf,
     },
+    /// Sample what the processor does.
+    Profile {
+        /// For how long.
+        seconds: u64,
+        /// As what it is written.
+        format: Format,
+        /// To a file that is not there yet.
+        to: PathBuf,
+    },
 }
 
 impl Request {
     fn line(&self) -> io::Result<String> {
-        let Self::Backup { to } = self;
-        let to = to.to_str().ok_or_else(|| io::Error::other("the folder's name is not UTF-8"))?;
-        Ok(format!("{}\n", json!({"backup": to})))
+        let name = |to: &Path| to.to_str().map(str::to_owned).ok_or_else(|| io::Error::other("the name is not UTF-8"));
+        let request = match self {
+            Self::Backup { to } => json!({"backup": name(to)?}),
+            Self::Profile { seconds, format, to } => {
+                json!({"profile": name(to)?, "seconds": seconds, "format": format.name()})
+            }
+        };
+        Ok(format!("{request}\n"))
     }
 
     fn read(line: &str) -> Option<Self> {
         let request: Value = serde_json::from_str(line).ok()?;
-        Some(Self::Backup { to: request.get("backup")?.as_str()?.into() })
+        if let Some(to) = request.get("backup") {
+            return Some(Self::Backup { to: to.as_str()?.into() });
+        }
+        Some(Self::Profile {
+            seconds: request.get("seconds")?.as_u64().filter(|seconds| (1..=PROFILE_SECONDS).contains(seconds))?,
+            format: Format::named(request.get("format")?.as_str()?)?,
+            to: request.get("profile")?.as_str()?.into(),
+        })
     }
 }
 
@@ -87,8 +113,8 @@ pub fn ask(data: &Path, request: &Request) -> io::Result<Answer> {
 pub struct Control {
     listener: UnixListener,
     data: PathBuf,
-    /// The server's: it goes when that stops.
-    store: Weak<Embedded>,
+    /// The server's, if it is in this folder: it goes when that stops.
+    store: Option<Weak<Embedded>>,
     stopped: Arc<AtomicBool>,
 }
 
@@ -109,21 +135,24 @@ impl Stop {
 }
 
 impl Control {
-    /// Listens in the data folder, whose store this process has locked: so a socket that is there is a dead server's.
+    /// Listens in the data folder. A socket on which nobody answers is a dead server's.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn bind(data: &Path, store: &Arc<Embedded>) -> io::Result<(Self, Stop)> {
+    /// What the system says; [`io::ErrorKind::AddrInUse`]: another server answers there.
+    pub fn bind(data: &Path, store: Option<&Arc<Embedded>>) -> io::Result<(Self, Stop)> {
+        let folder = File::open(data)?;
+        if UnixStream::connect(address(&folder)).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
         match fs::remove_file(data.join(FILE)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let folder = File::open(data)?;
         let listener = UnixListener::bind(address(&folder))?;
         fs::set_permissions(data.join(FILE), Permissions::from_mode(0o600))?;
         let stopped = Arc::new(AtomicBool::new(false));
         let stop = Stop { data: data.to_path_buf(), stopped: Arc::clone(&stopped) };
-        Ok((Self { listener, data: data.to_path_buf(), store: Arc::downgrade(store), stopped }, stop))
+        Ok((Self { listener, data: data.to_path_buf(), store: store.map(Arc::downgrade), stopped }, stop))
     }
 
     /// Answers, one request after the other, until it is stopped.
@@ -146,12 +175,14 @@ impl Control {
         stream.set_read_timeout(Some(defaults::HTTP_HEADER))?;
         let mut line = String::new();
         BufReader::new(&stream).take(LINE).read_line(&mut line)?;
-        let answer = match Request::read(&line) {
-            Some(Request::Backup { to }) => match self.backup(&to) {
-                Ok(done) => json!({"done": done}),
-                Err(error) => json!({"failed": error.to_string()}),
-            },
-            None => json!({"failed": "no such request"}),
+        let done = match Request::read(&line) {
+            Some(Request::Backup { to }) => self.backup(&to),
+            Some(Request::Profile { seconds, format, to }) => profile(Duration::from_secs(seconds), format, &to),
+            None => Err("no such request".into()),
+        };
+        let answer = match done {
+            Ok(done) => json!({"done": done}),
+            Err(error) => json!({"failed": error.to_string()}),
         };
         stream.write_all(format!("{answer}\n").as_bytes())
     }
@@ -168,7 +199,8 @@ impl Control {
             return Err(format!("{} or {} exists already", to.display(), unfinished.display()).into());
         }
         tracing::info!(to = %to.display(), "a backup begins");
-        let store = self.store.upgrade().ok_or("the server goes down")?;
+        let store = self.store.as_ref().ok_or("the store of this server is not in its data folder")?;
+        let store = store.upgrade().ok_or("the server goes down")?;
         let done = store.backup(&unfinished.join(data::STORE))?;
         for entry in fs::read_dir(&self.data)? {
             let entry = entry?;
@@ -184,6 +216,16 @@ impl Control {
             "epoch": done.epoch, "group": done.group, "sessions": done.sessions, "damaged": done.damaged,
         }))
     }
+}
+
+/// Samples this process and writes what was found to a new file.
+fn profile(long: Duration, format: Format, to: &Path) -> Result<Value, Box<dyn std::error::Error>> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    let sampling = Sampling::begin().map_err(|error| format!("{error}; is another profile being taken?"))?;
+    std::thread::sleep(long);
+    let profile = sampling.end()?;
+    file.write_all(&profile.file(format)?)?;
+    Ok(json!({"samples": profile.samples()}))
 }
 
 /// Copies a file of the data folder: keys, which only their owner may read.

@@ -39,8 +39,10 @@ pub const SURVEY_STEP: usize = 2_048;
 pub const SURVEY_WAIT: Duration = Duration::from_secs(5);
 /// Rows of one of its lists: some 500 bytes each, 100 KiB.
 pub const CONSOLE_ROWS: usize = 200;
-/// The longest profile that it takes, seconds.
+/// The longest profile that is taken, seconds: 12,000 samples of a thread.
 pub const PROFILE_SECONDS: u64 = 60;
+/// One of which nobody said how long, seconds.
+pub const PROFILE_USUAL_SECONDS: u64 = 5;
 
 // ---- documents and updates -----------------------------------------------------------------------------------------
 

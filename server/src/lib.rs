@@ -14,6 +14,7 @@ pub mod handoff;
 pub mod hub;
 pub mod pages;
 pub mod persist;
+pub mod profile;
 pub mod rest;
 pub mod secret;
 pub mod session;

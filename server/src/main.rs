@@ -35,6 +35,8 @@ enum Command {
     Token(cli::token::Options),
     /// Exchanges the key that signs access tokens
     RotateKey(cli::rotate_key::Options),
+    /// Samples what a running server's processor does
+    Profile(cli::profile::Options),
     /// Looks after the store
     #[command(subcommand)]
     Storage(cli::storage::Command),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Handoff(command) => cli::handoff::run(&command),
         Command::Token(options) => cli::token::run(&options),
         Command::RotateKey(options) => cli::rotate_key::run(&options),
+        Command::Profile(options) => cli::profile::run(&options),
         Command::Storage(command) => cli::storage::run(&command),
         Command::Config(command) => cli::config::run(command),
     })

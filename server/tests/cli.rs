@@ -1,6 +1,8 @@
 //! The command line as a person meets it: what is printed where, exit codes, and sentences that help. Most of
 //! it needs no server; where one is needed, it is the real binary too.
 
+#[path = "cli/profile.rs"]
+mod profile;
 #[path = "cli/storage.rs"]
 mod storage;
 mod support;

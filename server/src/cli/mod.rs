@@ -7,6 +7,7 @@ pub mod create;
 pub mod get;
 pub mod handoff;
 mod paint;
+pub mod profile;
 pub mod rotate_key;
 pub mod serve;
 pub mod storage;
@@ -17,8 +18,11 @@ pub mod watch;
 use std::{
     fmt::Display,
     io::{self, Write as _},
+    path::Path,
     process::ExitCode,
 };
+
+use crate::control;
 
 /// How a command ends; the number is the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +89,16 @@ pub fn end(result: Result<ExitCode, Failure>) -> ExitCode {
             }
             ExitCode::from(failure.end as u8)
         }
+    }
+}
+
+/// What the server that serves from this data folder answers; `hint` is for who finds none there.
+fn ask_server(data: &Path, request: &control::Request, hint: &str) -> Result<serde_json::Value, Failure> {
+    let unanswered =
+        |error| Failure::new(End::Unreachable, format!("no server answers in {}: {error}", data.display())).hint(hint);
+    match control::ask(data, request).map_err(unanswered)? {
+        control::Answer::Done(done) => Ok(done),
+        control::Answer::Failed(why) => Err(Failure::new(End::Failed, why)),
     }
 }
 

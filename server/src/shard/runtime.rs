@@ -330,7 +330,7 @@ fn http<S: Stream>(
             spawn_local(super::echo::run(stream, already));
         }
     });
-    Rc::new(Http { frame, pages, echo, header_timeout, draining, open, known, upgraded })
+    Rc::new(Http { frame, echo, header_timeout, draining, open, pages, known, upgraded })
 }
 
 async fn accept_plain(listener: tokio::net::TcpListener, http: Rc<Http<TcpStream>>, mut draining: Draining) {

@@ -1,6 +1,9 @@
 //! The operators' console against the real binary: what it shows, to whom it listens, and that what it does is done.
 
+use std::io::Read as _;
+
 use hyper::Method;
+use pprof::protos::Message as _;
 use serde_json::{Value, json};
 
 use crate::{
@@ -140,6 +143,40 @@ async fn to_act_takes_the_token_and_then_it_is_done() {
     assert!(server.ended().await.success(), "{}", setup.log());
 }
 
+/// What `/debug/pprof/profile` gives is what `go tool pprof` and its like read.
+#[tokio::test]
+async fn a_profile_is_a_file_for_tools_to_who_has_the_token() {
+    let (_folder, _setup, server, admin) = server(|setup| setup);
+    let path = "/debug/pprof/profile?seconds=1";
+    admin.send(Method::GET, path, &[], "").await.expect(401);
+    let operator = admin.with(TOKEN);
+    operator.send(Method::GET, "/debug/pprof/profile?format=png", &[], "").await.expect(400);
+    // The clock of samples stands while the server does nothing.
+    let asking = tokio::spawn(async move {
+        loop {
+            Http::new(server.clients).send(Method::GET, "/api/v1/openapi.json", &[], "").await;
+        }
+    });
+    let taken = operator.send(Method::GET, path, &[], "").await;
+    assert_eq!((taken.status.as_u16(), taken.header("content-type")), (200, Some("application/octet-stream")));
+    let profile = pprof::protos::Profile::decode(&*gunzip(&taken.body)).expect("a profile");
+    let name = |id: i64| &*profile.string_table[usize::try_from(id).expect("a place")];
+    assert_eq!(name(profile.sample_type[0].ty), "samples");
+    assert!(!profile.sample.is_empty());
+    assert!(profile.function.iter().any(|function| name(function.name).contains("syncbridge")));
+    let drawn = operator.send(Method::GET, &format!("{path}&format=svg"), &[], "").await;
+    assert_eq!((drawn.status.as_u16(), drawn.header("content-type")), (200, Some("image/svg+xml")));
+    let drawn = String::from_utf8(drawn.body.to_vec()).expect("text");
+    assert!(drawn.starts_with("<svg") && drawn.contains("shard-"), "{drawn}");
+    asking.abort();
+}
+
+fn gunzip(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain).expect("gzip");
+    plain
+}
+
 #[tokio::test]
 async fn a_console_without_a_token_only_shows() {
     let folder = tempfile::tempdir().unwrap();
@@ -149,6 +186,7 @@ async fn a_console_without_a_token_only_shows() {
     for path in ["/api/connections/1/disconnect", "/api/drain", "/api/profile"] {
         admin.with(TOKEN).send(Method::POST, path, &[], "").await.expect(403);
     }
+    admin.with(TOKEN).send(Method::GET, "/debug/pprof/profile", &[], "").await.expect(403);
     let page = admin.send(Method::GET, "/", &[], "").await;
     assert_eq!(page.status, 200);
     let text = String::from_utf8_lossy(&page.body).into_owned();

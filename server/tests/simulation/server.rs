@@ -46,6 +46,17 @@ pub struct Setting {
     pub max_cut: usize,
 }
 
+impl Setting {
+    pub fn draw(rng: &mut Rng) -> Self {
+        Self {
+            shards: rng.usize(1..=2),
+            max_lag: rng.usize(1_000..6_000),
+            log_kept_bytes: rng.usize(200..4_000),
+            max_cut: if rng.u8(0..4) == 0 { 4_000 } else { 64 << 20 },
+        }
+    }
+}
+
 /// `Welcome.heartbeat_ms`.
 pub const HEARTBEAT_MS: u64 = 800;
 const UNLOAD_AFTER_MS: u64 = 150;
@@ -60,6 +71,7 @@ pub struct Server {
     /// Work off the shards that has not begun, and what came of what has.
     jobs: Vec<(usize, ConnId, Identity, Job)>,
     done: Vec<(usize, ConnId, Done)>,
+    ticked_ms: u64,
 }
 
 const CLASSES: [Class; 2] = [Class::Control, Class::Session];
@@ -72,8 +84,15 @@ impl Server {
         Self::over(setting, persist, store)
     }
 
-    /// The next process: what was not completed is lost, and so is every connection.
-    pub fn restart(&mut self) {
+    /// The next process: what was not completed is lost, and every link breaks.
+    pub fn next_process(&mut self, net: &mut Net, rng: &mut Rng) {
+        for id in net.ids() {
+            if let Some(link) = net.get(id) {
+                link.cut(rng);
+                link.server_gone = true;
+            }
+            net.tidy(id);
+        }
         let persist = Self::persist(self.setting);
         let store = self.store.reopen(&persist);
         *self = Self::over(self.setting, persist, store);
@@ -128,7 +147,27 @@ impl Server {
         };
         let shards = inboxes.into_iter().enumerate();
         let shards = shards.map(|(index, inbox)| Shard::new(index, shared.clone(), inbox, clock::now())).collect();
-        Self { hub, store, shards, setting, persist, checkpoints, jobs: Vec::new(), done: Vec::new() }
+        let ticked_ms = clock::now().mono_ms;
+        Self { hub, store, shards, setting, persist, checkpoints, jobs: Vec::new(), done: Vec::new(), ticked_ms }
+    }
+
+    /// What is done every so often, since the last call.
+    pub fn tick(&mut self) {
+        let now = clock::now();
+        let before = std::mem::replace(&mut self.ticked_ms, now.mono_ms);
+        let passed = |every: u64| before / every != now.mono_ms / every;
+        if passed(250) {
+            self.hub.tick(now);
+        }
+        if passed(1_000) {
+            for shard in &mut self.shards {
+                shard.set_now(now);
+                shard.tick();
+            }
+        }
+        if passed(100) {
+            self.hub.unload_idle(now);
+        }
     }
 
     /// A shard, at the present time.

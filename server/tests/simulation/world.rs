@@ -37,7 +37,6 @@ pub struct World {
     /// Nothing new is asked for and nothing goes wrong.
     resting: bool,
     draining: bool,
-    ticks: u64,
     seen: BTreeSet<&'static str>,
 }
 
@@ -45,12 +44,7 @@ impl World {
     pub fn new(seed: u64) -> Self {
         clock::reset();
         let mut rng = Rng::with_seed(seed);
-        let setting = Setting {
-            shards: rng.usize(1..=2),
-            max_lag: rng.usize(1_000..6_000),
-            log_kept_bytes: rng.usize(200..4_000),
-            max_cut: if rng.u8(0..4) == 0 { 4_000 } else { 64 << 20 },
-        };
+        let setting = Setting::draw(&mut rng);
         let books = Arc::<Books>::default();
         let peers = (0..CLIENTS).map(|name| {
             let user = if name < CLIENTS - GUESTS { "person" } else { "guest" };
@@ -67,7 +61,6 @@ impl World {
             stalled_until: 0,
             resting: false,
             draining: false,
-            ticks: 0,
             seen: BTreeSet::new(),
         };
         world.make_sessions();
@@ -232,24 +225,10 @@ impl World {
     }
 
     fn tick(&mut self) {
-        let now = clock::now();
-        let before = std::mem::replace(&mut self.ticks, now.mono_ms);
-        let passed = |every: u64| before / every != now.mono_ms / every;
-        if passed(250) {
-            self.server.hub.tick(now);
-        }
-        if passed(1_000) {
-            for shard in &mut self.server.shards {
-                shard.set_now(now);
-                shard.tick();
-            }
-        }
-        if passed(100) {
-            let before = self.server.hub.live();
-            self.server.hub.unload_idle(now);
-            if self.server.hub.live() < before {
-                self.seen.insert("unloaded");
-            }
+        let before = self.server.hub.live();
+        self.server.tick();
+        if self.server.hub.live() < before {
+            self.seen.insert("unloaded");
         }
     }
 
@@ -283,14 +262,7 @@ impl World {
     }
 
     fn next_process(&mut self) {
-        for id in self.net.ids() {
-            if let Some(link) = self.net.get(id) {
-                link.cut(&mut self.rng);
-                link.server_gone = true;
-            }
-            self.net.tidy(id);
-        }
-        self.server.restart();
+        self.server.next_process(&mut self.net, &mut self.rng);
         for (session, lists) in SESSIONS {
             if let Some(((_, document), _)) = self.server.documents(session, "person") {
                 for peer in &self.peers {

@@ -3,7 +3,6 @@
 //! document or a token.
 
 mod figures;
-mod profile;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,12 +22,13 @@ use tokio::sync::Notify;
 
 use super::{Shown, metrics::Label as _};
 use crate::{
-    defaults::{CONSOLE_ROWS, PROFILE_SECONDS, SURVEY_WAIT},
+    defaults::{CONSOLE_ROWS, PROFILE_SECONDS, PROFILE_USUAL_SECONDS, SURVEY_WAIT},
     hub::{
         Hub,
         survey::{Described, ShardSurvey, Wanted},
     },
     pages,
+    profile::{Format, Profile, Sampling},
     rest::bearer,
     session::ConnId,
 };
@@ -86,7 +86,8 @@ pub fn routes(console: Console) -> Router {
     let acting = Router::new()
         .route("/api/connections/{id}/disconnect", post(disconnect))
         .route("/api/drain", post(drain))
-        .route("/api/profile", post(take_profile))
+        .route("/api/profile", post(take_stacks))
+        .route("/debug/pprof/profile", get(take_file))
         .layer(middleware::from_fn_with_state(Arc::clone(&console), only_with_token));
     Router::new()
         .route("/api/overview", get(overview))
@@ -256,16 +257,46 @@ async fn drain(State(console): State<Shared>) -> StatusCode {
     StatusCode::ACCEPTED
 }
 
-/// How long a profile is taken.
+/// How long a profile is taken, and as what it is wanted.
 #[derive(Debug, Deserialize)]
 struct Asked {
     seconds: Option<u64>,
+    format: Option<String>,
 }
 
-async fn take_profile(Query(asked): Query<Asked>) -> Result<Response, Refused> {
-    let seconds = asked.seconds.unwrap_or(5).clamp(1, PROFILE_SECONDS);
-    profile::take(Duration::from_secs(seconds)).await.map(of_now).map_err(|error| {
-        tracing::warn!(%error, "no profile");
-        Refused(StatusCode::CONFLICT, "no profile: another one is being taken, or the system does not allow it")
-    })
+impl Asked {
+    /// Takes a profile and makes something of it, off the thread that answers probes.
+    async fn take<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(&Profile, Duration) -> Result<T, pprof::Error> + Send + 'static,
+    ) -> Result<T, Refused> {
+        let long = Duration::from_secs(self.seconds.unwrap_or(PROFILE_USUAL_SECONDS).clamp(1, PROFILE_SECONDS));
+        let taken = async {
+            let sampling = Sampling::begin()?;
+            tokio::time::sleep(long).await;
+            let done = tokio::task::spawn_blocking(move || make(&sampling.end()?, long)).await;
+            done.map_err(|error| pprof::Error::IoError(std::io::Error::other(error)))?
+        };
+        taken.await.map_err(|error| {
+            tracing::warn!(%error, "no profile");
+            Refused(StatusCode::CONFLICT, "no profile: another one is being taken, or the system does not allow it")
+        })
+    }
+}
+
+/// For the page, which draws it.
+async fn take_stacks(Query(asked): Query<Asked>) -> Result<Response, Refused> {
+    asked.take(|profile, long| Ok(profile.json(long))).await.map(of_now)
+}
+
+/// For tools: where Go's servers have it, so that what reads theirs reads ours.
+async fn take_file(Query(asked): Query<Asked>) -> Result<Response, Refused> {
+    let wanted = Refused(StatusCode::BAD_REQUEST, "`format` is pprof or svg");
+    let format = asked.format.as_deref().map_or(Some(Format::Pprof), Format::named).ok_or(wanted)?;
+    let kind = match format {
+        Format::Pprof => "application/octet-stream",
+        Format::Svg => "image/svg+xml",
+    };
+    let file = asked.take(move |profile, _| profile.file(format)).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, kind)], file).into_response())
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use super::Where;
 use crate::{
-    cli::{End, Failure, print},
+    cli::{End, Failure, ask_server, print},
     control,
 };
 
@@ -34,18 +34,13 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         return Err(Failure::new(End::Conflict, format!("{} exists already", to.display())));
     }
     let data = options.of.data()?;
-    let done = control::ask(&data, &control::Request::Backup { to: to.clone() }).map_err(|error| {
-        let what = format!("no server answers in {}: {error}", data.display());
-        Failure::new(End::Unreachable, what)
-            .hint("is the server running, with this --data? The folder of a server that is not can simply be copied")
-    })?;
-    match done {
-        control::Answer::Done(backup) if options.of.json => print(format_args!("{backup}\n"))?,
-        control::Answer::Done(backup) => {
-            let (epoch, group, sessions) = (&backup["epoch"], &backup["group"], &backup["sessions"]);
-            print(format_args!("{sessions} sessions as of group {group} of epoch {epoch}, in {}\n", to.display()))?;
-        }
-        control::Answer::Failed(why) => return Err(Failure::new(End::Failed, why)),
+    let hint = "is the server running, with this --data? The folder of a server that is not can simply be copied";
+    let backup = ask_server(&data, &control::Request::Backup { to: to.clone() }, hint)?;
+    if options.of.json {
+        print(format_args!("{backup}\n"))?;
+    } else {
+        let (epoch, group, sessions) = (&backup["epoch"], &backup["group"], &backup["sessions"]);
+        print(format_args!("{sessions} sessions as of group {group} of epoch {epoch}, in {}\n", to.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

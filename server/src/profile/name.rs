@@ -1,43 +1,10 @@
-//! A profile of the processor: which functions it was in, sampled by a timer signal. As stacks with counts, of which the
-//! page draws a flame graph.
+//! What a function of a profile is called. Line tables know a function's bare name and its file, and no more.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
-
-use serde_json::{Value, json};
-
-/// Samples a second. Not a divisor of common timers' rates, so that it does not beat with them.
-const RATE: i32 = 199;
-
-/// Samples for as long as this.
-///
-/// # Errors
-/// Another profile is being taken, or the system refuses.
-pub(super) async fn take(long: Duration) -> Result<Value, pprof::Error> {
-    // Where a sample would have to walk a stack that is half made, none is taken.
-    let guard = pprof::ProfilerGuardBuilder::default()
-        .frequency(RATE)
-        .blocklist(&["libc", "libgcc", "pthread", "vdso"])
-        .build()?;
-    tokio::time::sleep(long).await;
-    let report = tokio::task::spawn_blocking(move || guard.report().build());
-    let report = report.await.map_err(|error| pprof::Error::IoError(std::io::Error::other(error)))??;
-    let mut stacks: BTreeMap<Vec<String>, u64> = BTreeMap::new();
-    for (frames, count) in &report.data {
-        let mut stack = vec![frames.thread_name_or_id()];
-        // Of a frame, what was put into it by the compiler comes before itself.
-        let called = frames.frames.iter().rev().flat_map(|frame| frame.iter().rev());
-        stack.extend(called.map(|symbol| named(&symbol.name(), symbol.filename.as_deref())));
-        *stacks.entry(stack).or_default() += u64::try_from(*count).unwrap_or_default();
-    }
-    let samples: u64 = stacks.values().sum();
-    let stacks: Vec<Value> =
-        stacks.into_iter().map(|(frames, count)| json!({"frames": frames, "count": count})).collect();
-    Ok(json!({"seconds": long.as_secs(), "rate": RATE, "samples": samples, "stacks": stacks}))
-}
+use std::path::Path;
 
 /// A function as people look for it: crate and module by the file that it is in, and its name without what generics were
-/// filled with, which is long and says little. Line tables know no more than both.
-fn named(function: &str, file: Option<&Path>) -> String {
+/// filled with, which is long and says little.
+pub(super) fn named(function: &str, file: Option<&Path>) -> String {
     let name = without_generics(function);
     match file.and_then(place) {
         Some(place) if !name.contains("::") => format!("{place}::{name}"),

@@ -2,6 +2,8 @@
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
+  // The client's sources, as the pages have them.
+  ssr: { resolve: { conditions: ['source', 'node', 'module', 'import'] } },
   test: {
     include: ['e2e/screenshots.ts'],
     testTimeout: 120_000,

@@ -280,7 +280,8 @@ impl Server {
         let (router, templates) = rest::router(api, shown.clone());
         let (draining, drained) = watch::channel(false);
         let header_limit = Duration::from_secs(config.limits.header_seconds);
-        let door = webtransport::Door::new(Arc::new(origin::Pages::new(&config.http)), header_limit);
+        let pages = Arc::new(origin::Pages::new(&config.http));
+        let door = webtransport::Door::new(Arc::clone(&pages), header_limit);
         let processors = shard::pin::allowed();
         let mut shards = Vec::with_capacity(count);
         for (index, (tcp, quic)) in tcp.into_iter().zip(quic).enumerate() {
@@ -293,6 +294,7 @@ impl Server {
                 tcp,
                 tls: acceptor.clone(),
                 quic,
+                pages: Arc::clone(&pages),
                 door: door.clone(),
                 router: router.clone(),
                 templates: Arc::clone(&templates),

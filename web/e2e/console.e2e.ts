@@ -1,19 +1,14 @@
 // The operators' console, on the admin listener: it shows who is connected and what is open, and acts for who has the
 // token only.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { barriers } from './support/axe.ts';
+import { operators } from './support/operators.ts';
 import { World } from './support/world.ts';
 
-const TOKEN = 'a-token-for-the-operators-of-this-test';
-const folder = await mkdtemp(join(tmpdir(), 'syncbridge-console-'));
-const file = join(folder, 'token');
-await writeFile(file, `${TOKEN}\n`, { mode: 0o600 });
-afterAll(() => rm(folder, { recursive: true }));
+const { token, setting, forget } = await operators();
+afterAll(forget);
 
-const world = new World(['limits.enabled=false', `console.token_file=${file}`]);
+const world = new World(['limits.enabled=false', setting]);
 
 test('who looks sees connections and sessions, and can do nothing', async () => {
   const device = await world.signedIn(await world.account());
@@ -49,7 +44,7 @@ test('who has the token disconnects a device, which comes back when its person s
   const { page } = await world.device({ baseURL: world.server.adminUrl });
   await page.goto('/#connections');
   await page.getByTestId('unlock').click();
-  await page.getByTestId('token').fill(TOKEN);
+  await page.getByTestId('token').fill(token);
   await page.getByRole('button', { name: 'Use it' }).click();
   await page
     .getByTestId('connections-table')

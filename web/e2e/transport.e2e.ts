@@ -39,3 +39,13 @@ test('where UDP does not come through, the page is there by WebSocket', async ()
   await blocked.add('By WebSocket');
   await other.note('By WebSocket').waitFor();
 });
+
+test('a page that was asked for as localhost has WebTransport too', async () => {
+  const account = await world.account();
+  const device = await world.device({ baseURL: world.server.url.replace('127.0.0.1', 'localhost') });
+  await device.only('webtransport');
+  await device.signIn(account.email, account.password);
+  expect((await device.state()).transport).toBe('webtransport');
+  await device.add('By a name');
+  await device.until('all is sent', ({ pending, version }) => pending === 0 && version === 2);
+});

@@ -3,6 +3,7 @@
 import type { TakenOver } from '@syncbridge/client';
 import { chooseSession, keep, type Login } from './login.ts';
 
+const HOME = '/home';
 /** Milliseconds that the address waits for the session. */
 const PATIENCE = 1_000;
 
@@ -34,12 +35,18 @@ async function go(login: Login, taken?: TakenOver): Promise<void> {
     ({ start } = await home());
   } catch {
     // The server has become another meanwhile, with other scripts: its page knows which.
-    location.assign('/home');
+    location.assign(HOME);
     return;
   }
-  const room = await start(login, taken);
-  // Whoever waits for the address finds the session there; but a server that is away now keeps nobody from /home.
+  // Whoever waits for the address finds the session there. What a handoff brought is there before it is drawn.
+  const room = await start(login, taken, ({ isOpen }) => isOpen && arrive());
+  if (location.pathname === HOME) return;
+  // But a server that is away now keeps nobody from /home.
   await Promise.race([room.opened(), new Promise(resolve => setTimeout(resolve, PATIENCE))]);
-  // Going back from here leads to where one was before, not to a form that has done its work.
-  history.replaceState(null, '', '/home');
+  arrive();
+}
+
+/** Going back from here leads to where one was before, not to a form that has done its work. */
+function arrive(): void {
+  history.replaceState(null, '', HOME);
 }

@@ -130,8 +130,8 @@ settings! {
         /// Where clients find the server, for links that it makes: in QR codes, in the OpenAPI document, for
         /// WebTransport. Empty: where the request came to.
         public_url: PublicUrl = PublicUrl::default();
-        /// Origins whose pages may use the routes (CORS) and open sessions of WebTransport: a list between commas, or
-        /// `*` for all, then without credentials of the browser. Empty: only pages of the server's own origin.
+        /// Origins whose pages may use the routes (CORS), and open a WebSocket or a session of WebTransport: a list between
+        /// commas, or `*` for all, then without credentials of the browser. Empty: only pages of the server's own origin.
         cors_origins: Origins = Origins::default();
         /// Addresses and networks of proxies whose `X-Forwarded-For` is believed: a list between commas. Empty: it is
         /// ignored.

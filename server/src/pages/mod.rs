@@ -4,6 +4,8 @@
 
 pub mod file;
 
+use std::net::Ipv4Addr;
+
 use axum::{
     Router,
     http::{HeaderMap, HeaderName, HeaderValue, header},
@@ -17,14 +19,14 @@ const BUILT: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/pages.rs"));
 /// Where files lie whose names hold a hash of what is in them.
 const ASSETS: &str = "assets/";
 
-/// What a page may do: run and show what this server sends, and talk to this server. `connect-src 'self'` takes in `ws:`,
-/// `wss:` and WebTransport on the same host and port (CSP3 §6.7.2.8). Images as data: the QR code. No string becomes
+/// What a page may do, but for the hosts that it may connect to: run and show what this server sends, and talk to this
+/// server. `connect-src 'self'` takes in `ws:`, `wss:` and WebTransport on the same host and port (CSP3 §6.7.2.8). Images as data: the QR code. No string becomes
 /// markup or code: trusted types are required, and none can be made.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data:; \
-     connect-src 'self'; manifest-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; \
-     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
-);
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data:; \
+     manifest-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+     require-trusted-types-for 'script'; trusted-types 'none'; connect-src 'self'";
+/// The name of this machine that a page may have been asked for by.
+const LOCALHOST: &str = "localhost";
 /// Which of the browser's powers a page has: the camera, for codes that another screen shows.
 const POWERS: HeaderValue = HeaderValue::from_static("camera=(self), microphone=(), geolocation=()");
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
@@ -44,7 +46,9 @@ pub enum For {
 }
 
 /// The routes of these pages, and their templates: every asset is counted as one route.
-pub fn routes(whom: For) -> (Router, Vec<String>) {
+///
+/// `loopback`: where a page that was asked for as `localhost` is told to open its session of WebTransport, when not there.
+pub fn routes(whom: For, loopback: Option<Ipv4Addr>) -> (Router, Vec<String>) {
     let mut router = Router::new();
     let mut templates = vec![format!("/{ASSETS}{{file}}")];
     for (name, bytes) in BUILT {
@@ -61,7 +65,16 @@ pub fn routes(whom: For) -> (Router, Vec<String>) {
         }
         let caching = if hashed { Caching::Forever } else { Caching::Revalidate };
         let file = File::new(kind(name), *bytes, caching, headers());
-        router = router.route(&path, get(async move |headers: HeaderMap| file.answer(&headers)));
+        router = router.route(
+            &path,
+            get(async move |headers: HeaderMap| {
+                let mut response = file.answer(&headers);
+                if let Some(policy) = loopback.and_then(|address| beside(&headers, address)) {
+                    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+                }
+                response
+            }),
+        );
     }
     (router, templates)
 }
@@ -69,11 +82,20 @@ pub fn routes(whom: For) -> (Router, Vec<String>) {
 /// What every answer of a page says about what may be done with it.
 fn headers() -> Vec<(HeaderName, HeaderValue)> {
     vec![
-        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
         (PERMISSIONS_POLICY, POWERS),
         (OPENER_POLICY, HeaderValue::from_static("same-origin")),
         (RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
     ]
+}
+
+/// The policy of a page at `localhost`, which is another host than `address` to a browser.
+fn beside(headers: &HeaderMap, address: Ipv4Addr) -> Option<HeaderValue> {
+    let host = headers.get(header::HOST)?.to_str().ok()?;
+    let (name, port) = host.split_once(':').unwrap_or((host, "80"));
+    let port: u16 = port.parse().ok()?;
+    let source = format!("{POLICY} https://{address}:{port}");
+    name.eq_ignore_ascii_case(LOCALHOST).then(|| HeaderValue::from_str(&source).ok()).flatten()
 }
 
 const HTML: &str = "text/html; charset=utf-8";

@@ -2,6 +2,7 @@
 //! nothing costs anything while none is taken. Given as stacks (the console draws them), as a flame graph, and as pprof.
 
 mod flame;
+mod name;
 
 use std::{collections::BTreeMap, io::Write as _, time::Duration};
 
@@ -68,7 +69,9 @@ impl Profile {
         let mut stacks: BTreeMap<Vec<String>, u64> = BTreeMap::new();
         for (frames, count) in &self.0.data {
             let mut stack = vec![frames.thread_name_or_id()];
-            stack.extend(frames.frames.iter().rev().flatten().map(pprof::Symbol::name));
+            // Of a frame, what was put into it by the compiler comes before itself.
+            let called = frames.frames.iter().rev().flat_map(|frame| frame.iter().rev());
+            stack.extend(called.map(|symbol| name::named(&symbol.name(), symbol.filename.as_deref())));
             *stacks.entry(stack).or_default() += u64::try_from(*count).unwrap_or_default();
         }
         stacks

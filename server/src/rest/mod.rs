@@ -90,7 +90,7 @@ pub fn router(api: Api, shown: Shown) -> (Router, Arc<[String]>) {
     let operators_own = ["/health", "/ready", "/metrics"].map(str::to_owned);
     let description = description::complete(description, api.config.http.public_url.get());
     let (docs, docs_own) = docs::routes(&description);
-    let (pages, pages_own) = pages::routes(pages::For::People);
+    let (pages, pages_own) = pages::routes(pages::For::People, api.webtransport.loopback());
     let templates = description.paths.paths.into_keys().chain(operators_own).chain(docs_own).chain(pages_own).collect();
     let open = api.config.open;
     let routes = routes

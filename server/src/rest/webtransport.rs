@@ -1,7 +1,7 @@
 //! What a page needs to open a session of WebTransport here. Opens none.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -33,6 +33,14 @@ pub struct Offer {
     pub listen: SocketAddr,
     /// Certificates that browsers trust by their hash; `None` when one is configured, which they trust as any other.
     pub browsers: Option<Arc<ShortLived>>,
+}
+
+impl Offer {
+    /// Where a page that was asked for as `localhost` opens its session. Browsers try IPv6 for that name, and for QUIC they
+    /// try nothing else when nobody answers there. Only where the certificate's names do not matter.
+    pub fn loopback(&self) -> Option<Ipv4Addr> {
+        (self.browsers.is_some() && self.listen.is_ipv4()).then_some(Ipv4Addr::LOCALHOST)
+    }
 }
 
 /// How a page opens a session of WebTransport.
@@ -70,7 +78,7 @@ async fn webtransport(State(api): State<Api>, headers: HeaderMap) -> Response {
     let published = offer.browsers.as_ref().map(|browsers| browsers.published());
     let hash = |hash: &Fingerprint| Hash { algorithm: "sha-256", value: hash.to_string() };
     let told = Told {
-        url: url(&place::base(&api, &headers), published.as_ref().map(|_| offer.listen.ip())),
+        url: url(&place::base(&api, &headers), offer.loopback()),
         protocols: [WEBSOCKET_SUBPROTOCOL],
         changes_at: published.as_ref().map(|published| rfc3339(published.changes_at * 1_000)),
         server_certificate_hashes: published.iter().flat_map(|published| &published.hashes).map(hash).collect(),
@@ -78,9 +86,9 @@ async fn webtransport(State(api): State<Api>, headers: HeaderMap) -> Response {
     ([(header::CACHE_CONTROL, "no-cache")], axum::Json(told)).into_response()
 }
 
-/// The session's URL at a server whose pages are at `base`: HTTP/3 is on the same number. `by_hash`: the address that the
-/// server listens on, when its certificate's names do not matter.
-fn url(base: &str, by_hash: Option<IpAddr>) -> String {
+/// The session's URL at a server whose pages are at `base`: HTTP/3 is on the same number. `loopback`: see
+/// [`Offer::loopback`].
+fn url(base: &str, loopback: Option<Ipv4Addr>) -> String {
     let (scheme, rest) = base.split_once("://").unwrap_or(("https", base));
     let authority = rest.split('/').next().unwrap_or_default();
     let (host, port) = match authority.rsplit_once(':') {
@@ -88,19 +96,15 @@ fn url(base: &str, by_hash: Option<IpAddr>) -> String {
         _ => (authority, None),
     };
     let port = port.or((scheme == "http").then_some("80"));
-    // Browsers try IPv6 for this name, and for QUIC they try nothing else when nobody answers there.
-    let host = match by_hash {
-        Some(IpAddr::V4(_)) if host.eq_ignore_ascii_case("localhost") => "127.0.0.1",
-        _ => host,
-    };
+    let loopback = loopback.filter(|_| host.eq_ignore_ascii_case("localhost")).map(|address| address.to_string());
+    let host = loopback.as_deref().unwrap_or(host);
     let colon = if port.is_some() { ":" } else { "" };
     format!("https://{host}{colon}{}{PATH}", port.unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
-
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -119,9 +123,19 @@ mod tests {
     }
 
     #[test]
-    fn localhost_is_the_address_that_the_server_listens_on_when_names_do_not_matter() {
-        let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-        assert_eq!(url("http://localhost:7400", Some(v4)), "https://127.0.0.1:7400/wt");
-        assert_eq!(url("http://localhost:7400", Some(v6)), "https://localhost:7400/wt");
+    fn a_page_at_localhost_opens_its_session_at_an_address_where_names_do_not_matter() {
+        let offer = |listen: &str, browsers| Offer { listen: listen.parse().unwrap(), browsers };
+        let folder = tempfile::tempdir().unwrap();
+        let hashes = Some(Arc::new(ShortLived::load_or_create(folder.path(), 1_800_000_000).unwrap()));
+        for (listen, browsers, expected) in [
+            ("127.0.0.1:7400", hashes.clone(), "https://127.0.0.1:7400/wt"),
+            ("0.0.0.0:7400", hashes.clone(), "https://127.0.0.1:7400/wt"),
+            ("[::]:7400", hashes, "https://localhost:7400/wt"),
+            ("127.0.0.1:7400", None, "https://localhost:7400/wt"),
+        ] {
+            let offer = offer(listen, browsers);
+            assert_eq!(url("http://localhost:7400", offer.loopback()), expected, "{listen}");
+            assert_eq!(url("http://10.0.0.1:7400", offer.loopback()), "https://10.0.0.1:7400/wt", "{listen}");
+        }
     }
 }

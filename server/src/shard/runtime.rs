@@ -31,6 +31,7 @@ use crate::{
     session::Now,
     transport::{
         http::{self, Http, Open},
+        origin::Pages,
         pipe::{Pipe, Stream},
         quic::{self, Accepted, Streams},
         websocket::Wanted,
@@ -54,6 +55,8 @@ pub struct Parts {
     pub tls: Option<TlsAcceptor>,
     /// Its QUIC socket.
     pub quic: quic::Socket,
+    /// Whose pages may open a WebSocket.
+    pub pages: Arc<Pages>,
     /// Who gets a session of WebTransport on it.
     pub door: Door,
     /// What answers HTTP.
@@ -194,7 +197,9 @@ pub fn run(parts: Parts) -> std::io::Result<()> {
 }
 
 async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Result<()> {
-    let Parts { index, shared, inbox, tcp, tls, quic, door, router, echo, handshake, clock, mut draining, .. } = parts;
+    let Parts {
+        index, shared, inbox, tcp, tls, quic, pages, door, router, echo, handshake, clock, mut draining, ..
+    } = parts;
     let frame = Rc::new(Frame::new(router, &parts.http, &parts.templates, &shared.metrics));
     let local = Rc::new(Local {
         shard: RefCell::new(Shard::new(index, shared, Arc::clone(&inbox), clock())),
@@ -215,11 +220,11 @@ async fn serve(parts: Parts, blocking: tokio::runtime::Handle) -> std::io::Resul
     let listener = tokio::net::TcpListener::from_std(tcp)?;
     match tls {
         None => {
-            let http = http(&local, frame, echo, handshake, draining.clone());
+            let http = http(&local, frame, pages, echo, handshake, draining.clone());
             spawn_local(accept_plain(listener, http, draining.clone()))
         }
         Some(tls) => {
-            let http = http(&local, frame, echo, handshake, draining.clone());
+            let http = http(&local, frame, pages, echo, handshake, draining.clone());
             spawn_local(accept_tls(listener, tls, http, draining.clone()))
         }
     };
@@ -303,6 +308,7 @@ async fn next(listener: &tokio::net::TcpListener, draining: &mut Draining) -> Op
 fn http<S: Stream>(
     local: &Rc<Local>,
     frame: Rc<Frame>,
+    pages: Arc<Pages>,
     echo: bool,
     header_timeout: Duration,
     draining: Draining,
@@ -324,7 +330,7 @@ fn http<S: Stream>(
             spawn_local(super::echo::run(stream, already));
         }
     });
-    Rc::new(Http { frame, echo, header_timeout, draining, open, known, upgraded })
+    Rc::new(Http { frame, echo, header_timeout, draining, open, pages, known, upgraded })
 }
 
 async fn accept_plain(listener: tokio::net::TcpListener, http: Rc<Http<TcpStream>>, mut draining: Draining) {

@@ -1,5 +1,8 @@
-//! Which pages may open a session. A browser says whose page it is and lets the server decide; who is no browser says
-//! nothing, or whatever it likes: this keeps pages of strangers out, and nobody else.
+//! Which pages may open a WebSocket, or a session of WebTransport: the same-origin policy covers neither. A browser says
+//! whose page it is and lets the server decide; who is no browser says nothing, or whatever it likes: this keeps pages of
+//! strangers out, and nobody else.
+
+use hyper::header::{self, HeaderMap, HeaderValue};
 
 use crate::config::{Http, Origins};
 
@@ -23,10 +26,21 @@ impl Pages {
     /// names of loopback are one host: a page at `localhost` has to call `127.0.0.1` where IPv6 does not listen.
     pub fn may(&self, origin: &str, authority: &str) -> bool {
         let host = origin.split_once("://").map_or("", |(_, host)| host);
-        !host.is_empty()
-            && (same_host(host, authority)
-                || self.own.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(origin))
-                || self.origins.has(origin))
+        self.origins.has(origin)
+            || (!host.is_empty()
+                && (same_host(host, authority)
+                    || self.own.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(origin))))
+    }
+
+    /// Whether who sends these headers may: a page that may, or no page. More than one `Origin` is no browser's doing.
+    pub fn admit(&self, headers: &HeaderMap) -> bool {
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let authority = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        match (origins.next().map(HeaderValue::to_str), origins.next()) {
+            (None, _) => true,
+            (Some(Ok(origin)), None) => self.may(origin, authority),
+            (Some(_), _) => false,
+        }
     }
 }
 
@@ -88,17 +102,28 @@ mod tests {
 
     #[test]
     fn pages_of_the_public_url_and_of_configured_origins_may() {
-        let pages = pages("https://app.example", "https://sync.example/below");
-        assert!(pages.may("https://sync.example", "10.0.0.1:7400"));
-        assert!(pages.may("https://app.example", "10.0.0.1:7400"));
-        assert!(!pages.may("http://app.example", "10.0.0.1:7400"));
-        assert!(
-            Pages::new(&{
-                let mut any = Config::default().http;
-                any.cors_origins = Origins::parse("*").unwrap();
-                any
-            })
-            .may("https://anybody.example", "10.0.0.1:7400")
-        );
+        let some = pages("https://app.example", "https://sync.example/below");
+        assert!(some.may("https://sync.example", "10.0.0.1:7400"));
+        assert!(some.may("https://app.example", "10.0.0.1:7400"));
+        assert!(!some.may("http://app.example", "10.0.0.1:7400"));
+        for origin in ["https://anybody.example", "file://", "null"] {
+            assert!(pages("*", "").may(origin, "10.0.0.1:7400"), "{origin}");
+        }
+    }
+
+    #[test]
+    fn who_names_no_origin_is_no_page_and_who_names_two_is_not_let_in() {
+        let pages = pages("", "");
+        let may = |origins: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("a.example:7400"));
+            for origin in origins {
+                headers.append(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            pages.admit(&headers)
+        };
+        assert!(may(&[]) && may(&["http://a.example:7400"]));
+        assert!(!may(&["http://b.example:7400"]) && !may(&[""]) && !may(&["null"]));
+        assert!(!may(&["http://a.example:7400", "http://a.example:7400"]));
     }
 }

@@ -8,6 +8,7 @@ use hyper::{
 };
 use syncbridge_codec::{ErrorCode, WEBSOCKET_SUBPROTOCOL, websocket::accept_key};
 
+use super::origin::Pages;
 use crate::{
     connection::Identity,
     rest::{Problem, bearer},
@@ -41,9 +42,15 @@ pub fn wanted(path: &str, headers: &HeaderMap, echo: bool) -> Option<Wanted> {
 /// clients say it in `Hello`.
 ///
 /// # Errors
-/// The answer that refuses: the request is no upgrade that we take, or its token is not good.
+/// The answer that refuses: the request is no upgrade that we take, it comes from a page that may not, or its token is not
+/// good.
 #[allow(clippy::result_large_err, reason = "both are an answer, which is sent at once")]
-pub fn accept(headers: &HeaderMap, wanted: &mut Wanted, known: &Known) -> Result<Response<Body>, Response<Body>> {
+pub fn accept(
+    headers: &HeaderMap,
+    wanted: &mut Wanted,
+    pages: &Pages,
+    known: &Known,
+) -> Result<Response<Body>, Response<Body>> {
     let key = upgrade_key(headers).map_err(|(status, text)| {
         let mut response = Problem::new(ErrorCode::InvalidRequest, text).with_status(status).into_response();
         if status == StatusCode::UPGRADE_REQUIRED {
@@ -54,6 +61,10 @@ pub fn accept(headers: &HeaderMap, wanted: &mut Wanted, known: &Known) -> Result
         }
         response
     })?;
+    if !pages.admit(headers) {
+        let what = "pages of this origin may not; `http.cors_origins` names those that may beside the server's own";
+        return Err(Problem::new(ErrorCode::Forbidden, what).into_response());
+    }
     if let (Wanted::Json(identity), Some(token)) = (&mut *wanted, bearer(headers)) {
         *identity = Some(Box::new(token.and_then(known).map_err(IntoResponse::into_response)?));
     }

@@ -245,6 +245,34 @@ async fn pages_of_other_origins_may_ask_only_when_they_are_configured() {
 }
 
 #[tokio::test]
+async fn pages_of_other_origins_open_no_websocket_unless_they_are_configured() {
+    async fn status(host: &Host, more: &str) -> u16 {
+        let mut raw = Raw::connect(host.server().listen).await;
+        let upgrade = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                       sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        raw.send(format!("GET /ws HTTP/1.1\r\nhost: a.example:7400\r\n{upgrade}{more}\r\n")).await;
+        let told = raw.answer().await.expect("an answer");
+        assert!(told.status == 101 || told.code() == "forbidden", "{told:?}");
+        told.status
+    }
+    let frames = "sec-websocket-protocol: syncbridge.v1\r\n";
+    let (ours, others) = ("origin: http://a.example:7400\r\n", "origin: https://evil.example\r\n");
+    for open in [false, true] {
+        let host = Host::with(|config| config.open = open);
+        for (origin, expected) in [("", 101), (ours, 101), (others, 403), ("origin: null\r\n", 403)] {
+            assert_eq!(status(&host, origin).await, expected, "flat JSON, {origin:?}, open: {open}");
+            assert_eq!(status(&host, &format!("{frames}{origin}")).await, expected, "{origin:?}, open: {open}");
+        }
+        assert_eq!(status(&host, &format!("{ours}{others}")).await, 403, "a second origin hides behind the first");
+    }
+    let some = Host::with(|config| config.set("http.cors_origins", "https://evil.example").unwrap());
+    assert_eq!(status(&some, others).await, 101);
+    assert_eq!(status(&some, "origin: http://evil.example\r\n").await, 403);
+    let all = Host::with(|config| config.set("http.cors_origins", "*").unwrap());
+    assert_eq!(status(&all, "origin: null\r\n").await, 101);
+}
+
+#[tokio::test]
 async fn the_page_is_whole_and_may_load_nothing_from_elsewhere() {
     let host = Host::new();
     let http = host.http();

@@ -6,6 +6,7 @@ use hyper::http;
 use crate::{
     host::Host,
     http::{Answer, Http},
+    raw::Raw,
 };
 
 const PAGES: [&str; 3] = ["/", "/home", "/handoff"];
@@ -103,6 +104,28 @@ async fn no_page_may_run_or_load_what_is_not_this_servers_and_none_holds_script_
                 .all(|script| script.contains("src=\"/assets/") && script.contains("></script>"))
         );
     }
+}
+
+#[tokio::test]
+async fn a_page_at_localhost_may_also_connect_where_it_is_told_to_open_its_session() {
+    let host = Host::new();
+    let asked_as = async |name: &str, path: &str| {
+        let mut raw = Raw::connect(host.server().listen).await;
+        raw.send(format!("GET {path} HTTP/1.1\r\nhost: {name}\r\n\r\n")).await;
+        raw.answer().await.expect("an answer")
+    };
+    for path in PAGES {
+        let page = asked_as("LocalHost:7999", path).await;
+        let policy = page.header("content-security-policy").expect("a policy");
+        assert!(policy.ends_with("; connect-src 'self' https://127.0.0.1:7999"), "{policy}");
+        for other in ["localhost.evil.example:7999", "localhost:7999 https://evil.example", "x", "localhost:"] {
+            let policy = asked_as(other, path).await.header("content-security-policy").expect("a policy");
+            assert!(policy.ends_with("; connect-src 'self'"), "{other}: {policy}");
+        }
+    }
+    let told = asked_as("localhost:7999", "/api/v1/webtransport").await;
+    let told: serde_json::Value = serde_json::from_slice(&told.body).expect("JSON");
+    assert_eq!(told["url"], "https://127.0.0.1:7999/wt");
 }
 
 #[tokio::test]

@@ -154,6 +154,7 @@ async function freshPages(context: BrowserContext, url: string, root: string): P
   const folder = FRESH;
   if (folder === undefined) return;
   const headers = Object.fromEntries((await fetch(url)).headers);
+  if (headers['content-security-policy'] === undefined) return; // Not the server's pages.
   for (const name of ['content-type', 'content-length', 'content-encoding', 'etag']) delete headers[name];
   const page = /^\/(?:home|handoff|favicon\.svg|assets\/[^/]+)?$/;
   await context.route(

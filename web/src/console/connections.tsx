@@ -50,7 +50,7 @@ export function Connections({ token }: { token: string | undefined }) {
         {said}
       </p>
       <div class="scroll">
-        <table data-testid="connections-table">
+        <table class="stacked" data-testid="connections-table">
           <thead>
             <tr>
               <th scope="col">Device</th>
@@ -77,23 +77,25 @@ export function Connections({ token }: { token: string | undefined }) {
                   {connection.device || <i>not signed in</i>}
                   <span class="soft small-text block">{connection.user}</span>
                 </th>
-                <td>{connection.transport}</td>
-                <td>{connection.peer}</td>
-                <td class="clip" title={connection.sessions.join(', ')}>
+                <td data-label="By">{connection.transport}</td>
+                <td data-label="From">{connection.peer}</td>
+                <td data-label="Sessions" class="clip" title={connection.sessions.join(', ')}>
                   {connection.sessions.join(', ')}
                 </td>
-                <td>
+                <td data-label="Behind">
                   {count(connection.lagEvents)} <span class="soft">({bytes(connection.lagBytes)})</span>
                 </td>
-                <td>{bytes(connection.waitingBytes)}</td>
-                <td>{bytes(connection.socketBytes)}</td>
-                <td>{milliseconds(connection.rttMs ?? undefined)}</td>
-                <td>
+                <td data-label="Waiting">{bytes(connection.waitingBytes)}</td>
+                <td data-label="In its socket">{bytes(connection.socketBytes)}</td>
+                <td data-label="Round trip">{milliseconds(connection.rttMs ?? undefined)}</td>
+                <td data-label="Lost">
                   {connection.sent > 0 ? `${((100 * connection.lost) / connection.sent).toFixed(1)} %` : '–'}
                 </td>
-                <td class="why">{connection.why.join('; ') || <span class="soft">it is not</span>}</td>
+                <td data-label="Why it is slow" class="why">
+                  {connection.why.join('; ') || <span class="soft">it is not</span>}
+                </td>
                 {token !== undefined && (
-                  <td>
+                  <td class="act">
                     <button class="button small danger" type="button" onClick={() => void end(connection)}>
                       Disconnect
                     </button>

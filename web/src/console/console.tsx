@@ -35,7 +35,7 @@ export function Console() {
     <div class="console">
       <header class="bar">
         <a class="brand" href="/">
-          <Mark /> <span>SyncBridge</span> <span class="soft">console</span>
+          <Mark /> <span class="brand-name">SyncBridge</span> <span class="soft">console</span>
         </a>
         {told !== undefined && (
           <p class="soft small-text about">
@@ -154,7 +154,9 @@ function Actor({ mayAct, token, onToken }: ActorProps) {
           }}
         >
           <h2 id="token-title">The operators' token</h2>
-          <p class="soft">It is in the file that `console.token_file` names.</p>
+          <p class="soft">
+            It is in the file that <code>console.token_file</code> names.
+          </p>
           <input
             class="input"
             type="password"
@@ -181,7 +183,7 @@ function Actor({ mayAct, token, onToken }: ActorProps) {
           <button class="button plain" type="button" onClick={() => draining.current?.close()}>
             Cancel
           </button>
-          <button class="button primary" type="button" data-testid="drain-now" onClick={() => void goDown()}>
+          <button class="button danger" type="button" data-testid="drain-now" onClick={() => void goDown()}>
             Drain
           </button>
         </div>

@@ -8,12 +8,19 @@ export interface Frame {
   readonly calls: Map<string, Frame>;
 }
 
-export function tree(profile: Profile): Frame {
+/** Crates, and functions of the C library, that only call what somebody looks for. */
+const PLUMBING = /^(?:(?:std|core|alloc|tokio|tokio_util|futures_\w+)::|clone3?$|start_thread$|__rust)/;
+
+/** `plumbing`: with the standard library and the runtime, where they are not what the processor was in itself. */
+export function tree(profile: Profile, plumbing = true): Frame {
   const root: Frame = { name: 'all', count: 0, calls: new Map() };
   for (const { frames, count } of profile.stacks) {
     let frame = root;
     frame.count += count;
-    for (const name of frames) {
+    for (const [at, name] of frames.entries()) {
+      // The first is the thread.
+      const between = at > 0 && at < frames.length - 1;
+      if (!plumbing && between && PLUMBING.test(name)) continue;
       let called = frame.calls.get(name);
       if (called === undefined) {
         called = { name, count: 0, calls: new Map() };
@@ -32,6 +39,17 @@ export interface Bar {
   readonly from: number;
   readonly width: number;
   readonly depth: number;
+}
+
+/** As much of a name as fits into so many letters: the end of its path tells the most. */
+export function label(name: string, letters: number): string {
+  const parts = name.split('::');
+  for (let from = 0; from < parts.length; from += 1) {
+    const rest = parts.slice(from).join('::');
+    if (rest.length <= letters) return rest;
+  }
+  const last = parts.at(-1) ?? '';
+  return letters < 3 ? '' : `${last.slice(0, letters - 1)}…`;
 }
 
 /** What is too narrow to be seen is left out, and so are calls deeper than these. */

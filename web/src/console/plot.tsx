@@ -98,8 +98,19 @@ function options(
     padding: [8, 4, 0, 0],
     scales: { y: { range: (_plot, _low, high) => [0, Math.max(high * 1.1, least)] } },
     axes: [
-      { ...axis, size: 42, font: `11px ${style.fontFamily}` },
-      { ...axis, size: 64, font: `11px ${style.fontFamily}`, values: (_plot, ticks) => ticks.map(show) },
+      {
+        ...axis,
+        size: 28,
+        space: 64,
+        font: `11px ${style.fontFamily}`,
+        values: (_plot, ticks) => ticks.map(clock),
+      },
+      {
+        ...axis,
+        size: 64,
+        font: `11px ${style.fontFamily}`,
+        values: (_plot, ticks) => ticks.map(tick => (tick === 0 ? '0' : show(tick))),
+      },
     ],
     series: [
       {},
@@ -112,6 +123,11 @@ function options(
       })),
     ],
   };
+}
+
+/** The time of day of Unix seconds, as clocks show it everywhere. */
+function clock(seconds: number): string {
+  return new Date(seconds * 1_000).toLocaleTimeString('en-GB');
 }
 
 /** A token's colour as it is now; `light-dark()` is only resolved in a property that takes a colour. */

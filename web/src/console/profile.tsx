@@ -1,7 +1,7 @@
 // Takes a profile of the processor and draws it as a flame graph: width is time, what is above was called by what is below.
-import { useMemo, useState } from 'preact/hooks';
+import { useEffect, useMemo, useState } from 'preact/hooks';
 import { profile, type Profile as Taken } from './api.ts';
-import { bars, type Frame, tree } from './flame.ts';
+import { bars, type Frame, label, tree } from './flame.ts';
 
 const SECONDS = [2, 5, 15, 30];
 const ROW = 18;
@@ -67,8 +67,10 @@ export function Profile({ token }: { token: string | undefined }) {
 }
 
 function Flame({ taken }: { taken: Taken }) {
-  const whole = useMemo(() => tree(taken), [taken]);
+  const [plumbing, setPlumbing] = useState(false);
+  const whole = useMemo(() => tree(taken, plumbing), [taken, plumbing]);
   const [chosen, setChosen] = useState<Frame>();
+  useEffect(() => setChosen(undefined), [whole]);
   const root = chosen ?? whole;
   const drawn = useMemo(() => bars(root), [root]);
   const deepest = drawn.reduce((most, { depth }) => Math.max(most, depth), 0);
@@ -84,6 +86,14 @@ function Flame({ taken }: { taken: Taken }) {
           </button>
         )}
       </p>
+      <label class="row small-text">
+        <input
+          type="checkbox"
+          checked={plumbing}
+          onChange={event => setPlumbing(event.currentTarget.checked)}
+        />
+        With the standard library and the runtime
+      </label>
       <div class="scroll flame">
         <svg
           viewBox={`0 0 ${WIDTH} ${(deepest + 1) * ROW}`}
@@ -110,11 +120,9 @@ function Flame({ taken }: { taken: Taken }) {
                   height={ROW - 1}
                   data-tone={tone(frame.name)}
                 />
-                {letters > 2 && (
-                  <text x={from * WIDTH + 3} y={y + 12.5}>
-                    {frame.name.length > letters ? `${frame.name.slice(0, letters - 1)}…` : frame.name}
-                  </text>
-                )}
+                <text x={from * WIDTH + 3} y={y + 12.5}>
+                  {label(frame.name, letters)}
+                </text>
               </g>
             );
           })}
@@ -146,7 +154,8 @@ function Heaviest({ whole, share }: { whole: Frame; share: (frame: Frame) => str
       <ol class="heaviest">
         {own.map(([name, count]) => (
           <li key={name}>
-            <b>{share({ name, count, calls: new Map() })}</b> <code>{name}</code>
+            <b>{share({ name, count, calls: new Map() })}</b>
+            <code>{name}</code>
           </li>
         ))}
       </ol>

@@ -24,7 +24,7 @@ export function Sessions() {
         </p>
       )}
       <div class="scroll">
-        <table data-testid="sessions-table">
+        <table class="stacked" data-testid="sessions-table">
           <thead>
             <tr>
               <th scope="col">Session</th>
@@ -38,10 +38,10 @@ export function Sessions() {
             {answer?.sessions.map(session => (
               <tr key={session.id}>
                 <th scope="row">{session.id}</th>
-                <td>{count(session.subscribers)}</td>
-                <td>{session.version}</td>
-                <td>{session.epoch}</td>
-                <td>{bytes(session.bytes)}</td>
+                <td data-label="Subscribers">{count(session.subscribers)}</td>
+                <td data-label="Version">{session.version}</td>
+                <td data-label="Epoch">{session.epoch}</td>
+                <td data-label="Document">{bytes(session.bytes)}</td>
               </tr>
             ))}
           </tbody>

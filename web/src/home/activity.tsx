@@ -3,14 +3,13 @@ import { useEffect, useState } from 'preact/hooks';
 import { deviceColour } from '../device.ts';
 import { memo } from '../ui/memo.tsx';
 import type { Entry } from './changes.ts';
-import type { Row } from './list.ts';
 import { type Names, nameOf } from './names.ts';
+import type { Log } from './room.ts';
 import { duration, moment } from './time.ts';
 
 interface Props {
   readonly names: Names;
-  readonly log: readonly Entry[];
-  readonly rows: readonly Row[];
+  readonly log: Log;
 }
 
 /** Lines that are drawn. */
@@ -18,13 +17,13 @@ const DRAWN = 12;
 /** Milliseconds between two things that a screen reader is told: others' letters would drown everything else. */
 const SAY = 4_000;
 
-export const Activity = memo(function Activity({ names, log, rows }: Props) {
+export const Activity = memo(function Activity({ names, log: { entries, rows } }: Props) {
   const text = (note: string | undefined) => rows.find(row => row.id === note)?.text ?? '';
   return (
     <section class="panel" aria-labelledby="activity-title">
       <h2 id="activity-title">A moment ago</h2>
       <ol class="activity" data-testid="activity">
-        {log.slice(0, DRAWN).map(entry => (
+        {entries.slice(0, DRAWN).map(entry => (
           <li key={entry.id}>
             <span
               class="dot"
@@ -33,7 +32,7 @@ export const Activity = memo(function Activity({ names, log, rows }: Props) {
             />
             <p>
               <strong>{entry.own ? 'You' : nameOf(names, entry.device)}</strong> {words(entry)}{' '}
-              {entry.note !== undefined && <q>{text(entry.note).slice(0, 60)}</q>}
+              {entry.note !== undefined && <q>{short(text(entry.note))}</q>}
             </p>
             <p class="soft small-text">
               <time>{moment(entry.at)}</time> · <span class="took">{duration(entry.took)}</span>
@@ -42,10 +41,10 @@ export const Activity = memo(function Activity({ names, log, rows }: Props) {
           </li>
         ))}
       </ol>
-      {log.length === 0 && (
+      {entries.length === 0 && (
         <p class="soft small-text">Changes appear here, with who made them and how long they took.</p>
       )}
-      <Announcer names={names} latest={log.find(entry => !entry.own)} text={text} />
+      <Announcer names={names} latest={entries.find(entry => !entry.own)} text={text} />
     </section>
   );
 });
@@ -64,7 +63,7 @@ function Announcer({ names, latest, text }: AnnouncerProps) {
     if (latest === undefined) return;
     const timer = setTimeout(
       () => {
-        say(`${nameOf(names, latest.device)} ${words(latest)} ${text(latest.note).slice(0, 60)}`);
+        say(`${nameOf(names, latest.device)} ${words(latest)} ${short(text(latest.note))}`);
         setAt(Date.now());
       },
       Math.max(0, at + SAY - Date.now()),
@@ -76,6 +75,11 @@ function Announcer({ names, latest, text }: AnnouncerProps) {
       {said}
     </p>
   );
+}
+
+/** As much of a note as a line holds. */
+function short(text: string): string {
+  return text.length > 60 ? `${text.slice(0, 59).trimEnd()}…` : text;
 }
 
 function words({ what, note }: Entry): string {

@@ -3,11 +3,11 @@
 import type { Change, Patch } from '@syncbridge/client';
 import { unescaped } from './pointer.ts';
 
-/** A change of a note, as its row shows it. */
+/** A change of a note, as its row shows it: the first of those that are drawn as one. */
 export interface Highlight {
   /** Another one for changes that are apart, so that the animation begins anew: not for each letter that somebody types. */
   readonly id: number;
-  /** When the first of them came, by this machine's clock. */
+  /** When it came, by this machine's clock. */
   readonly at: number;
   readonly device: string;
   readonly own: boolean;
@@ -76,7 +76,7 @@ export class Changes {
         const goesOn = before !== undefined && before.device === by.device && now - before.at < APART;
         // The latest stands last, so that the oldest is the first to go.
         this.highlights.delete(what.note);
-        this.highlights.set(what.note, goesOn ? { ...highlight, id: before.id, at: before.at } : highlight);
+        this.highlights.set(what.note, goesOn ? before : highlight);
       }
       this.log_(highlight, what);
     }

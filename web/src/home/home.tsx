@@ -108,7 +108,7 @@ export function Home({ room, onTaken }: Props) {
             activeDevice={view.activeDevice}
             cursors={view.cursors}
           />
-          <Activity names={view.names} log={view.log} rows={page.rows} />
+          <Activity names={view.names} log={view.log} />
         </aside>
       </div>
       {handing && (

@@ -22,19 +22,13 @@ export const NoteRow = memo(function NoteRow({ row, highlight, cursors, names, r
   const area = useRef<HTMLTextAreaElement>(null);
   // What this row has written and the page has not drawn yet must not be written over by an older state.
   const composing = useRef(false);
+  // Ends when this row's text is left, or goes.
+  const focused = useRef<AbortController>(null);
+  useEffect(() => () => focused.current?.abort(), []);
 
   useLayoutEffect(() => {
     if (area.current !== null && !composing.current) put(area.current, row.text);
   }, [row.text]);
-
-  // Where a caret moves without a letter being written, only the document is told (and in some browsers the field too).
-  useEffect(() => {
-    const moved = () => {
-      if (area.current !== null && document.activeElement === area.current) stand(area.current);
-    };
-    document.addEventListener('selectionchange', moved);
-    return () => document.removeEventListener('selectionchange', moved);
-  });
 
   const write = (element: HTMLTextAreaElement) => {
     if (!composing.current) actions.write(row, element.value);
@@ -42,6 +36,17 @@ export const NoteRow = memo(function NoteRow({ row, highlight, cursors, names, r
   };
   const stand = ({ selectionStart, selectionEnd }: HTMLTextAreaElement) =>
     actions.stand(row, selectionStart, selectionEnd);
+  const focus = (element: HTMLTextAreaElement) => {
+    focused.current?.abort();
+    focused.current = new AbortController();
+    // Where a caret moves without a letter being written, only the document is told (and in some browsers the field too).
+    document.addEventListener('selectionchange', () => stand(element), focused.current);
+    stand(element);
+  };
+  const blur = () => {
+    focused.current?.abort();
+    actions.stand(undefined, 0, 0);
+  };
   const keys = (event: KeyboardEvent) => {
     if (event.altKey && (event.key === 'ArrowUp' || event.key === 'ArrowDown')) {
       event.preventDefault();
@@ -85,8 +90,8 @@ export const NoteRow = memo(function NoteRow({ row, highlight, cursors, names, r
           readOnly={readOnly}
           maxLength={10_000}
           onInput={event => write(event.currentTarget)}
-          onFocus={event => stand(event.currentTarget)}
-          onBlur={() => actions.stand(undefined, 0, 0)}
+          onFocus={event => focus(event.currentTarget)}
+          onBlur={blur}
           onKeyDown={keys}
           onCompositionStart={() => {
             composing.current = true;

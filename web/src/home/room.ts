@@ -16,7 +16,7 @@ import { type AppState, canonical, show } from '../app-state.ts';
 import { deviceName, platformName } from '../device.ts';
 import { chooseSession, chosenSession, keep, type Login } from '../login.ts';
 import { Changes, type Entry, type Highlight } from './changes.ts';
-import { begin, type List, type Page, type Recipe, read } from './list.ts';
+import { begin, type List, type Page, type Recipe, type Row, read } from './list.ts';
 import { type Names, settled } from './names.ts';
 import { type Cursors, type Place, Whereabouts } from './whereabouts.ts';
 
@@ -35,7 +35,7 @@ export interface View {
   /** Only the active device may write, and this is another. */
   readonly watching: boolean;
   readonly policy: DevicePolicy;
-  readonly log: readonly Entry[];
+  readonly log: Log;
   readonly cursors: Cursors;
   /** What the devices are called. */
   readonly names: Names;
@@ -45,6 +45,12 @@ export interface View {
   readonly movedTo: Moved | undefined;
   /** Something went wrong, in words for a person. */
   readonly trouble: string | undefined;
+}
+
+/** What happened last, and the notes as they were then. The same object until another is drawn. */
+export interface Log {
+  readonly entries: readonly Entry[];
+  readonly rows: readonly Row[];
 }
 
 export type DevicePolicy = 'many' | 'exclusive' | 'ask';
@@ -94,7 +100,7 @@ export class Room {
   private asked: Asked | undefined;
   private movedTo: Moved | undefined;
   private trouble: string | undefined;
-  private shown: { log: readonly Entry[]; at: number } = { log: [], at: 0 };
+  private shown: Log & { at: number } = { entries: [], rows: [], at: 0 };
   private later: ReturnType<typeof setTimeout> | undefined;
   private handing = false;
   /** By the user's list of devices. */
@@ -136,11 +142,16 @@ export class Room {
     return () => this.listeners.delete(listener);
   }
 
-  /** Waits until there is a document to be seen. */
+  /** Whether there is a document to be seen. */
+  get isOpen(): boolean {
+    return this.document() !== undefined;
+  }
+
+  /** Waits until there is one. */
   opened(): Promise<void> {
     return new Promise(resolve => {
       const look = () => {
-        if (this.document() === undefined) return;
+        if (!this.isOpen) return;
         stop();
         resolve();
       };
@@ -437,19 +448,19 @@ export class Room {
   }
 
   /** The log, another one at most every `LOG` milliseconds: nobody reads lines that are gone in the next frame. */
-  private log(): readonly Entry[] {
+  private log(): Log {
     const { shown } = this;
     const now = performance.now();
-    if (shown.log === this.changes.log) return shown.log;
+    if (shown.entries === this.changes.log) return shown;
     if (now - shown.at >= LOG) {
-      this.shown = { log: this.changes.log, at: now };
+      this.shown = { entries: this.changes.log, rows: this.page.read.rows, at: now };
     } else {
       this.later ??= setTimeout(() => {
         this.later = undefined;
         this.changed();
       }, LOG);
     }
-    return this.shown.log;
+    return this.shown;
   }
 
   private ownName(): string {

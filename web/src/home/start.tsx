@@ -9,12 +9,20 @@ import { root } from '../root.ts';
 import { Home } from './home.tsx';
 import { Room } from './room.ts';
 
-/** Shows the session of a login; with what a handoff brought, if one did. What it resolves with is then on the screen. */
-export async function start(login: Login, taken?: TakenOver): Promise<Room> {
+/**
+ * Shows the session of a login; with what a handoff brought, if one did. What it resolves with is then on the screen.
+ * `entered` is called before anything is drawn, when `window.appState` tells of this login.
+ */
+export async function start(
+  login: Login,
+  taken?: TakenOver,
+  entered: (room: Room) => void = () => {},
+): Promise<Room> {
   const room = await Room.enter(login, taken, () => {
     forget();
     location.replace('/?ended');
   });
+  entered(room);
   const again = (taken: TakenOver, device: string) => {
     void room.close();
     const login = keep(taken, device);

@@ -50,6 +50,8 @@ class SharedClient implements Client {
   readonly #device: string;
   #status: Status = { phase: 'connecting' };
   #lastId = 0;
+  /** What is to be said once the worker has been told that this tab is there. */
+  #early: Call[] | undefined = [];
   #release: () => void = () => {};
 
   constructor(port: MessagePort, options: SharedOptions) {
@@ -58,7 +60,11 @@ class SharedClient implements Client {
     port.onmessage = ({ data }: MessageEvent<Told>) => this.#take(data);
     port.start();
     const lock = `syncbridge tab ${random128()}`;
-    const begin = () => this.post({ call: 'begin', options, lock });
+    const begin = () => {
+      const early = this.#early ?? [];
+      this.#early = undefined;
+      for (const call of [{ call: 'begin', options, lock } as const, ...early]) this.post(call);
+    };
     const { locks } = globalThis.navigator ?? {};
     if (!locks) begin();
     // Held until the tab is gone: that is how the worker learns of it.
@@ -67,6 +73,7 @@ class SharedClient implements Client {
         begin();
         return new Promise<void>(release => {
           this.#release = release;
+          if (this.#status.phase === 'closed') release();
         });
       });
   }
@@ -81,7 +88,8 @@ class SharedClient implements Client {
   }
 
   post(call: Call): void {
-    this.#port.postMessage(call);
+    if (this.#early) this.#early.push(call);
+    else this.#port.postMessage(call);
   }
 
   nextId(): number {

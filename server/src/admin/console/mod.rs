@@ -95,7 +95,7 @@ pub fn routes(console: Console) -> Router {
         .route("/api/sessions", get(sessions))
         .merge(acting)
         .with_state(console)
-        .merge(pages::routes(pages::For::Operators).0)
+        .merge(pages::routes(pages::For::Operators, None).0)
 }
 
 async fn only_with_token(State(console): State<Shared>, request: Request, next: Next) -> Result<Response, Refused> {

@@ -10,6 +10,7 @@ use std::{
     net::IpAddr,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -27,6 +28,7 @@ use tokio::{
 };
 
 use super::{
+    origin::Pages,
     pipe::Stream,
     websocket::{self, Wanted},
 };
@@ -47,6 +49,8 @@ pub struct Http<S> {
     pub draining: watch::Receiver<bool>,
     /// How many connections there are.
     pub open: Rc<Open>,
+    /// Whose pages may open a WebSocket.
+    pub pages: Arc<Pages>,
     /// Who comes with a token.
     pub known: Box<websocket::Known>,
     /// Takes a stream that was upgraded, where it comes from, and the bytes that hyper has read beyond the request.
@@ -218,7 +222,7 @@ async fn respond<S: Stream>(request: Request<Incoming>, peer: IpAddr, http: &Htt
         Some(_) if *http.draining.borrow() => Problem::new(ErrorCode::ServerDraining, "the server is going down")
             .retry_after(defaults::DRAIN_RETRY_MS)
             .into(),
-        Some(mut wanted) => match websocket::accept(request.headers(), &mut wanted, &http.known) {
+        Some(mut wanted) => match websocket::accept(request.headers(), &mut wanted, &http.pages, &http.known) {
             Ok(response) => {
                 state.wanted.replace(Some(wanted));
                 response

@@ -1,1 +1,0 @@
-import{c as e,g as t,h as n,v as r}from"./rest-Df3mtLfU.js";import{t as i}from"./start-CNXc-Mcc.js";var a=n();a===void 0?(r(()=>t),location.replace(`/`)):(e(),i(a));

@@ -30,13 +30,13 @@ impl Answer {
 
     /// A header as text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
     }
 
     /// The problem's stable code.
     pub fn code(&self) -> String {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
-        self.json()["code"].as_str().unwrap().to_owned()
+        self.json()["code"].as_str().expect("a code").to_owned()
     }
 
     /// Checks the status, whatever the body is.
@@ -91,7 +91,7 @@ impl Http {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(body.into())).unwrap();
+        let request = request.body(Full::new(body.into())).expect("a request");
         within(&format!("{method} {path}"), async {
             let stream = TcpStream::connect(self.address).await.ok()?;
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;

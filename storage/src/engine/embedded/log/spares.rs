@@ -45,7 +45,8 @@ impl Spares {
             let path = entry.path();
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("spare") => {}
-                Some("new") => {
+                // Cut short: a file that was being filled, a damaged one that was being put aside (and still is to be).
+                Some("new" | "copied") => {
                     std::fs::remove_file(&path).map_err(io("remove", &path))?;
                     continue;
                 }

@@ -59,7 +59,8 @@ pub(super) fn names(commit: &Commit) -> impl Iterator<Item = Name> + '_ {
 
 /// Copies a damaged segment, which itself is used again, to the folder `aside`.
 pub(super) fn keep(segment: &Path, aside: &Path) -> Result<PathBuf, Error> {
-    let copy = segment.with_extension("new");
+    // Not `.new`: by that name the thread that prepares segments is filling a file at this moment, perhaps of this number.
+    let copy = segment.with_extension("copied");
     std::fs::copy(segment, &copy).map_err(io("copy", segment))?;
     std::fs::File::open(&copy).and_then(|file| file.sync_all()).map_err(io("sync", &copy))?;
     let named = segment.with_extension("damaged");

@@ -301,7 +301,7 @@ fn a_server_on_a_cql_database_has_everything_that_was_durable_after_a_kill() {
     let migrate = || syncbridge(&[&["storage", "migrate", "--data", &data][..], &sets].concat());
     let made = migrate();
     assert!(made.status.success(), "{}", stderr(&made));
-    assert!(stdout(&made).contains("the schema is made, format 1"), "{}", stdout(&made));
+    assert!(stdout(&made).contains("the schema is made, format 2"), "{}", stdout(&made));
     assert!(stdout(&migrate()).contains("nothing to do"));
 
     let server = setup.start();

@@ -722,6 +722,38 @@ fn a_session_with_a_damaged_value_is_refused_by_name_and_the_others_are_served()
     }
 }
 
+#[test]
+fn what_is_kept_of_a_session_can_be_read_while_another_server_writes_to_it_all_the_time() {
+    const WRITES: u64 = 400;
+    let keyspace = Keyspace::new();
+    let (mut owner, other) = (Server::open(&keyspace.0), Server::open(&keyspace.0));
+    let epoch = owned(&owner.take("busy"));
+    // So large that somebody has always written by the time that it was read.
+    let document = "x".repeat(4 << 20).into();
+    let write = create("busy", epoch);
+    let Write::Create { session, epoch, meta, op, .. } = write else { panic!("{write:?}") };
+    assert_eq!(owner.commit(vec![Write::Create { session, epoch, meta: meta.clone(), document, op }]), Committed);
+    let writing = AtomicBool::new(true);
+    let read = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut read = 0;
+            while writing.load(Ordering::Acquire) {
+                assert_eq!(other.store.meta("busy").expect("readable"), Some(meta.clone()));
+                read += 1;
+            }
+            read
+        });
+        for version in 2..2 + WRITES {
+            assert_eq!(owner.commit(vec![delta("busy", epoch, version)]), Committed);
+        }
+        writing.store(false, Ordering::Release);
+        reader.join().expect("it reads")
+    });
+    // One that waits for a pause has waited for the last write.
+    assert!(read > 1, "read once while {WRITES} changes were made");
+    assert_eq!(other.store.meta("nobody's").expect("readable"), None);
+}
+
 /// What a store of before checksums has, gets them, once; and a migration that was cut off goes on.
 #[test]
 fn a_store_of_the_first_format_gets_its_checksums() {

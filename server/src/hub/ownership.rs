@@ -99,9 +99,10 @@ impl Hub {
         operation: Operation,
         address: ByteString,
     ) -> Result<Option<Fault>, Fault> {
-        let stored = self.engine().load(id).map_err(|error| Fault::unreadable_session(&error))?;
-        let Some(stored) = stored else { return Ok(None) };
-        let meta = Meta::decode(stored.meta).map_err(|error| {
+        // Not more of it: the other server may be writing to it without a pause, of which nothing whole can be read.
+        let meta = self.engine().meta(id).map_err(|error| Fault::unreadable_session(&error))?;
+        let Some(meta) = meta else { return Ok(None) };
+        let meta = Meta::decode(meta).map_err(|error| {
             tracing::error!(session = id, %error, "a stored session cannot be read");
             Fault::new(ErrorCode::SessionDamaged, error.to_string())
         })?;

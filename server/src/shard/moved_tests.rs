@@ -38,7 +38,13 @@ impl Peer {
         peer.say(tests::hello());
         peer.say(message::Create { counter: 1, session: "s".into(), state: "{}".into(), ..Default::default() });
         peer.say(message::Subscribe { id: 1, session: "s".into(), ..Default::default() });
-        let said = peer.hears();
+        let mut said = peer.hears();
+        // What is durable is told by another thread: until then the making of it is what would be refused.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !said.iter().any(|message| matches!(message, Message::Created(_))) {
+            assert!(std::time::Instant::now() < until, "{said:?}");
+            said.extend(peer.hears());
+        }
         assert!(said.iter().any(|message| matches!(message, Message::Reset(_))), "{said:?}");
         peer
     }

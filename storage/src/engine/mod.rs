@@ -36,6 +36,14 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`Error::Damaged`] when this session's data fails its checksum; other sessions are not affected.
     fn load(&self, session: &str) -> Result<Option<StoredSession>, Error>;
+    /// What the server keeps of a session: [`StoredSession::meta`] alone. Unlike the whole of it this can be read while
+    /// another server writes to the session all the time.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    fn meta(&self, session: &str) -> Result<Option<Bytes>, Error> {
+        Ok(self.load(session)?.map(|stored| stored.meta))
+    }
     /// Changes after version `after`, oldest first, until `max_bytes` are collected (at least one, if there is one).
     /// `None` when the change that made `after + 1` is no longer kept, or the session is not there; empty when nothing is
     /// newer than `after`.

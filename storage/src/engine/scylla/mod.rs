@@ -357,6 +357,16 @@ impl Engine for Scylla {
         })
     }
 
+    fn meta(&self, session: &str) -> Result<Option<Bytes>, Error> {
+        let (core, place) = (self.core.clone(), Place::Session(session.into()));
+        self.wait("read what is kept of a session", async move {
+            while let Some(txn) = core.db.statics(&place).await?.face.txn {
+                core.resolve(&place, txn).await?;
+            }
+            core.db.meta(&place).await
+        })
+    }
+
     fn deltas(&self, session: &str, after: u64, max_bytes: usize) -> Result<Option<Vec<StoredDelta>>, Error> {
         let (core, place) = (self.core.clone(), Place::Session(session.into()));
         self.wait("read a session's changes", async move { core.db.deltas(&place, after, max_bytes).await })

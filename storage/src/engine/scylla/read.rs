@@ -132,7 +132,29 @@ impl Database {
         Ok(chart)
     }
 
-    /// A session with everything in it, as of one moment.
+    /// What the server keeps of a session, as of one moment. It is in one row, so that nobody's writes get in the way: of
+    /// its life alone it must be.
+    pub async fn meta(&self, place: &Place) -> Result<Option<Bytes>, Failure> {
+        let mut pauses = Pauses::new();
+        loop {
+            let Some((life, ..)) = self.statics(place).await?.live else { return Ok(None) };
+            let meta = self.read_meta(place).await;
+            if self.statics(place).await?.live.is_some_and(|(now, ..)| now == life) {
+                return meta.map(Some);
+            }
+            pauses.wait().await;
+        }
+    }
+
+    async fn read_meta(&self, place: &Place) -> Result<Bytes, Failure> {
+        let meta = self.run(&self.statements.session_meta, place.key()).await?.into_rows_result()?;
+        let meta = meta.maybe_first_row::<(String, Option<Bytes>)>()?.and_then(|(_, meta)| meta);
+        let meta = rows::open_column(Column::Meta, place.id(), &meta.unwrap_or_default());
+        meta.ok_or_else(|| damaged(place, "what the server keeps of it"))
+    }
+
+    /// A session with everything in it, as of one moment. Does not return while others write to it without a pause: take it
+    /// first.
     pub async fn load(&self, place: &Place, now_ms: u64) -> Result<Option<StoredSession>, Failure> {
         let mut pauses = Pauses::new();
         loop {
@@ -193,11 +215,7 @@ impl Database {
         let of = |kind: Kind, rest: Vec<Value>| {
             [place.key(), vec![Value::Big(*life), Value::Tiny(kind as i8)], rest].concat()
         };
-        let meta = self.run(&self.statements.session_meta, place.key()).await?.into_rows_result()?;
-        let meta = meta.maybe_first_row::<(String, Option<Bytes>)>()?.and_then(|(_, meta)| meta);
-        let meta = rows::open_column(Column::Meta, place.id(), &meta.unwrap_or_default());
-        let meta = meta.ok_or_else(|| damaged(place, "what the server keeps of it"))?;
-
+        let meta = self.read_meta(place).await?;
         let mut text = Vec::new();
         let mut whole = true;
         let values = of(Kind::Document, vec![Value::Blob(document.clone())]);
